@@ -1,0 +1,12 @@
+//! luthflow: a build system for language-model post-training.
+
+pub mod cache;
+pub mod cli;
+pub mod data;
+pub mod digest;
+pub mod exec;
+pub mod model;
+pub mod ops;
+pub mod plan;
+pub mod spec;
+pub mod tensor;

@@ -1,0 +1,94 @@
+//! What a running node may see: its inputs, a folder to write into, and a way to say how far it is.
+//!
+//! There is no cache, no terminal and no clock in here on purpose. What a node writes below [`OpCx::out`] becomes its
+//! artifact, byte for byte, so nothing that differs between two equal runs may be written there.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde::{Deserialize, Serialize};
+
+use super::OpError;
+
+/// What a running node may see and use.
+pub struct OpCx<'a> {
+    /// The artifacts of the nodes it reads.
+    pub inputs: &'a Inputs,
+    /// The empty folder that becomes the artifact.
+    pub out: &'a Path,
+    /// How many threads it may use; results never depend on it.
+    pub threads: usize,
+    /// Where it says how far it is.
+    pub progress: &'a dyn Progress,
+    /// Set when the user wants it to stop.
+    pub cancelled: &'a AtomicBool,
+}
+
+impl OpCx<'_> {
+    /// Returns an error once the user wants the node to stop. Called between units of work.
+    pub fn check_cancelled(&self) -> Result<(), OpError> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Err(OpError::new("interrupted"));
+        }
+        Ok(())
+    }
+}
+
+/// The artifacts a node reads, by slot (`model`, `data[1]`). A slot that gathers a sweep holds one for every instance.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Inputs(pub BTreeMap<String, Vec<InputArtifact>>);
+
+/// One artifact, or one output of it, that a node reads.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct InputArtifact {
+    /// The node instance it comes from: `merged[t=0.6]`.
+    pub name: String,
+    /// What it is about, for tables and legends: for scores the model instance that was scored, otherwise `name`.
+    pub label: String,
+    /// The sweep point of that instance, and of everything it was made from: `{"t": 0.6}`. Empty without a sweep.
+    pub axes: BTreeMap<String, serde_json::Value>,
+    /// The folder, to be read and never written. In the slot `files` of a source: the file to bring in, and `name` is
+    /// what it is to be called.
+    pub path: PathBuf,
+}
+
+impl Inputs {
+    /// Returns the only artifact of a slot.
+    pub fn one(&self, slot: &str) -> Result<&InputArtifact, OpError> {
+        match self.many(slot) {
+            [only] => Ok(only),
+            all => Err(OpError::new(format!("slot `{slot}` holds {} artifacts instead of one", all.len()))),
+        }
+    }
+
+    /// Returns all artifacts of a slot, in graph order.
+    pub fn many(&self, slot: &str) -> &[InputArtifact] {
+        self.0.get(slot).map_or(&[], Vec::as_slice)
+    }
+
+    /// Returns the artifacts of the slots `name[0]`, `name[1]`, …, one after the other.
+    pub fn list(&self, name: &str) -> impl Iterator<Item = &InputArtifact> {
+        (0..).map_while(move |i| self.0.get(&format!("{name}[{i}]"))).flatten()
+    }
+}
+
+/// Where a node says how far it is. Calls are cheap; the receiver decides how often it shows something.
+pub trait Progress: Sync {
+    /// Begins a phase (`training`, `hashing`) of `total` units, unknown if `None`. Ends the phase before it.
+    fn phase(&self, name: &str, total: Option<u64>, unit: &'static str);
+    /// Says that `done` units of the phase are done.
+    fn position(&self, done: u64);
+    /// Says something beside the bar: `loss 3.21`.
+    fn note(&self, text: &str);
+}
+
+/// What a node answers when it succeeds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Figures worth a place in the lockfile and in tables: `fr.bits_per_byte`, `rows_out`. Deterministic ones only.
+    pub metrics: BTreeMap<String, f64>,
+    /// Figures about this very run, that differ between two equal ones: `tokens_per_second`. Never in the lockfile.
+    pub measured: BTreeMap<String, f64>,
+}

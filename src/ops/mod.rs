@@ -1,0 +1,34 @@
+//! What a node does. One folder or file a kind; [`run`] is the only `match` over all of them.
+//!
+//! Ops know neither the cache nor the scheduler nor the terminal: they get folders to read, a folder to write and a
+//! sink for progress.
+
+mod curate;
+mod cx;
+mod error;
+mod eval;
+mod init;
+mod merge;
+mod report;
+mod sft;
+mod source;
+mod tokenizer;
+
+pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
+pub use error::OpError;
+
+use crate::spec::params::Op;
+
+/// Runs a node: reads its inputs, writes its artifact into `cx.out`, and returns its metrics.
+pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
+    match op {
+        Op::Source(params) => source::run(params, cx),
+        Op::Curate(params) => curate::run(params, cx),
+        Op::Tokenizer(params) => tokenizer::run(params, cx),
+        Op::Init(params) => init::run(params, cx),
+        Op::Sft(params) => sft::run(params, cx),
+        Op::Merge(params) => merge::run(params, cx),
+        Op::Eval(params) => eval::run(params, cx),
+        Op::Report(params) => report::run(params, cx),
+    }
+}

@@ -1,0 +1,3 @@
+//! What the user wrote. Pure: text in, values and diagnostics out.
+
+pub mod params;

@@ -1,0 +1,147 @@
+//! `kind: init`: a model with random weights.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+
+/// Makes a model with random weights from a seed, as a Hugging Face folder.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InitParams {
+    /// The architecture.
+    #[serde(default)]
+    pub architecture: Architecture,
+    /// The tokenizer the model is made for; it decides the vocabulary size and is copied into the model.
+    #[serde(skip_serializing)]
+    pub tokenizer: InputRef,
+    /// The sizes, named as in `config.json`.
+    pub config: ModelShape,
+    /// The chat template written into `tokenizer_config.json`.
+    #[serde(default)]
+    pub chat_template: ChatTemplate,
+    /// The standard deviation of the weights.
+    #[serde(default = "default_initializer_range")]
+    pub initializer_range: f64,
+    /// What decides the weights.
+    #[serde(default)]
+    pub seed: u64,
+}
+
+fn default_initializer_range() -> f64 {
+    0.02
+}
+
+/// A model architecture.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Qwen3: grouped-query attention with per-head RMS norm of queries and keys, SwiGLU.
+    #[default]
+    Qwen3,
+}
+
+/// How chats become text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ChatTemplate {
+    /// `<|im_start|>role\n…<|im_end|>\n`.
+    #[default]
+    Chatml,
+}
+
+/// The sizes of a model, named as in Hugging Face's `config.json`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ModelShape {
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width of the feed-forward layer.
+    pub intermediate_size: usize,
+    /// Number of layers.
+    pub num_hidden_layers: usize,
+    /// Number of query heads.
+    pub num_attention_heads: usize,
+    /// Number of key and value heads; divides the number of query heads.
+    pub num_key_value_heads: usize,
+    /// Width of a head, even.
+    pub head_dim: usize,
+    /// The longest sequence.
+    #[serde(default = "default_positions")]
+    pub max_position_embeddings: usize,
+    /// Base of the rotary frequencies.
+    #[serde(default = "default_rope_theta")]
+    pub rope_theta: f64,
+    /// Guards the RMS norm against division by zero.
+    #[serde(default = "default_rms_norm_eps")]
+    pub rms_norm_eps: f64,
+    /// Whether the output layer shares the embedding's weights.
+    #[serde(default = "default_tied")]
+    pub tie_word_embeddings: bool,
+}
+
+fn default_positions() -> usize {
+    2048
+}
+
+fn default_rope_theta() -> f64 {
+    10_000.0
+}
+
+fn default_rms_norm_eps() -> f64 {
+    1e-6
+}
+
+fn default_tied() -> bool {
+    true
+}
+
+impl InitParams {
+    /// The word in `kind:`.
+    pub const NAME: &'static str = "init";
+}
+
+impl Params for InitParams {
+    const KIND: Kind = Kind::Init;
+    const VERSION: u32 = 1;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        vec![Input::one("tokenizer", &self.tokenizer, InputType::Tokenizer)]
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        vec![Output { name: "", path: "", kind: InputType::Model }]
+    }
+
+    fn check(&self) -> Vec<Mistake> {
+        let shape = &self.config;
+        let mut mistakes = Vec::new();
+        let sizes = [
+            ("hidden_size", shape.hidden_size),
+            ("intermediate_size", shape.intermediate_size),
+            ("num_hidden_layers", shape.num_hidden_layers),
+            ("num_attention_heads", shape.num_attention_heads),
+            ("num_key_value_heads", shape.num_key_value_heads),
+            ("head_dim", shape.head_dim),
+            ("max_position_embeddings", shape.max_position_embeddings),
+        ];
+        for (name, size) in sizes {
+            if size == 0 || size > 1 << 20 {
+                mistakes.push(Mistake::new(format!("config.{name}"), format!("{size} is not a sensible size")));
+            }
+        }
+        if mistakes.is_empty() && !shape.num_attention_heads.is_multiple_of(shape.num_key_value_heads) {
+            mistakes.push(Mistake::new(
+                "config.num_key_value_heads",
+                format!("{} does not divide {} query heads", shape.num_key_value_heads, shape.num_attention_heads),
+            ));
+        }
+        if !shape.head_dim.is_multiple_of(2) {
+            mistakes.push(Mistake::new(
+                "config.head_dim",
+                format!("{} is odd, rotary pairs need an even width", shape.head_dim),
+            ));
+        }
+        mistakes
+    }
+}

@@ -1,0 +1,80 @@
+//! `kind: source`: content from outside, pinned by digest.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{Input, InputType, Kind, Mistake, Output, Params};
+
+/// Brings files from outside into the graph. The files enter the key by content, never by place or time.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceParams {
+    /// A data set: a path or a glob, relative to the pipeline file.
+    #[serde(default, skip_serializing)]
+    pub dataset: Option<String>,
+    /// A model: a folder in Hugging Face layout, relative to the pipeline file.
+    #[serde(default, skip_serializing)]
+    pub model: Option<String>,
+    /// How the files of a data set are read; by file name when left out (`.jsonl`, `.txt`).
+    #[serde(default)]
+    pub format: Option<SourceFormat>,
+    /// What becomes one row of a plain text file.
+    #[serde(default)]
+    pub rows: TextRows,
+    /// The digest that the files must have (`blake3:…`, as `luthflow show` prints it); any other content is an error.
+    #[serde(default, skip_serializing)]
+    pub digest: Option<String>,
+}
+
+/// How the files of a data set are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SourceFormat {
+    /// One JSON object a line: `{"text": …}`, `{"messages": […]}` or `{"good": …, "bad": …}`.
+    Jsonl,
+    /// Plain text, cut into rows as `rows` says.
+    Text,
+    /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
+    Clams,
+}
+
+/// What becomes one row of a plain text file.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TextRows {
+    /// Every non-empty line.
+    #[default]
+    Line,
+    /// Every block of lines between empty ones.
+    Paragraph,
+    /// The whole file.
+    File,
+}
+
+impl SourceParams {
+    /// The word in `kind:`.
+    pub const NAME: &'static str = "source";
+}
+
+impl Params for SourceParams {
+    const KIND: Kind = Kind::Source;
+    const VERSION: u32 = 1;
+
+    fn inputs(&self) -> Vec<Input<'_>> {
+        Vec::new()
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let kind = if self.model.is_some() { InputType::Model } else { InputType::Dataset };
+        vec![Output { name: "", path: "", kind }]
+    }
+
+    fn check(&self) -> Vec<Mistake> {
+        let help = "give `dataset: data/*.jsonl` or `model: path/to/model`";
+        match (&self.dataset, &self.model) {
+            (None, None) => vec![Mistake::new("", "a source needs `dataset` or `model`").help(help)],
+            (Some(_), Some(_)) => vec![Mistake::new("model", "a source is a data set or a model, not both").help(help)],
+            _ => Vec::new(),
+        }
+    }
+}
