@@ -1,1 +1,18 @@
-//! (being built)
+//! Running a plan: what is fresh, what has to run and why, in child processes, with typed events for every observer.
+//!
+//! The scheduler owns all state and is the only loop. Everything around it is a function or a thread that sends it
+//! messages: [`decide`] looks into the cache, [`worker`] watches one child process, observers only listen.
+
+pub mod child;
+pub mod decide;
+pub mod error;
+pub mod event;
+pub mod locked;
+pub mod scheduler;
+pub mod sources;
+pub mod worker;
+
+pub use decide::{Decider, Decision, NodeState};
+pub use error::ExecError;
+pub use event::{Event, Observer};
+pub use scheduler::{RunOptions, RunReport, run};

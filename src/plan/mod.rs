@@ -1,1 +1,12 @@
-//! (being built)
+//! What a pipeline means: node instances, their order, their keys, and why a key changed. Pure.
+
+pub mod graph;
+pub mod key;
+pub mod resolve;
+pub mod select;
+pub mod stale;
+
+pub use graph::{Artifacts, Instance, InstanceId, Plan, Slot};
+pub use key::{InputPart, KeyParts};
+pub use resolve::resolve;
+pub use stale::StaleReason;

@@ -1,0 +1,203 @@
+//! The command line as clap reads it. Nothing is resolved here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// A build system for language-model post-training: data curation, SFT, merge and eval as one cached graph.
+#[derive(Debug, Parser)]
+#[command(name = "luthflow", version, about, max_term_width = 100, after_help = EXIT_CODES)]
+pub(super) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: Command,
+
+    /// Where results are kept.
+    #[arg(long, global = true, env = "LUTHFLOW_CACHE_DIR", default_value = "cache", value_name = "DIR")]
+    pub(super) cache_dir: PathBuf,
+
+    /// When to use colour.
+    #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
+    pub(super) color: ColorChoice,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done, 1 a node failed, 2 a mistake in the pipeline or the arguments, \
+3 something differs from the lockfile or the cache is damaged, 70 luthflow itself cannot go on, 130 interrupted.";
+
+/// When to use colour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ColorChoice {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// Run what is stale
+    Run(RunArgs),
+    /// Say what would run, and why
+    Plan(PlanArgs),
+    /// Look for mistakes in a pipeline file
+    Check(PipelineArgs),
+    /// Say in a few lines how things stand
+    Status(PlanArgs),
+    /// Print the graph as DOT or Mermaid
+    Graph(GraphArgs),
+    /// Show a node: its state, key, artifact and metrics
+    Show(NodeArgs),
+    /// Say why a node is fresh or stale, and what its key is made of
+    Explain(NodeArgs),
+    /// Print what a node wrote when it last ran
+    Log(NodeArgs),
+    /// Copy a node's artifact into a folder
+    Export(ExportArgs),
+    /// Look after the cache
+    Cache(CacheArgs),
+    /// Print the JSON Schema of pipeline files
+    Schema,
+    /// Print shell completions
+    Completions {
+        /// The shell.
+        shell: Shell,
+    },
+    /// Run one node for another luthflow process
+    #[command(hide = true)]
+    NodeWorker {
+        /// The request file.
+        request: PathBuf,
+    },
+}
+
+/// Which pipeline, and with which parameters.
+#[derive(Debug, Clone, Default, Args)]
+pub(super) struct PipelineArgs {
+    /// The pipeline file, if not the first argument: else `pipeline.yaml`, else the one that ran last
+    #[arg(short, long, value_name = "FILE")]
+    pub(super) pipeline: Option<PathBuf>,
+
+    /// Give a parameter another value
+    #[arg(long, value_name = "NAME=VALUE", help_heading = "Parameters")]
+    pub(super) set: Vec<String>,
+
+    /// Give a parameter several values: `t=0,0.5,1` or `t=0:1:0.25`
+    #[arg(long, value_name = "NAME=VALUES", help_heading = "Parameters")]
+    pub(super) sweep: Vec<String>,
+
+    /// The pipeline file, then the nodes: `sft`, `merged`, `merged[t=0.5]`
+    #[arg(value_name = "PIPELINE | NODE")]
+    pub(super) names: Vec<String>,
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Which pipeline and which nodes; without nodes, all of them.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// Run this node even if it is fresh
+    #[arg(short, long, value_name = "NODE")]
+    pub(super) force: Vec<String>,
+
+    /// Go on with the nodes that do not depend on a failed one
+    #[arg(short, long)]
+    pub(super) keep_going: bool,
+
+    /// How many nodes may run at once [default: 2, or 1 on a single core]
+    #[arg(short, long, value_name = "N")]
+    pub(super) jobs: Option<usize>,
+
+    /// How many threads all nodes together use [default: one for every core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+
+    /// Refuse to run anything that would differ from the lockfile, and never write it
+    #[arg(long)]
+    pub(super) locked: bool,
+
+    /// Print one JSON event a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of commands that look at a plan.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// Which pipeline and which nodes.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of commands about one node.
+#[derive(Debug, Args)]
+pub(super) struct NodeArgs {
+    /// Which pipeline and which node.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of `graph`.
+#[derive(Debug, Args)]
+pub(super) struct GraphArgs {
+    /// Which pipeline.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// The language of the graph
+    #[arg(long, default_value = "dot", value_name = "FORMAT")]
+    pub(super) format: GraphFormat,
+}
+
+/// A language for graphs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum GraphFormat {
+    /// Graphviz.
+    Dot,
+    /// Mermaid.
+    Mermaid,
+}
+
+/// Arguments of `export`.
+#[derive(Debug, Args)]
+pub(super) struct ExportArgs {
+    /// Which pipeline and which node; the last name is the folder.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+}
+
+/// Arguments of `cache`.
+#[derive(Debug, Args)]
+pub(super) struct CacheArgs {
+    /// What to do.
+    #[command(subcommand)]
+    pub(super) command: CacheCommand,
+
+    /// Print JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// The commands below `cache`.
+#[derive(Debug, Subcommand)]
+pub(super) enum CacheCommand {
+    /// List the results that are kept
+    Ls,
+    /// Read every byte again and compare it with its digest
+    Verify,
+    /// Rebuild the index from the results themselves
+    Repair,
+}

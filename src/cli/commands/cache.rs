@@ -1,0 +1,66 @@
+//! `luthflow cache`: look after the cache.
+
+use serde_json::{Value, json};
+
+use crate::cache::{Access, Action, Cache};
+use crate::cli::args::{CacheArgs, CacheCommand, Cli};
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::cli::project::{notices, read_cache};
+use crate::cli::report::CliError;
+
+pub(in crate::cli) fn run(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+    match args.command {
+        CacheCommand::Ls => list(args, cli),
+        CacheCommand::Verify => verify(args, cli),
+        CacheCommand::Repair => repair(args, cli),
+    }
+}
+
+fn list(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+    let actions = read_cache(cli)?.actions()?;
+    if args.json {
+        let action = |action: &Action| json!({"key": action.key.hex(), "kind": action.kind, "artifact": action.artifact.hex(), "size": action.size});
+        output::json(&Value::Array(actions.iter().map(action).collect()))?;
+        return Ok(Exit::Success);
+    }
+    for action in &actions {
+        let size = output::bytes(action.size);
+        output::data(&format!("{}  {:9}  {:>12}  {}", action.artifact.short(), action.kind, size, action.producer))?;
+    }
+    Ok(Exit::Success)
+}
+
+fn verify(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+    let cache = read_cache(cli)?;
+    let bar = indicatif::ProgressBar::new(0);
+    let report = cache.verify(&mut |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    })?;
+    bar.finish_and_clear();
+    let problems: Vec<String> = report.damaged.iter().chain(&report.missing).map(ToString::to_string).collect();
+    if args.json {
+        output::json(&json!({"checked": report.checked, "problems": problems, "orphans": report.orphans.len()}))?;
+    } else {
+        for problem in &problems {
+            output::data(problem)?;
+        }
+        output::say(&format!("{} artifacts checked, {} problems", report.checked, problems.len()));
+    }
+    Ok(if problems.is_empty() { Exit::Success } else { Exit::Differs })
+}
+
+fn repair(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+    let waiting = &mut |holder: &str| output::say(&format!("waiting for {holder}"));
+    let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
+    notices(&cache);
+    cache.repair()?;
+    let count = cache.actions()?.len();
+    if args.json {
+        output::json(&json!({"results": count}))?;
+    } else {
+        output::say(&format!("the index holds {count} results"));
+    }
+    Ok(Exit::Success)
+}

@@ -1,0 +1,76 @@
+//! `luthflow export NODE DIR`: copy a node's artifact out of the cache.
+
+use std::path::Path;
+
+use super::show::state_of;
+use crate::cli::args::{Cli, ExportArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output;
+use crate::cli::project::{Project, read_cache};
+use crate::cli::report::CliError;
+use crate::exec::NodeState;
+
+pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError> {
+    let mut pipeline = args.pipeline.clone();
+    let Some(folder) = pipeline.names.pop().filter(|_| !pipeline.names.is_empty()) else {
+        return Err(CliError::user("name a node and a folder").help("for example `luthflow export merged[t=0.5] out/`"));
+    };
+    let folder = Path::new(&folder);
+    // The output that is meant: `sft` is the model, `sft.log` its loss curve.
+    let output = match pipeline
+        .names
+        .last_mut()
+        .and_then(|name| name.rsplit_once('.').map(|(n, o)| (n.to_owned(), o.to_owned())))
+    {
+        Some((node, output)) if !node.contains('[') || node.ends_with(']') => {
+            if let Some(last) = pipeline.names.last_mut() {
+                *last = node;
+            }
+            Some(output)
+        }
+        _ => None,
+    };
+    let project = Project::load(&pipeline, cli)?;
+    let cache = read_cache(cli)?;
+    let decider = project.decider(&cache);
+    let id = project.target()?;
+    let instance = project.plan.instance(id);
+    let NodeState::Fresh(action) = state_of(&decider, id)? else {
+        let why = format!("`{}` is not up to date, so there is nothing to export", instance.name);
+        return Err(CliError::user(why).help(format!("`luthflow run {} {}`", project.file.display(), instance.name)));
+    };
+    let outputs = instance.op.outputs();
+    let wanted = output.clone().unwrap_or_default();
+    let subfolder = match outputs.iter().find(|output| output.name == wanted) {
+        Some(output) => output.path,
+        None if output.is_none() => "",
+        None => return Err(CliError::user(format!("`{}` has no output `{wanted}`", instance.name))),
+    };
+    cache.check(&action.artifact)?;
+    let from = cache.artifact_path(&action.artifact).join(subfolder);
+    let count = copy(&from, folder)?;
+    output::say(&format!("{count} files of `{}` are in {}", instance.name, folder.display()));
+    Ok(Exit::Success)
+}
+
+/// Copies a folder into one that is empty or not there. Returns the number of files.
+fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
+    if to.is_dir() && fs_err::read_dir(to)?.next().is_some() {
+        return Err(CliError::user(format!("{} is not empty", to.display())).help("export into a new folder"));
+    }
+    fs_err::create_dir_all(to)?;
+    let mut count = 0;
+    for entry in fs_err::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            count += copy(&entry.path(), &target)?;
+        } else {
+            // Content only: the files of the cache are read-only, and a copy should not be.
+            let mut source = fs_err::File::open(entry.path())?;
+            std::io::copy(&mut source, &mut fs_err::File::create(&target)?)?;
+            count += 1;
+        }
+    }
+    Ok(count)
+}

@@ -1,0 +1,14 @@
+//! The commands, one file each.
+
+pub(super) mod cache;
+pub(super) mod check;
+pub(super) mod completions;
+pub(super) mod explain;
+pub(super) mod export;
+pub(super) mod graph;
+pub(super) mod log;
+pub(super) mod plan;
+pub(super) mod run;
+pub(super) mod schema;
+pub(super) mod show;
+pub(super) mod status;

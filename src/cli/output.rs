@@ -1,0 +1,54 @@
+//! Printing, so that it happens in one place: data to standard output, words to standard error.
+
+use std::io::Write;
+
+use super::report::CliError;
+
+/// Prints a line of data. A reader that has gone away (`| head`) ends the command quietly.
+pub(super) fn data(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::nobody_listens()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints a value as JSON, indented.
+pub(super) fn json(value: &serde_json::Value) -> Result<(), CliError> {
+    data(&serde_json::to_string_pretty(value).map_err(|error| CliError::internal(error.to_string()))?)
+}
+
+/// Prints a line of words. Nobody listening is no reason to fail.
+pub(super) fn say(text: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
+}
+
+/// Prints the error that ends the command.
+pub(super) fn error(report: &miette::Report) {
+    if report.to_string().is_empty() {
+        return;
+    }
+    say(format!("{report:?}").trim_end());
+}
+
+/// Writes a number of bytes the way people read it.
+pub(super) fn bytes(count: u64) -> String {
+    indicatif::HumanBytes(count).to_string()
+}
+
+/// Writes a duration the way people read it: `0.4 s`, `12 s`, `3 min 20 s`.
+pub(super) fn duration(seconds: f64) -> String {
+    match seconds {
+        seconds if seconds < 0.95 => format!("{:.0} ms", seconds * 1000.0),
+        seconds if seconds < 9.95 => format!("{seconds:.1} s"),
+        seconds if seconds < 59.5 => format!("{seconds:.0} s"),
+        seconds if seconds < 3570.0 => {
+            let whole = seconds.round() as u64;
+            format!("{} min {} s", whole / 60, whole % 60)
+        }
+        seconds => {
+            let minutes = (seconds / 60.0).round() as u64;
+            format!("{} h {} min", minutes / 60, minutes % 60)
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! From arguments to a plan: which pipeline file, with which parameters, over which cache.
+
+use std::path::{Path, PathBuf};
+
+use super::args::{Cli, PipelineArgs};
+use super::output;
+use super::report::CliError;
+use crate::cache::{Access, Cache};
+use crate::exec::Decider;
+use crate::plan::{InstanceId, Plan, resolve, select};
+use crate::spec::{Overrides, parse, sweep};
+
+/// The largest pipeline file that is read, in bytes.
+const MAX_BYTES: u64 = crate::spec::document::MAX_BYTES as u64;
+
+/// A pipeline file that was read and understood.
+pub(super) struct Project {
+    /// The pipeline file.
+    pub(super) file: PathBuf,
+    /// What it means.
+    pub(super) plan: Plan,
+    /// The other names on the command line.
+    pub(super) names: Vec<String>,
+}
+
+impl Project {
+    /// Finds, reads and resolves the pipeline that the arguments mean.
+    pub(super) fn load(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
+        let (file, names) = find(args, cli)?;
+        let overrides = overrides(args)?;
+        let text = read(&file)?;
+        let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+        let parsed = parse(&text, &name, &overrides);
+        let mut diagnostics = parsed.diagnostics;
+        let plan = match &parsed.pipeline {
+            None => None,
+            Some(pipeline) => match resolve(pipeline) {
+                Ok(plan) => Some(plan),
+                Err(more) => {
+                    diagnostics.extend(more);
+                    None
+                }
+            },
+        };
+        diagnostics.sort();
+        diagnostics.dedup();
+        match plan {
+            Some(plan) if diagnostics.is_empty() => Ok(Self { file, plan, names }),
+            _ => Err(CliError::mistakes(&file, &text, diagnostics)),
+        }
+    }
+
+    /// Returns the lockfile: beside the pipeline, with the same name.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.file.with_extension("lock")
+    }
+
+    /// Returns what decides about freshness, over `cache`.
+    pub(super) fn decider<'a>(&'a self, cache: &'a Cache) -> Decider<'a> {
+        Decider::new(&self.plan, cache, &self.file)
+    }
+
+    /// Returns the instances that the names mean; all of them without names.
+    pub(super) fn targets(&self) -> Result<Vec<InstanceId>, CliError> {
+        if self.names.is_empty() {
+            return Ok(self.plan.ids().collect());
+        }
+        let mut targets = Vec::new();
+        for name in &self.names {
+            targets.extend(select::select(&self.plan, name).map_err(CliError::user)?);
+        }
+        Ok(targets)
+    }
+
+    /// Returns the one instance that the one name means.
+    pub(super) fn target(&self) -> Result<InstanceId, CliError> {
+        match self.names.as_slice() {
+            [name] => select::select_one(&self.plan, name).map_err(CliError::user),
+            [] => Err(CliError::user("name a node").help("`luthflow status` lists them")),
+            _ => Err(CliError::user("name one node only")),
+        }
+    }
+}
+
+/// Opens the cache for looking.
+pub(super) fn read_cache(cli: &Cli) -> Result<Cache, CliError> {
+    let cache = Cache::open(&cli.cache_dir, Access::Read, &mut |_| {})?;
+    notices(&cache);
+    Ok(cache)
+}
+
+/// Says what the cache mended or could not use as it opened.
+pub(super) fn notices(cache: &Cache) {
+    for notice in cache.notices() {
+        output::say(&format!("note: {notice}"));
+    }
+}
+
+/// Finds the pipeline file: `--pipeline`, the first name that looks like one, `pipeline.yaml`, or the one that ran last.
+fn find(args: &PipelineArgs, cli: &Cli) -> Result<(PathBuf, Vec<String>), CliError> {
+    if let Some(file) = &args.pipeline {
+        return Ok((file.clone(), args.names.clone()));
+    }
+    if let Some((first, rest)) = args.names.split_first()
+        && is_pipeline(Path::new(first))
+    {
+        return Ok((PathBuf::from(first), rest.to_vec()));
+    }
+    for name in ["pipeline.yaml", "pipeline.yml"] {
+        if Path::new(name).is_file() {
+            return Ok((PathBuf::from(name), args.names.clone()));
+        }
+    }
+    let last = read_cache(cli)?.runs(1)?.into_iter().next().map(|run| PathBuf::from(run.pipeline));
+    match last.filter(|file| file.is_file()) {
+        Some(file) => Ok((file, args.names.clone())),
+        None => Err(CliError::user("there is no pipeline here")
+            .help("name its file, for example `luthflow run pipelines/quickstart.yaml`")),
+    }
+}
+
+fn is_pipeline(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+}
+
+fn read(file: &Path) -> Result<String, CliError> {
+    let size = fs_err::metadata(file).map_err(|error| cannot_read(&error))?.len();
+    if size > MAX_BYTES {
+        return Err(CliError::user(format!("{} has {size} bytes: that is no pipeline", file.display())));
+    }
+    let bytes = fs_err::read(file).map_err(|error| cannot_read(&error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        CliError::user(format!("{} is not UTF-8 text: byte {at} is wrong", file.display()))
+    })
+}
+
+fn cannot_read(error: &std::io::Error) -> CliError {
+    CliError::user(error.to_string())
+}
+
+fn overrides(args: &PipelineArgs) -> Result<Overrides, CliError> {
+    let mut overrides = Overrides::default();
+    for argument in &args.set {
+        let (name, value) = split(argument, "--set")?;
+        overrides.set.push((name, sweep::scalar(value)));
+    }
+    for argument in &args.sweep {
+        let (name, values) = split(argument, "--sweep")?;
+        let values =
+            sweep::values_of_argument(values).map_err(|why| CliError::user(format!("`--sweep {argument}`: {why}")))?;
+        overrides.sweep.push((name, values));
+    }
+    Ok(overrides)
+}
+
+fn split<'a>(argument: &'a str, flag: &str) -> Result<(String, &'a str), CliError> {
+    let (name, value) = argument
+        .split_once('=')
+        .ok_or_else(|| CliError::user(format!("`{flag} {argument}`: write `{flag} name=value`")))?;
+    Ok((name.trim().to_owned(), value))
+}

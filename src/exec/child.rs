@@ -1,0 +1,155 @@
+//! The child's side of running a node, and what parent and child say to each other.
+//!
+//! The parent writes a request file and starts the same program on it; the child reports progress as JSON lines on its
+//! standard output and leaves a result file. Its standard input stays open and empty: when it ends, the parent is gone
+//! or wants the node to stop. So a crash, an out-of-memory kill or Ctrl-C costs one node, whichever side it hits.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::ops::{self, Inputs, OpCx, Outcome, Progress};
+use crate::spec::params::{Kind, Op};
+
+/// What the parent asks of a child.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Request {
+    /// The kind of the node.
+    pub kind: Kind,
+    /// Its settings as written, parameters filled in.
+    pub fields: Value,
+    /// What it reads.
+    pub inputs: Inputs,
+    /// The empty folder that becomes its artifact.
+    pub out: PathBuf,
+    /// Where the result goes.
+    pub result: PathBuf,
+    /// How many threads it may use.
+    pub threads: usize,
+}
+
+/// What a child answers.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// It succeeded.
+    Done(Outcome),
+    /// It failed.
+    Failed {
+        /// What went wrong, outermost first.
+        error: Vec<String>,
+        /// The way out, if there is one to name.
+        help: Option<String>,
+    },
+}
+
+/// What a child says while it runs, one JSON object a line.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Message {
+    /// A phase begins.
+    Phase {
+        /// What it does.
+        name: String,
+        /// How far it has to go, if that is known.
+        total: Option<u64>,
+        /// What it counts.
+        unit: String,
+    },
+    /// It got further.
+    Position {
+        /// How far it is.
+        done: u64,
+    },
+    /// Something beside the figures.
+    Note {
+        /// The words.
+        text: String,
+    },
+}
+
+/// Runs the node that the request file describes and writes the result file.
+pub fn serve(request: &Path, output: impl Write + Send, cancelled: &AtomicBool) -> std::io::Result<()> {
+    let request: Request = serde_json::from_slice(&fs_err::read(request)?)?;
+    let answer = run(&request, output, cancelled);
+    let draft = request.result.with_extension("draft");
+    fs_err::write(&draft, serde_json::to_vec(&answer)?)?;
+    fs_err::rename(&draft, &request.result)
+}
+
+fn run(request: &Request, output: impl Write + Send, cancelled: &AtomicBool) -> Answer {
+    let op = match Op::from_fields(request.kind, request.fields.clone()) {
+        Ok(op) => op,
+        Err(error) => return Answer::Failed { error: vec![format!("the request is damaged: {error}")], help: None },
+    };
+    let speaker = Speaker { inner: Mutex::new(SpeakerState { output, said: None, note: None, position: None }) };
+    let cx =
+        OpCx { inputs: &request.inputs, out: &request.out, threads: request.threads, progress: &speaker, cancelled };
+    match ops::run(&op, &cx) {
+        Ok(outcome) => Answer::Done(outcome),
+        Err(error) => Answer::Failed { error: error.chain(), help: error.way_out().map(str::to_owned) },
+    }
+}
+
+/// How often a child says how far it is.
+const INTERVAL: Duration = Duration::from_millis(50);
+
+/// Writes progress as JSON lines, the latest figures at most every [`INTERVAL`].
+struct Speaker<W> {
+    inner: Mutex<SpeakerState<W>>,
+}
+
+struct SpeakerState<W> {
+    output: W,
+    said: Option<Instant>,
+    note: Option<String>,
+    position: Option<u64>,
+}
+
+impl<W: Write> SpeakerState<W> {
+    /// Says one thing. A parent that no longer listens is no reason to stop here: the open input tells that.
+    fn say(&mut self, message: &Message) {
+        if let Ok(mut line) = serde_json::to_vec(message) {
+            line.push(b'\n');
+            let _ = self.output.write_all(&line).and_then(|()| self.output.flush());
+        }
+    }
+
+    fn flush(&mut self, now: bool) {
+        if !now && self.said.is_some_and(|said| said.elapsed() < INTERVAL) {
+            return;
+        }
+        self.said = Some(Instant::now());
+        if let Some(text) = self.note.take() {
+            self.say(&Message::Note { text });
+        }
+        if let Some(done) = self.position.take() {
+            self.say(&Message::Position { done });
+        }
+    }
+}
+
+impl<W: Write + Send> Progress for Speaker<W> {
+    fn phase(&self, name: &str, total: Option<u64>, unit: &'static str) {
+        let Ok(mut state) = self.inner.lock() else { return };
+        state.flush(true);
+        state.say(&Message::Phase { name: name.to_owned(), total, unit: unit.to_owned() });
+        state.said = None;
+    }
+
+    fn position(&self, done: u64) {
+        let Ok(mut state) = self.inner.lock() else { return };
+        state.position = Some(done);
+        state.flush(false);
+    }
+
+    fn note(&self, text: &str) {
+        let Ok(mut state) = self.inner.lock() else { return };
+        state.note = Some(text.to_owned());
+    }
+}

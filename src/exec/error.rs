@@ -1,0 +1,78 @@
+//! Why a run could not begin or go on. The failure of a node is none of these: it is an event.
+
+use std::path::PathBuf;
+
+use crate::cache::CacheError;
+
+/// Why a run could not begin or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ExecError {
+    /// The cache cannot be used.
+    #[error(transparent)]
+    Cache(#[from] CacheError),
+    /// A source names files that are not there.
+    #[error("the source `{node}` finds no file at {pattern}")]
+    SourceMissing {
+        /// The node instance.
+        node: String,
+        /// What it looks for.
+        pattern: String,
+    },
+    /// A source names files that cannot be brought in as they are.
+    #[error("the source `{node}` cannot bring in {pattern}: {why}")]
+    SourceUnusable {
+        /// The node instance.
+        node: String,
+        /// What it looks for.
+        pattern: String,
+        /// What is wrong.
+        why: String,
+    },
+    /// A source has other content than its `digest` says.
+    #[error("the source `{node}` has the content blake3:{found}, and its `digest` demands {wanted}")]
+    SourceDrifted {
+        /// The node instance.
+        node: String,
+        /// What the pipeline demands.
+        wanted: String,
+        /// What is there.
+        found: String,
+    },
+    /// The pipeline differs from its lockfile.
+    #[error("the pipeline differs from {}", lock.display())]
+    Locked {
+        /// The lockfile.
+        lock: PathBuf,
+        /// Every difference, one sentence each.
+        differences: Vec<String>,
+    },
+    /// A lockfile cannot be read or written.
+    #[error("cannot use the lockfile {}: {why}", path.display())]
+    LockFile {
+        /// The lockfile.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A file around a run cannot be read or written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+impl ExecError {
+    /// Returns the way out, if there is one to name.
+    pub fn help(&self) -> Option<String> {
+        match self {
+            ExecError::Cache(error) => error.help(),
+            ExecError::SourceMissing { .. } => Some("paths are relative to the pipeline file".into()),
+            ExecError::SourceDrifted { .. } => {
+                Some("bring the file back, or accept the new content by changing `digest`".into())
+            }
+            ExecError::Locked { .. } => {
+                Some("undo the change, or run without `--locked` to write a new lockfile".into())
+            }
+            ExecError::SourceUnusable { .. } | ExecError::LockFile { .. } | ExecError::Io(_) => None,
+        }
+    }
+}

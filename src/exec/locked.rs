@@ -1,0 +1,159 @@
+//! A plan against its lockfile: written after a run, refused when something would differ.
+//!
+//! The check needs to run nothing: the lockfile holds the digest of every artifact, so that every key can be computed
+//! from it, and a key that comes out otherwise is a difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use super::decide::Decider;
+use super::{ExecError, sources};
+use crate::cache::Action;
+use crate::plan::graph::{Artifacts, InstanceId};
+use crate::plan::{KeyParts, stale};
+use crate::spec::lock::{LOCK_VERSION, Lock, LockedNode};
+use crate::spec::params::Kind;
+
+/// Returns the platform whose bytes are promised to be the same: the matrix kernels differ with the vector unit.
+pub fn platform() -> String {
+    let vector = vector_unit().map_or_else(String::new, |unit| format!("-{unit}"));
+    format!("{}-{}{vector}", std::env::consts::ARCH, std::env::consts::OS)
+}
+
+fn vector_unit() -> Option<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if std::arch::is_x86_feature_detected!("avx512f") {
+            return Some("avx512");
+        }
+        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
+            return Some("avx2");
+        }
+    }
+    None
+}
+
+/// Returns what made an artifact: the program, its version and the platform.
+pub fn producer() -> String {
+    format!("luthflow {} {}", env!("CARGO_PKG_VERSION"), platform())
+}
+
+/// Reads a lockfile; nothing if there is none.
+pub fn read(path: &Path) -> Result<Option<Lock>, ExecError> {
+    let text = match fs_err::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    Lock::read(&text).map(Some).map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })
+}
+
+/// Returns every way in which the plan differs from the lockfile, one sentence each.
+pub fn differences(decider: &Decider<'_>, lock: &Lock, wanted: &[bool]) -> Result<Vec<String>, ExecError> {
+    let plan = decider.plan;
+    let mut differences = Vec::new();
+    for id in plan.order().iter().copied().filter(|id| wanted[id.index()]) {
+        let name = &plan.instance(id).name;
+        let Some(locked) = lock.node(name) else {
+            differences.push(format!("`{name}` is not in the lockfile"));
+            continue;
+        };
+        let parts = decider.parts(id, |artifact| locked_digest(decider, lock, artifact))?;
+        if parts.key().hex() != locked.key {
+            differences.push(format!("`{name}`: {}", explain(decider, id, &locked, &parts)?));
+        }
+    }
+    let names: BTreeSet<&str> = plan.instances().iter().map(|instance| instance.name.as_str()).collect();
+    for name in lock.nodes.keys() {
+        if !names.contains(name.as_str()) {
+            differences.push(format!("`{name}` is in the lockfile and not in the pipeline"));
+        }
+    }
+    Ok(differences)
+}
+
+fn locked_digest(decider: &Decider<'_>, lock: &Lock, artifact: &Artifacts) -> Option<crate::digest::Digest> {
+    let locked = lock.node(&decider.plan.instance(artifact.from).name)?;
+    let digest = locked.outputs.get(artifact.output.name).unwrap_or(&locked.artifact);
+    digest.parse().ok()
+}
+
+/// Says what changed, as exactly as the cache and the lockfile remember it.
+fn explain(decider: &Decider<'_>, id: InstanceId, locked: &LockedNode, parts: &KeyParts) -> Result<String, ExecError> {
+    if decider.plan.instance(id).kind() == Kind::Source {
+        let files = decider.source_files(id)?;
+        let now: BTreeMap<String, String> = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
+        let changed = now.iter().filter(|(name, digest)| locked.files.get(*name) != Some(digest)).map(|(name, _)| name);
+        let gone = locked.files.keys().filter(|name| !now.contains_key(*name));
+        let names: Vec<&str> = changed.chain(gone).map(String::as_str).collect();
+        if !names.is_empty() {
+            return Ok(format!("the content of {} changed", names.join(", ")));
+        }
+    }
+    let old = match locked.key.parse() {
+        Ok(key) => decider.cache.action(&key)?.and_then(|action| KeyParts::from_value(&action.parts)),
+        Err(_) => None,
+    };
+    let reasons = old.map(|old| stale::compare(&old, parts, |slot| slot.to_owned())).unwrap_or_default();
+    if reasons.is_empty() {
+        return Ok("its settings, what it reads, or the way it is computed changed".into());
+    }
+    Ok(reasons.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+}
+
+/// Returns the lockfile after a run: what `actions` holds, and for the other nodes of the plan what `old` held.
+pub fn build(decider: &Decider<'_>, actions: &[Option<Action>], old: Option<&Lock>) -> Result<Lock, ExecError> {
+    let plan = decider.plan;
+    let mut lock = Lock {
+        version: LOCK_VERSION,
+        pipeline: plan.name.clone(),
+        luthflow: env!("CARGO_PKG_VERSION").to_owned(),
+        platform: platform(),
+        nodes: serde_json::Map::new(),
+    };
+    for id in plan.ids() {
+        let instance = plan.instance(id);
+        if let Some(action) = &actions[id.index()] {
+            lock.set(&instance.name, &locked_node(decider, id, action)?);
+        } else if let Some(node) = old.and_then(|old| old.node(&instance.name)) {
+            lock.set(&instance.name, &node);
+        }
+    }
+    Ok(lock)
+}
+
+fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result<LockedNode, ExecError> {
+    // Empty for all but sources.
+    let files = decider.source_files(id)?;
+    let files = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
+    let outputs = action.outputs.iter().map(|(name, digest)| (name.clone(), digest.hex())).collect();
+    Ok(LockedNode {
+        kind: action.kind.clone(),
+        key: action.key.hex(),
+        artifact: action.artifact.hex(),
+        outputs,
+        size: action.size,
+        files,
+        metrics: action.metrics.clone(),
+    })
+}
+
+/// Writes a lockfile, unless it already says the same.
+pub fn write(path: &Path, lock: &Lock) -> Result<(), ExecError> {
+    let text = lock.write().map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })?;
+    if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
+        return Ok(());
+    }
+    let draft = path.with_extension("lock.draft");
+    fs_err::write(&draft, text)?;
+    fs_err::rename(&draft, path)?;
+    Ok(())
+}
+
+/// Returns the digest that a source's `digest:` would pin, for showing.
+pub fn source_pin(decider: &Decider<'_>, id: InstanceId) -> Result<Option<String>, ExecError> {
+    if decider.plan.instance(id).kind() != Kind::Source {
+        return Ok(None);
+    }
+    Ok(Some(format!("blake3:{}", sources::content_digest(&decider.source_files(id)?))))
+}

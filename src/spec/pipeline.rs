@@ -1,0 +1,77 @@
+//! A pipeline as it was written: names, parameters, axes and nodes, with `${…}` still in place.
+
+use std::ops::Range;
+
+use serde_json::Value;
+
+use super::document::Document;
+use super::params::Kind;
+use super::path::FieldPath;
+use super::substitute::Bindings;
+
+/// A pipeline as it was written.
+#[derive(Debug)]
+pub struct Pipeline {
+    /// The name in lockfiles and reports.
+    pub name: String,
+    /// The parameters that have one value.
+    pub params: Bindings,
+    /// The parameters that have several, in the order the file or the command line names them.
+    pub axes: Vec<Axis>,
+    /// The nodes, in the order of the file.
+    pub nodes: Vec<NodeSpec>,
+    /// The names of nodes that could not be read at all, so that they are not missed a second time.
+    pub unreadable: Vec<String>,
+    pub(super) document: Document,
+}
+
+/// A parameter with several values.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Axis {
+    /// The parameter.
+    pub name: String,
+    /// Its values, in order, none twice.
+    pub values: Vec<Value>,
+}
+
+/// A node as it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NodeSpec {
+    /// Its name.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// Everything below it but `kind`.
+    pub fields: Value,
+}
+
+impl NodeSpec {
+    /// Returns the place of the node in the file.
+    pub fn path(&self) -> FieldPath {
+        FieldPath::root().key("nodes").key(&self.name)
+    }
+}
+
+impl Pipeline {
+    /// Returns where the name of a node stands.
+    pub fn node_span(&self, node: &NodeSpec) -> Range<usize> {
+        self.document.key_span(&node.path())
+    }
+
+    /// Returns where the value of a field of a node stands; `field` is a path such as `tasks[0].minimal_pairs.data`.
+    pub fn field_span(&self, node: &NodeSpec, field: &str) -> Range<usize> {
+        self.document.value_span(&node.path().join(&FieldPath::parse(field)))
+    }
+
+    /// Returns the node with this name.
+    pub fn node(&self, name: &str) -> Option<&NodeSpec> {
+        self.nodes.iter().find(|node| node.name == name)
+    }
+
+    /// Returns the parameters at one point of the sweep: `point` on top of those with one value.
+    pub fn bindings(&self, point: &Bindings) -> Bindings {
+        let mut bindings = self.params.clone();
+        bindings.extend(point.iter().map(|(name, value)| (name.clone(), value.clone())));
+        bindings
+    }
+}
