@@ -250,8 +250,18 @@ impl Scheduler<'_, '_> {
             if self.options.cancelled.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            let Some((rank, queued)) = self.queue.pop_first() else { return Ok(()) };
-            self.start(self.plan.order()[rank], queued)?;
+            // Two instances can have the same key (a merge at t = 0 is its base): the second waits for the first.
+            let busy: HashSet<Digest> = self.running.values().map(|running| running.key).collect();
+            let Some(rank) = self.queue.iter().find(|(_, queued)| !busy.contains(&queued.key)).map(|(rank, _)| *rank)
+            else {
+                return Ok(());
+            };
+            let Some(queued) = self.queue.remove(&rank) else { return Ok(()) };
+            let id = self.plan.order()[rank];
+            match self.cache.action(&queued.key)? {
+                Some(action) if queued.reasons != [StaleReason::Forced] => self.fresh(id, action)?,
+                _ => self.start(id, queued)?,
+            }
         }
         Ok(())
     }
