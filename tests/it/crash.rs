@@ -1,0 +1,114 @@
+//! What is left after a run is killed at any instant, and after an artifact rots.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::world::{NODES, World};
+
+/// Kills the process group-less way a machine's out-of-memory killer does: this process, at this instant.
+#[test]
+fn killed_at_random_instants_the_next_run_goes_on_and_the_cache_is_whole() {
+    let reference = World::new();
+    reference.run_ok(&[]);
+    let world = World::new();
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut killed = 0;
+    for _ in 0..20 {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let mut child =
+            world.command(&["run", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(Duration::from_millis(20 + state % 400));
+        if child.try_wait().unwrap().is_none() {
+            killed += 1;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let verify = world.run(&["cache", "verify"]);
+        assert_eq!(verify.code, 0, "{}{}", verify.stdout, verify.stderr);
+        // Begin from nothing every few kills, so that every part of a run is hit.
+        if killed % 5 == 4 {
+            let _ = std::fs::remove_dir_all(world.path("cache"));
+        }
+    }
+    assert!(killed >= 5, "the runs were over before they could be killed: {killed}");
+    let last = world.run_ok(&[]);
+    assert_eq!(last.ran.len() + last.fresh.len(), NODES.len());
+    assert_eq!(world.read("pipeline.lock"), reference.read("pipeline.lock"));
+    assert_eq!(world.run(&["cache", "verify"]).code, 0);
+    let leftovers = std::fs::read_dir(world.path("cache/staging")).map_or(0, Iterator::count);
+    assert_eq!(leftovers, 0, "a run leaves no half-made folder behind");
+}
+
+#[test]
+fn an_interrupted_run_stops_and_the_next_one_goes_on() {
+    let world = World::new();
+    world.edit("max_steps: 4, seed", "max_steps: 100000, epochs: 900, seed");
+    let mut child = world.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    // Interrupt it in the middle of the training.
+    while let Some(Ok(line)) = lines.next() {
+        if line.contains("node_progress") && line.contains("\"base\"") {
+            break;
+        }
+    }
+    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let last = lines.map_while(Result::ok).last().unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    let last: serde_json::Value = serde_json::from_str(&last).unwrap();
+    assert_eq!(last["event"], "run_finished");
+    assert_eq!(last["interrupted"], true);
+    assert!(last["skipped"].as_array().unwrap().iter().any(|name| name == "base"));
+    world.edit("max_steps: 100000, epochs: 900, seed", "max_steps: 4, seed");
+    let next = world.run_ok(&[]);
+    assert!(next.fresh.contains(&"english".to_owned()), "what was done before the interruption is kept");
+}
+
+#[test]
+fn a_rotten_artifact_is_noticed_and_made_again_and_never_served() {
+    let world = World::new();
+    world.run_ok(&[]);
+    let lock = world.read("pipeline.lock");
+    let path = world.json(&["show", "sft", "--json"])["path"].as_str().unwrap().to_owned();
+    let file = std::path::Path::new(&path).join("model/model.safetensors");
+    let mut bytes = std::fs::read(&file).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    let mut permissions = std::fs::metadata(&file).unwrap().permissions();
+    #[expect(clippy::permissions_set_readonly_false, reason = "a temporary folder of this test")]
+    permissions.set_readonly(false);
+    std::fs::set_permissions(&file, permissions).unwrap();
+    std::fs::write(&file, bytes).unwrap();
+    assert_eq!(world.run(&["cache", "verify"]).code, 3, "verify finds the flipped bit");
+    // Something that reads the model has to run: it must not read the rotten bytes.
+    let again = world.run_ok(&["--sweep", "t=0.5"]);
+    assert!(again.ran.contains(&"sft".to_owned()), "{:?}", again.ran);
+    assert!(again.ran.contains(&"merged[t=0.5]".to_owned()));
+    world.run_ok(&[]);
+    assert_eq!(world.read("pipeline.lock"), lock);
+}
+
+#[test]
+fn a_worker_that_is_killed_costs_one_node() {
+    let world = World::new();
+    world.edit("max_steps: 4, seed", "max_steps: 100000, epochs: 900, seed");
+    let mut child = world.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    while let Some(Ok(line)) = lines.next() {
+        if line.contains("node_progress") && line.contains("\"base\"") {
+            break;
+        }
+    }
+    let requests = String::from_utf8(
+        std::process::Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap().stdout,
+    )
+    .unwrap();
+    for worker in requests.split_whitespace() {
+        std::process::Command::new("kill").args(["-9", worker]).status().unwrap();
+    }
+    let lines: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(lines.iter().any(|line| line.contains("was ended by signal 9 (SIGKILL)")), "{lines:?}");
+}
