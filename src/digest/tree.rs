@@ -54,8 +54,9 @@ impl TryFrom<Listing> for Manifest {
                 return Err(bad(entry, "is not a plain relative path"));
             }
         }
-        if let Some(pair) = listing.files.windows(2).find(|pair| pair[0].path >= pair[1].path) {
-            return Err(bad(&pair[1], "stands after a path that sorts behind it"));
+        let mut pairs = listing.files.iter().zip(listing.files.iter().skip(1));
+        if let Some((_, late)) = pairs.find(|(one, next)| one.path >= next.path) {
+            return Err(bad(late, "stands after a path that sorts behind it"));
         }
         Ok(Self { files: listing.files })
     }
@@ -171,7 +172,10 @@ mod tests {
         let file = fs_err::File::options().write(true).open(other.path().join("z")).unwrap();
         file.set_modified(std::time::UNIX_EPOCH).unwrap();
         assert_eq!(Manifest::of_dir(other.path()).unwrap().digest().hex(), golden);
-        assert_eq!(Manifest::default().digest().hex(), "e787f4797083277b94891b10b4df9128fdb904795a33c4fc3fdea9d20e84e921");
+        assert_eq!(
+            Manifest::default().digest().hex(),
+            "e787f4797083277b94891b10b4df9128fdb904795a33c4fc3fdea9d20e84e921"
+        );
     }
 
     #[test]
