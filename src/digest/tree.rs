@@ -54,8 +54,9 @@ impl TryFrom<Listing> for Manifest {
                 return Err(bad(entry, "is not a plain relative path"));
             }
         }
-        if let Some(pair) = listing.files.windows(2).find(|pair| pair[0].path >= pair[1].path) {
-            return Err(bad(&pair[1], "stands after a path that sorts behind it"));
+        let mut pairs = listing.files.iter().zip(listing.files.iter().skip(1));
+        if let Some((_, late)) = pairs.find(|(one, next)| one.path >= next.path) {
+            return Err(bad(late, "stands after a path that sorts behind it"));
         }
         Ok(Self { files: listing.files })
     }

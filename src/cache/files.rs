@@ -1,0 +1,84 @@
+//! Writing that is whole or absent: a temporary file, written through to the disk, renamed into place.
+//!
+//! The folder that receives the name is written through as well; without that a power cut can forget the rename after
+//! the program said it was done.
+
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::platform;
+
+/// Returns the content of a file of at most `limit` bytes; `None` if there is no file, or a longer one.
+pub(super) fn read_bounded(path: &Path, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let file = match fs_err::File::open(path) {
+        Ok(file) => file,
+        Err(error) if is_absent(&error) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
+/// Says whether the error means that nothing lies there.
+pub(super) fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
+/// Writes a read-only file, whole or not at all. `temporary` is a folder on the same file system for the half-done one.
+pub(super) fn write_whole(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<()> {
+    let naming = |error: io::Error, place: &Path| {
+        io::Error::new(error.kind(), format!("failed to write a file in `{}`: {error}", place.display()))
+    };
+    let mut file = tempfile::NamedTempFile::new_in(temporary).map_err(|error| naming(error, temporary))?;
+    file.write_all(bytes).map_err(|error| naming(error, temporary))?;
+    platform::make_read_only(file.path())?;
+    file.as_file().sync_all().map_err(|error| naming(error, temporary))?;
+    let parent = path.parent().unwrap_or(Path::new("."));
+    create_dir_durably(parent)?;
+    file.persist(path).map_err(|error| naming(error.error, parent))?;
+    sync_dir(parent)
+}
+
+/// Renames durably, creating the folder it goes to.
+pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
+    let parent = to.parent().unwrap_or(Path::new("."));
+    create_dir_durably(parent)?;
+    fs_err::rename(from, to)?;
+    sync_dir(parent)
+}
+
+/// Creates a folder in an existing one, if it is not there.
+fn create_dir_durably(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    fs_err::create_dir_all(path)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes the names in a folder through to the disk.
+pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
+    if cfg!(unix) { fs_err::File::open(path)?.sync_all() } else { Ok(()) }
+}
+
+/// Moves something into `folder` under a free name that starts with `name`, and returns its path there.
+pub(super) fn move_aside(from: &Path, folder: &Path, name: &str) -> io::Result<PathBuf> {
+    fs_err::create_dir_all(folder)?;
+    let free = (1..u32::MAX).map(|number| folder.join(format!("{name}.{number}"))).find(|path| !path.exists());
+    let to = free.unwrap_or_else(|| folder.join(name));
+    rename_durably(from, &to)?;
+    Ok(to)
+}
+
+/// Returns the paths in a folder, sorted; none if there is no folder.
+pub(super) fn sorted_entries(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = match fs_err::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(error) if is_absent(&error) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>()?;
+    paths.sort_unstable();
+    Ok(paths)
+}

@@ -1,0 +1,109 @@
+//! Where everything lies in a cache folder. `cache/README.md` describes the same for people.
+
+use std::path::{Path, PathBuf};
+
+use super::CacheError;
+use super::files;
+use crate::digest::Digest;
+
+/// Tells backup programs to pass the folder by (<https://bford.info/cachedir/>), and us that it is ours.
+const TAG: &str = "Signature: 8a477f597d28d172789f06886806bc55\n\
+    # This file marks a cache folder of luthflow: what is in here can be made again by running the pipelines.\n";
+
+/// The folders of a cache.
+const FOLDERS: [&str; 5] = ["objects", "actions", "staging", "quarantine", "runs"];
+
+/// The paths of a cache.
+#[derive(Debug, Clone)]
+pub(super) struct Layout {
+    pub(super) root: PathBuf,
+}
+
+impl Layout {
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join("index.sqlite")
+    }
+
+    pub(super) fn lock(&self) -> PathBuf {
+        self.root.join("lock")
+    }
+
+    pub(super) fn objects(&self) -> PathBuf {
+        self.root.join("objects")
+    }
+
+    /// The folder of an artifact.
+    pub(super) fn object(&self, artifact: &Digest) -> PathBuf {
+        let hex = artifact.hex();
+        self.objects().join(&hex[..2]).join(hex)
+    }
+
+    /// The listing of an artifact, beside it.
+    pub(super) fn manifest(&self, artifact: &Digest) -> PathBuf {
+        self.object(artifact).with_extension("json")
+    }
+
+    pub(super) fn actions(&self) -> PathBuf {
+        self.root.join("actions")
+    }
+
+    /// The record of an action.
+    pub(super) fn action(&self, key: &Digest) -> PathBuf {
+        let hex = key.hex();
+        self.actions().join(&hex[..2]).join(format!("{hex}.json"))
+    }
+
+    pub(super) fn staging(&self) -> PathBuf {
+        self.root.join("staging")
+    }
+
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    pub(super) fn runs(&self) -> PathBuf {
+        self.root.join("runs")
+    }
+
+    /// Refuses a folder that somebody uses for something else: staging is emptied without asking.
+    pub(super) fn refuse_foreign(&self) -> Result<(), CacheError> {
+        let tag = files::read_bounded(&self.tag(), 4096)?.unwrap_or_default();
+        let signature = TAG.lines().next().unwrap_or(TAG);
+        if tag.starts_with(signature.as_bytes()) {
+            return Ok(());
+        }
+        match FOLDERS.into_iter().find(|name| self.root.join(name).exists()) {
+            Some(entry) => Err(CacheError::NotACache { path: self.root.clone(), entry }),
+            None => Ok(()),
+        }
+    }
+
+    /// Creates what is missing. Called under the lock, so the mark is there before the folders are.
+    pub(super) fn create(&self) -> Result<(), CacheError> {
+        if !self.tag().exists() {
+            files::write_whole(&self.tag(), TAG.as_bytes(), &self.root)?;
+        }
+        for folder in FOLDERS {
+            let path = self.root.join(folder);
+            if !path.is_dir() {
+                fs_err::create_dir_all(path)?;
+            }
+        }
+        let ignore = self.root.join(".gitignore");
+        if !ignore.exists() {
+            files::write_whole(&ignore, b"*\n", &self.root)?;
+        }
+        Ok(())
+    }
+
+    fn tag(&self) -> PathBuf {
+        self.root.join("CACHEDIR.TAG")
+    }
+}
+
+/// Returns the digest that a file or folder name starts with (`<hex>`, `<hex>.json`), or `None` for any other name.
+pub(super) fn digest_of_name(path: &Path) -> Option<Digest> {
+    let stem = path.file_stem()?.to_str()?;
+    let digest: Digest = stem.parse().ok()?;
+    (digest.hex() == stem).then_some(digest)
+}
