@@ -114,7 +114,8 @@ impl ChatTemplate {
 fn explain(error: &Error) -> String {
     match error.kind() {
         ErrorKind::OutOfFuel => "it runs too long".into(),
-        _ => error.to_string(),
+        // What a failed write means stands in its source.
+        _ => std::error::Error::source(error).map_or_else(|| error.to_string(), |source| format!("{error}: {source}")),
     }
 }
 
@@ -236,8 +237,7 @@ mod tests {
     fn python_is_understood() {
         let chat = [Message { role: "user".into(), content: " l'Été <3 ".into() }];
         let source = "{{ messages[0].content.strip().upper() }} {{ messages[0]|tojson }}{{ bos_token is defined }}";
-        let expected = "L'ÉTÉ <3 {\"role\": \"user\", \"content\": \" l'Été <3 \"}false";
-        // Python prints `False`; no template prints a boolean.
+        let expected = "L'ÉTÉ <3 {\"role\": \"user\", \"content\": \" l'Été <3 \"}False";
         assert_eq!(render(source, &chat).unwrap(), expected);
     }
 
