@@ -28,8 +28,8 @@ impl Tokenizer {
     /// in which the assistant says nothing is an error, since training on it would do nothing and hide a mistake.
     pub fn encode_chat(&self, chat: &[Message]) -> Result<ChatTokens, DataError> {
         let (text, spans) = self.render_with_spans(chat, false)?;
-        let (ids, offsets) = self.encode_with_offsets(&text)?;
-        let assistant = mask(&offsets, &spans);
+        let (ids, covered) = self.encode_with_offsets(&text)?;
+        let assistant = mask(&covered, &spans);
         if assistant.contains(&true) {
             return Ok(ChatTokens { ids, assistant });
         }
@@ -57,13 +57,13 @@ fn start_of(chat: &[Message]) -> String {
 }
 
 /// Returns for every token whether it lies inside one of the spans. Both are in order.
-fn mask(offsets: &[(usize, usize)], spans: &[Range<usize>]) -> Vec<bool> {
+fn mask(tokens: &[Range<usize>], spans: &[Range<usize>]) -> Vec<bool> {
     let mut spans = spans.iter().peekable();
-    let inside = |&(start, end): &(usize, usize)| {
-        while spans.next_if(|span| span.end <= start).is_some() {}
-        start < end && spans.peek().is_some_and(|span| span.start <= start && end <= span.end)
+    let inside = |token: &Range<usize>| {
+        while spans.next_if(|span| span.end <= token.start).is_some() {}
+        !token.is_empty() && spans.peek().is_some_and(|span| span.start <= token.start && token.end <= span.end)
     };
-    offsets.iter().map(inside).collect()
+    tokens.iter().map(inside).collect()
 }
 
 #[cfg(test)]
@@ -72,8 +72,8 @@ mod tests {
 
     #[test]
     fn a_token_counts_only_if_it_lies_inside_a_span() {
-        let offsets = [(0, 2), (2, 3), (3, 5), (5, 5), (5, 6), (6, 9), (9, 10)];
-        assert_eq!(mask(&offsets, &[2..5, 7..10]), [false, true, true, false, false, false, true]);
-        assert_eq!(mask(&offsets, &[]), [false; 7]);
+        let tokens = [0..2, 2..3, 3..5, 5..5, 5..6, 6..9, 9..10];
+        assert_eq!(mask(&tokens, &[2..5, 7..10]), [false, true, true, false, false, false, true]);
+        assert_eq!(mask(&tokens, &[]), [false; 7]);
     }
 }

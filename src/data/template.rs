@@ -49,13 +49,15 @@ const NAME: &str = "chat_template";
 const BEGIN: &str = "luthflow_begin";
 const END: &str = "luthflow_end";
 
-/// The special tokens that a template may name; empty if the model has none.
-#[derive(Debug, Clone, Default, serde::Serialize)]
-pub(super) struct SpecialTokens {
-    pub(super) bos_token: Option<String>,
-    pub(super) eos_token: Option<String>,
-    pub(super) pad_token: Option<String>,
-    pub(super) unk_token: Option<String>,
+/// The special tokens that a template may name, as `(variable, token)`; only those that the model has.
+#[derive(Debug, Clone, Default)]
+pub(super) struct SpecialTokens(pub(super) Vec<(&'static str, String)>);
+
+impl SpecialTokens {
+    /// Returns the token in a variable.
+    pub(super) fn get(&self, variable: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| *name == variable).map(|(_, token)| token.as_str())
+    }
 }
 
 /// A template, ready to run.
@@ -95,10 +97,7 @@ impl ChatTemplate {
 
     /// Returns the variables of the template. Special tokens that the model lacks stay undefined, as in transformers.
     fn context(&self, chat: &[Message], prompt: bool, marks: Marks) -> Value {
-        let SpecialTokens { bos_token, eos_token, pad_token, unk_token } = &self.tokens;
-        let tokens =
-            [("bos_token", bos_token), ("eos_token", eos_token), ("pad_token", pad_token), ("unk_token", unk_token)];
-        let given = tokens.into_iter().filter_map(|(name, token)| Some((name, Value::from(token.clone()?))));
+        let tokens = self.tokens.0.iter().map(|(name, token)| (*name, Value::from(token.as_str())));
         let variables = [
             ("messages", Value::from_serialize(chat)),
             ("add_generation_prompt", prompt.into()),
@@ -107,7 +106,7 @@ impl ChatTemplate {
             (BEGIN, marks.begin.to_string().into()),
             (END, marks.end.to_string().into()),
         ];
-        variables.into_iter().chain(given).collect()
+        variables.into_iter().chain(tokens).collect()
     }
 }
 
@@ -124,6 +123,7 @@ fn raise_exception(message: &str) -> Result<Value, Error> {
 }
 
 /// JSON as Python's `json.dumps(value, ensure_ascii=False)` writes it.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands keyword arguments over by value")]
 fn tojson(value: &Value, options: minijinja::value::Kwargs) -> Result<Value, Error> {
     let indent: Option<usize> = options.get("indent")?;
     options.assert_all_used()?;
@@ -182,8 +182,9 @@ fn rewrite_generation(source: &str) -> String {
         rewritten.push_str(&rest[..at]);
         rest = &rest[at..];
         if let Some((open, mark, close, length)) = generation_tag(rest) {
-            rewritten.push_str(&format!("{{%{open} set luthflow_x = 0 %}}{{{{ {mark} }}}}"));
-            rewritten.push_str(&format!("{{% set luthflow_x = 0 {close}%}}"));
+            let before = ["{%", open, " set luthflow_x = 0 %}"];
+            let after = ["{% set luthflow_x = 0 ", close, "%}"];
+            rewritten.extend(before.into_iter().chain(["{{ ", mark, " }}"]).chain(after));
             rest = &rest[length..];
         } else {
             rewritten.push_str("{%");

@@ -5,6 +5,7 @@
 //! belong. The name of a special token inside a text becomes that token, as in transformers.
 
 use std::io::Read;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -57,10 +58,10 @@ impl Tokenizer {
         let config = read_config(dir)?;
         let tokens = special_tokens(&config);
         let id = |token: &str| inner.token_to_id(token);
-        let named = |token: &Option<String>| token.as_deref().and_then(id);
+        let named = |variable: &str| tokens.get(variable).and_then(id);
         let no_separator = || bad(format!("it has neither {DOCUMENT} nor an `eos_token`"));
-        let document_end = id(DOCUMENT).or_else(|| named(&tokens.eos_token)).ok_or_else(no_separator)?;
-        let document_start = id(DOCUMENT).or_else(|| named(&tokens.bos_token)).unwrap_or(document_end);
+        let document_end = id(DOCUMENT).or_else(|| named("eos_token")).ok_or_else(no_separator)?;
+        let document_start = id(DOCUMENT).or_else(|| named("bos_token")).unwrap_or(document_end);
         let turn_end = id(TURN_END);
         let template = match template_source(dir, &config)? {
             Some(source) => Some(ChatTemplate::new(&source, tokens).map_err(bad)?),
@@ -79,9 +80,10 @@ impl Tokenizer {
     }
 
     /// Returns the token ids of a text and the bytes of it that each one covers.
-    pub(super) fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<(usize, usize)>), DataError> {
+    pub(super) fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), DataError> {
         let encoding = self.inner.encode(text, false).map_err(|error| tokenize_error(text, &*error))?;
-        Ok((encoding.get_ids().to_vec(), encoding.get_offsets().to_vec()))
+        let covered = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), covered))
     }
 
     /// Returns the text of token ids, special tokens included.
@@ -157,16 +159,11 @@ fn read_config(dir: &Path) -> Result<Value, DataError> {
 
 fn special_tokens(config: &Value) -> SpecialTokens {
     // A token is its text, or an object with its text in `content`.
-    let token = |name: &str| {
+    let token = |name: &'static str| {
         let value = &config[name];
-        value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned)
+        Some((name, value.as_str().or_else(|| value["content"].as_str())?.to_owned()))
     };
-    SpecialTokens {
-        bos_token: token("bos_token"),
-        eos_token: token("eos_token"),
-        pad_token: token("pad_token"),
-        unk_token: token("unk_token"),
-    }
+    SpecialTokens(["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(token).collect())
 }
 
 /// Returns the chat template: the file of its own if there is one, otherwise the one in the configuration, and of

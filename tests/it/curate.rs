@@ -56,10 +56,10 @@ fn the_shipped_french_data_goes_through_all_steps() {
     let english = shipped_source("en_sentences", ".txt", None);
     let ran = curate(&usual(), &[novels.path(), chats.path(), english.path(), chats.path()]).unwrap();
     insta::assert_snapshot!(ran.read("stats.json"));
-    assert_eq!(rows(&ran.path().join("train")).len() as f64, ran.metric("train_rows"));
-    assert_eq!(rows(&ran.path().join("eval")).len() as f64, ran.metric("eval_rows"));
-    assert_eq!(ran.metric("rows_out"), ran.metric("train_rows") + ran.metric("eval_rows"));
-    assert_eq!(ran.metric("rows_in"), f64::from(11_197 + 256 + 500 + 256));
+    assert_eq!(rows(&ran.path().join("train")).len(), ran.count("train_rows"));
+    assert_eq!(rows(&ran.path().join("eval")).len(), ran.count("eval_rows"));
+    assert_eq!(ran.count("rows_out"), ran.count("train_rows") + ran.count("eval_rows"));
+    assert_eq!(ran.count("rows_in"), 11_197 + 256 + 500 + 256);
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn curating_what_was_curated_changes_nothing() {
     let once = curate(&steps, &[novels.path()]).unwrap();
     let twice = curate(&steps, &[&once.path().join("rows")]).unwrap();
     assert!(once.read("rows/data.jsonl") == twice.read("rows/data.jsonl"));
-    assert!(once.metric("rows_out") < once.metric("rows_in"));
-    assert_eq!(twice.metric("rows_out"), twice.metric("rows_in"));
+    assert!(once.count("rows_out") < once.count("rows_in"));
+    assert_eq!(twice.count("rows_out"), twice.count("rows_in"));
 }
 
 #[test]

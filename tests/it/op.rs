@@ -39,6 +39,11 @@ impl Ran {
         fs_err::read_to_string(self.path().join(name)).unwrap()
     }
 
+    /// Returns a metric that is a whole number.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        self.metric(name).round() as usize
+    }
+
     pub(crate) fn metric(&self, name: &str) -> f64 {
         self.outcome.metrics[name]
     }
