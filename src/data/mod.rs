@@ -1,1 +1,27 @@
-//! (being built)
+//! Rows, text and tokens: what stands between files and numbers.
+//!
+//! Reads and writes data sets ([`open`], [`RowWriter`]), turns chats into text by a model's own template, and text into
+//! token ids with a mask of what is to be learned ([`Tokenizer`]); trains a tokenizer ([`train_bpe`]). All bytes read
+//! here come from outside: every row is bounded, every mistake names its file and line, and a chat template, which is
+//! foreign code, runs on a ration. What rows *should* be like is the business of `ops::curate`.
+
+mod bpe;
+mod chat;
+mod error;
+mod folder;
+mod lines;
+mod merges;
+mod reader;
+mod row;
+mod spans;
+mod template;
+mod tokenizer;
+
+pub use bpe::{Bpe, WordCounts, train_bpe};
+pub use chat::ChatTokens;
+pub use error::{DataError, beginning};
+pub use folder::{RowWriter, Rows, SourceManifest, open};
+pub use reader::{FileRows, Format, TextUnit};
+pub use row::{Message, Row};
+pub use template::CHATML_TEMPLATE;
+pub use tokenizer::{TOKENIZER_FILES, Tokenizer, copy_tokenizer};

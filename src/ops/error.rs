@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::path::Path;
 
+use crate::data::DataError;
+
 /// The failure of a node: what is wrong, where, and the way out.
 ///
 /// Nobody handles these by code, so there is no enum: they are shown, and the node counts as failed.
@@ -61,6 +63,13 @@ impl OpError {
 impl From<std::io::Error> for OpError {
     fn from(error: std::io::Error) -> Self {
         // `fs_err` puts the path and the operation into the message.
+        Self::new(error.to_string())
+    }
+}
+
+impl From<DataError> for OpError {
+    fn from(error: DataError) -> Self {
+        // Names the file and the line itself.
         Self::new(error.to_string())
     }
 }

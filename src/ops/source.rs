@@ -1,9 +1,131 @@
-//! `kind: source`.
+//! `kind: source`: brings files from outside into the graph, unchanged.
+//!
+//! The files are copied as they are, and not turned into rows: a source is what its digest pins, so what it holds must
+//! be what anyone can fetch and compare. How to read them is written beside them. Whether they *can* be read is tried
+//! here on the first rows of each, so that a wrong format fails at the source and not three nodes later.
 
-use super::{OpCx, OpError, Outcome};
-use crate::spec::params::SourceParams;
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::path::{Component, Path};
+
+use fs_err as fs;
+
+use super::{InputArtifact, OpCx, OpError, Outcome};
+use crate::data::{Format, SourceManifest, TextUnit};
+use crate::spec::params::{SourceFormat, SourceParams, TextRows};
+
+/// The slot with the files to bring in.
+const FILES: &str = "files";
+/// How many rows of each file are read to see whether it can be read.
+const TRIED_ROWS: usize = 3;
+/// Bytes copied between two looks at whether to stop.
+const COPY_BLOCK: u64 = 8 << 20;
 
 /// Runs the node.
-pub(super) fn run(_params: &SourceParams, _cx: &OpCx<'_>) -> Result<Outcome, OpError> {
-    Err(OpError::new("being built"))
+pub(super) fn run(params: &SourceParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
+    let files = cx.inputs.many(FILES);
+    check_names(files)?;
+    let bytes = if params.model.is_some() { bring_model(files, cx)? } else { bring_dataset(params, files, cx)? };
+    let metrics = [("files".to_owned(), files.len() as f64), ("bytes".to_owned(), bytes as f64)];
+    Ok(Outcome { metrics: metrics.into(), ..Outcome::default() })
+}
+
+fn check_names(files: &[InputArtifact]) -> Result<(), OpError> {
+    if files.is_empty() {
+        return Err(
+            OpError::new("the source holds no files").help("check the path; a glob that matches nothing is empty")
+        );
+    }
+    let mut seen = BTreeSet::new();
+    for file in files {
+        let name = Path::new(&file.name);
+        if file.name.is_empty() || !name.components().all(|part| matches!(part, Component::Normal(_))) {
+            return Err(OpError::new(format!("`{}` is not a file name inside the source", file.name)));
+        }
+        if !seen.insert(name) {
+            return Err(OpError::new(format!("two files of the source are called `{}`", file.name)));
+        }
+    }
+    Ok(())
+}
+
+fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
+    let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows));
+    let mut any = false;
+    for file in files {
+        for row in manifest.open_file(&file.name, &file.path)?.take(TRIED_ROWS) {
+            row?;
+            any = true;
+        }
+    }
+    if !any {
+        return Err(OpError::new("none of the source's files holds a row"));
+    }
+    manifest.write(cx.out)?;
+    copy_all(files, cx, |name| SourceManifest::file_path(cx.out, name))
+}
+
+fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
+    let help = "a model is a folder in Hugging Face layout: config.json, *.safetensors and the files of its tokenizer";
+    if !files.iter().any(|file| file.name == "config.json") {
+        return Err(OpError::new("the model has no config.json").help(help));
+    }
+    let weights = |file: &InputArtifact| Path::new(&file.name).extension().is_some_and(|end| end == "safetensors");
+    if !files.iter().any(weights) {
+        return Err(OpError::new("the model has no *.safetensors file").help(help));
+    }
+    copy_all(files, cx, |name| cx.out.join(name))
+}
+
+/// Copies every file to where `place` says and returns the number of bytes.
+fn copy_all(
+    files: &[InputArtifact],
+    cx: &OpCx<'_>,
+    place: impl Fn(&str) -> std::path::PathBuf,
+) -> Result<u64, OpError> {
+    let mut total = 0;
+    for file in files {
+        total += fs::metadata(&file.path)?.len();
+    }
+    cx.progress.phase("copying", Some(total), "B");
+    let mut done = 0;
+    for file in files {
+        copy(&file.path, &place(&file.name), &mut done, cx)?;
+    }
+    Ok(done)
+}
+
+/// Copies the content and not the permissions: where a file came from must not show in the artifact.
+fn copy(from: &Path, to: &Path, done: &mut u64, cx: &OpCx<'_>) -> Result<(), OpError> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut reader = fs::File::open(from)?;
+    let mut writer = fs::File::create(to)?;
+    loop {
+        cx.check_cancelled()?;
+        let copied = std::io::copy(&mut Read::by_ref(&mut reader).take(COPY_BLOCK), &mut writer)?;
+        if copied == 0 {
+            break;
+        }
+        *done += copied;
+        cx.progress.position(*done);
+    }
+    Ok(writer.flush()?)
+}
+
+fn format_of(format: SourceFormat) -> Format {
+    match format {
+        SourceFormat::Jsonl => Format::Jsonl,
+        SourceFormat::Text => Format::Text,
+        SourceFormat::Clams => Format::Clams,
+    }
+}
+
+fn unit_of(rows: TextRows) -> TextUnit {
+    match rows {
+        TextRows::Line => TextUnit::Line,
+        TextRows::Paragraph => TextUnit::Paragraph,
+        TextRows::File => TextUnit::File,
+    }
 }

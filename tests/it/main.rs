@@ -1,1 +1,10 @@
+//! All integration tests, in one binary: a second one would link everything again.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
+)]
+
+mod curate;
+mod data;
+mod op;

@@ -1,0 +1,173 @@
+//! A data set as a folder: where its rows lie, and how they are written.
+//!
+//! Two layouts exist. A curation writes `data.jsonl`. A source keeps the user's files as they came, below `files/`, so
+//! that nothing is lost or rewritten, and says in `source.json` how to read them. Whoever reads rows needn't know which
+//! one it is. Files are read in the byte order of their names, never in the order in which a file system lists them.
+
+use std::collections::VecDeque;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+
+use super::reader::FileRows;
+use super::{DataError, Format, Row, TextUnit};
+
+/// The rows of a curated data set.
+const DATA_FILE: &str = "data.jsonl";
+/// How to read the files of a source.
+const SOURCE_FILE: &str = "source.json";
+/// Where the files of a source lie.
+const FILES_FOLDER: &str = "files";
+/// The format version of `source.json`.
+const SOURCE_VERSION: u32 = 1;
+
+/// How the files of a source are read; the content of `source.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceManifest {
+    version: u32,
+    /// The format of all files; by the name of each if it is left out.
+    format: Option<Format>,
+    /// What becomes a row of a text file.
+    rows: TextUnit,
+}
+
+impl SourceManifest {
+    /// Returns the description of files in `format` (by file name if `None`).
+    pub fn new(format: Option<Format>, rows: TextUnit) -> Self {
+        Self { version: SOURCE_VERSION, format, rows }
+    }
+
+    /// Returns where in the folder `dir` a file called `name` belongs.
+    pub fn file_path(dir: &Path, name: &str) -> PathBuf {
+        dir.join(FILES_FOLDER).join(name)
+    }
+
+    /// Writes `source.json` into the folder `dir`.
+    pub fn write(&self, dir: &Path) -> Result<(), DataError> {
+        let mut text = serde_json::to_string(self).expect("a manifest always has a JSON form");
+        text.push('\n');
+        Ok(fs::write(dir.join(SOURCE_FILE), text)?)
+    }
+
+    /// Opens a file that is called `name` in the data set and lies at `path`.
+    pub fn open_file(&self, name: &str, path: &Path) -> Result<FileRows, DataError> {
+        let Some(format) = self.format.or_else(|| Format::of_name(name)) else {
+            return Err(DataError::BadDataset {
+                path: path.to_owned(),
+                reason: "the name does not tell the format; set `format` to jsonl, text or clams".into(),
+            });
+        };
+        FileRows::open(path, format, self.rows)
+    }
+
+    fn read(path: &Path) -> Result<Self, DataError> {
+        let bad = |reason| DataError::BadDataset { path: path.to_owned(), reason };
+        let manifest: Self =
+            serde_json::from_slice(&fs::read(path)?).map_err(|error| bad(format!("{SOURCE_FILE}: {error}")))?;
+        if manifest.version == SOURCE_VERSION {
+            Ok(manifest)
+        } else {
+            Err(bad(format!("{SOURCE_FILE} has version {}, this program reads {SOURCE_VERSION}", manifest.version)))
+        }
+    }
+}
+
+/// The rows of a data set, one after the other. After an error it ends.
+pub struct Rows {
+    manifest: SourceManifest,
+    /// The files that are still to be read: name and place.
+    waiting: VecDeque<(String, PathBuf)>,
+    current: Option<FileRows>,
+}
+
+/// Opens the data set in the folder `dir`, whichever node made it.
+pub fn open(dir: &Path) -> Result<Rows, DataError> {
+    let data = dir.join(DATA_FILE);
+    if data.is_file() {
+        let manifest = SourceManifest::new(Some(Format::Jsonl), TextUnit::Line);
+        return Ok(Rows { manifest, waiting: [(DATA_FILE.to_owned(), data)].into(), current: None });
+    }
+    let source = dir.join(SOURCE_FILE);
+    if !source.is_file() {
+        let reason = format!("it holds neither {DATA_FILE} nor {SOURCE_FILE}");
+        return Err(DataError::BadDataset { path: dir.to_owned(), reason });
+    }
+    let manifest = SourceManifest::read(&source)?;
+    let mut files = Vec::new();
+    list_files(&dir.join(FILES_FOLDER), "", &mut files)?;
+    files.sort();
+    Ok(Rows { manifest, waiting: files.into(), current: None })
+}
+
+fn list_files(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Result<(), DataError> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let path = entry.path();
+        let Ok(name) = entry.file_name().into_string() else {
+            return Err(DataError::BadDataset { path, reason: "the file name is not UTF-8".into() });
+        };
+        let name = format!("{prefix}{name}");
+        if path.is_dir() {
+            list_files(&path, &format!("{name}/"), files)?;
+        } else {
+            files.push((name, path));
+        }
+    }
+    Ok(())
+}
+
+impl Rows {
+    fn next_row(&mut self) -> Result<Option<Row>, DataError> {
+        loop {
+            if let Some(row) = self.current.as_mut().and_then(Iterator::next) {
+                return row.map(Some);
+            }
+            let Some((name, path)) = self.waiting.pop_front() else { return Ok(None) };
+            self.current = Some(self.manifest.open_file(&name, &path)?);
+        }
+    }
+}
+
+impl Iterator for Rows {
+    type Item = Result<Row, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let row = self.next_row().transpose();
+        if matches!(row, Some(Err(_))) {
+            self.waiting.clear();
+            self.current = None;
+        }
+        row
+    }
+}
+
+/// Writes a data set that [`open`] reads.
+pub struct RowWriter {
+    file: BufWriter<fs::File>,
+    rows: u64,
+}
+
+impl RowWriter {
+    /// Begins a data set in the folder `dir`, which is made if it isn't there.
+    pub fn create(dir: &Path) -> Result<Self, DataError> {
+        fs::create_dir_all(dir)?;
+        Ok(Self { file: BufWriter::new(fs::File::create(dir.join(DATA_FILE))?), rows: 0 })
+    }
+
+    /// Adds a row.
+    pub fn write(&mut self, row: &Row) -> Result<(), DataError> {
+        self.file.write_all(row.to_json().as_bytes())?;
+        self.file.write_all(b"\n")?;
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Ends the data set and returns the number of rows in it.
+    pub fn finish(mut self) -> Result<u64, DataError> {
+        self.file.flush()?;
+        Ok(self.rows)
+    }
+}

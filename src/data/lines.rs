@@ -1,0 +1,127 @@
+//! Lines of a text file, bounded and checked.
+//!
+//! `BufRead::lines` won't do: it grows without bound on a file without line ends, and its UTF-8 error names no line.
+//! A byte order mark at the start and `\r` before a line end are dropped, since editors on Windows write both.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
+
+use fs_err::File;
+
+use super::DataError;
+
+/// The longest line, paragraph or file that may become a row, in bytes.
+pub(super) const LONGEST_ROW: usize = 64 << 20;
+
+/// Reads the lines of one file and knows at which one it is.
+pub(super) struct Lines {
+    reader: BufReader<File>,
+    path: PathBuf,
+    /// The line that was read last, counted from 1.
+    number: u64,
+    limit: usize,
+}
+
+impl Lines {
+    /// Opens a file.
+    pub(super) fn open(path: &Path) -> Result<Self, DataError> {
+        Self::with_limit(path, LONGEST_ROW)
+    }
+
+    fn with_limit(path: &Path, limit: usize) -> Result<Self, DataError> {
+        let reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+        Ok(Self { reader, path: path.to_owned(), number: 0, limit })
+    }
+
+    /// Returns the next line without its end; `None` at the end of the file.
+    pub(super) fn next_line(&mut self) -> Result<Option<String>, DataError> {
+        let mut bytes = Vec::new();
+        // Two more bytes than allowed, for the line end of a line of just that length.
+        let most = self.limit as u64 + 2;
+        let read = self.reader.by_ref().take(most).read_until(b'\n', &mut bytes)?;
+        if read == 0 {
+            return Ok(None);
+        }
+        self.number += 1;
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+            if bytes.last() == Some(&b'\r') {
+                bytes.pop();
+            }
+        }
+        if bytes.len() > self.limit {
+            return Err(self.too_long());
+        }
+        if self.number == 1 && bytes.starts_with(b"\xEF\xBB\xBF") {
+            bytes.drain(..3);
+        }
+        match String::from_utf8(bytes) {
+            Ok(line) => Ok(Some(line)),
+            Err(error) => {
+                let column = error.utf8_error().valid_up_to() + 1;
+                Err(DataError::NotUtf8 { path: self.path.clone(), line: self.number, column })
+            }
+        }
+    }
+
+    /// Returns the error that the row at this line is too long.
+    pub(super) fn too_long(&self) -> DataError {
+        DataError::TooLong { path: self.path.clone(), line: self.number, limit: self.limit }
+    }
+
+    /// Returns the error that the line read last holds no row.
+    pub(super) fn bad_row(&self, reason: impl Into<String>) -> DataError {
+        DataError::BadRow { path: self.path.clone(), line: self.number, reason: reason.into() }
+    }
+
+    /// Adds a line to a row of several lines, which may not become longer than a row may be.
+    pub(super) fn join(&self, row: &mut String, line: &str) -> Result<(), DataError> {
+        if row.len() + 1 + line.len() > self.limit {
+            return Err(self.too_long());
+        }
+        if !row.is_empty() {
+            row.push('\n');
+        }
+        row.push_str(line);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(bytes: &[u8], limit: usize) -> Result<Vec<String>, DataError> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), bytes).unwrap();
+        let mut lines = Lines::with_limit(file.path(), limit)?;
+        let mut all = Vec::new();
+        while let Some(line) = lines.next_line()? {
+            all.push(line);
+        }
+        Ok(all)
+    }
+
+    #[test]
+    fn line_ends_and_byte_order_mark_are_dropped() {
+        assert_eq!(read(b"\xEF\xBB\xBFa\r\nb\n\nc", 10).unwrap(), ["a", "b", "", "c"]);
+        assert_eq!(read(b"", 10).unwrap(), Vec::<String>::new());
+        assert_eq!(read(b"\n", 10).unwrap(), [""]);
+        assert_eq!(read(b"a\rb", 10).unwrap(), ["a\rb"]);
+    }
+
+    #[test]
+    fn a_line_may_be_as_long_as_the_limit_and_no_longer() {
+        assert_eq!(read(b"12345\r\n12345", 5).unwrap(), ["12345", "12345"]);
+        for bytes in [&b"12345\n123456\n"[..], b"12345\n123456", b"12345\n12345678901234567890"] {
+            let error = read(bytes, 5).unwrap_err();
+            assert!(matches!(error, DataError::TooLong { line: 2, limit: 5, .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn bytes_that_are_not_utf8_are_named() {
+        let error = read(b"ok\nab\xE9t\n", 10).unwrap_err();
+        assert!(matches!(error, DataError::NotUtf8 { line: 2, column: 3, .. }), "{error}");
+    }
+}

@@ -1,0 +1,150 @@
+//! One row of a data set.
+//!
+//! A row is one of three things, told apart by its fields and never by a setting, so that a data set may mix them:
+//! prose, a chat, or a minimal pair. Fields we don't know are ignored when reading: real data sets carry ids and
+//! sources. They aren't carried along, and that is deliberate: what a curation writes depends on nothing that it does
+//! not understand.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+/// One turn of a chat.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`.
+    pub role: String,
+    /// What is said.
+    pub content: String,
+}
+
+/// One row of a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Row {
+    /// Prose.
+    Text(String),
+    /// A conversation.
+    Chat(Vec<Message>),
+    /// Two sentences of which one is correct.
+    Pair {
+        /// The correct one.
+        good: String,
+        /// The wrong one.
+        bad: String,
+    },
+}
+
+/// The fields of a row in JSON, of all kinds of row.
+#[derive(Default, Serialize, Deserialize)]
+struct Fields<'a> {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    text: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    messages: Option<Cow<'a, [Message]>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    good: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    bad: Option<Cow<'a, str>>,
+}
+
+impl Row {
+    /// Reads a row from one line of JSON; the error says what is wrong with it.
+    pub fn from_json(line: &str) -> Result<Self, String> {
+        // serde_json puts "at line 1 column 7" behind its messages; the line is always 1 here and only the column helps.
+        let fields: Fields<'_> =
+            serde_json::from_str(line).map_err(|error| error.to_string().replace("at line 1 column", "at column"))?;
+        match fields {
+            Fields { text: Some(text), messages: None, good: None, bad: None } => Ok(Row::Text(text.into_owned())),
+            Fields { text: None, messages: Some(messages), good: None, bad: None } => {
+                if messages.is_empty() {
+                    Err("`messages` is empty".into())
+                } else {
+                    Ok(Row::Chat(messages.into_owned()))
+                }
+            }
+            Fields { text: None, messages: None, good: Some(good), bad: Some(bad) } => {
+                Ok(Row::Pair { good: good.into_owned(), bad: bad.into_owned() })
+            }
+            Fields { text: None, messages: None, good: None, bad: None } => {
+                Err("there is neither `text` nor `messages` nor `good` and `bad`".into())
+            }
+            Fields { text: None, messages: None, .. } => Err("a pair needs both `good` and `bad`".into()),
+            _ => Err("a row has either `text` or `messages` or `good` and `bad`, not several of them".into()),
+        }
+    }
+
+    /// Returns the row as one line of JSON, without a line end. Equal rows give equal bytes.
+    pub fn to_json(&self) -> String {
+        let fields = match self {
+            Row::Text(text) => Fields { text: Some(text.into()), ..Fields::default() },
+            Row::Chat(messages) => Fields { messages: Some(messages.into()), ..Fields::default() },
+            Row::Pair { good, bad } => Fields { good: Some(good.into()), bad: Some(bad.into()), ..Fields::default() },
+        };
+        serde_json::to_string(&fields).expect("strings always have a JSON form")
+    }
+
+    /// Returns the text by which a row is judged: the prose, what all say one below the other, or the correct sentence.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Row::Text(text) => text.into(),
+            Row::Chat(messages) => {
+                let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+                contents.join("\n").into()
+            }
+            Row::Pair { good, .. } => good.into(),
+        }
+    }
+
+    /// Returns the number of characters (Unicode scalar values) of the text by which the row is judged, without what
+    /// separates the messages of a chat.
+    pub fn chars(&self) -> u64 {
+        let count = |text: &str| text.chars().count() as u64;
+        match self {
+            Row::Text(text) => count(text),
+            Row::Chat(messages) => messages.iter().map(|message| count(&message.content)).sum(),
+            Row::Pair { good, .. } => count(good),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_round_trips() {
+        let turn = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+        for row in [
+            Row::Text("l'été\n\"oui\" \u{1F600} \\ \u{0}".into()),
+            Row::Text(String::new()),
+            Row::Chat(vec![turn("user", "ça va ?"), turn("assistant", "")]),
+            Row::Pair { good: "a".into(), bad: "b".into() },
+        ] {
+            assert_eq!(Row::from_json(&row.to_json()).as_ref(), Ok(&row));
+        }
+    }
+
+    #[test]
+    fn unknown_fields_and_nulls_are_ignored() {
+        let row = Row::from_json(r#"{"id": [1, {"a": 2}], "text": "x", "messages": null}"#);
+        assert_eq!(row, Ok(Row::Text("x".into())));
+    }
+
+    #[test]
+    fn rows_of_no_or_two_kinds_are_refused() {
+        for (line, expected) in [
+            ("{}", "neither"),
+            (r#"{"text": "a", "good": "b"}"#, "not several"),
+            (r#"{"good": "b"}"#, "needs both"),
+            (r#"{"messages": []}"#, "empty"),
+            (r#"{"messages": [{"role": "user"}]}"#, "missing field `content`"),
+            (r#"{"text": 7}"#, "invalid type"),
+            ("[1]", "invalid"),
+            (r#"{"text": "a""#, "EOF"),
+            (r#"{"text": "a"} x"#, "trailing"),
+        ] {
+            let error = Row::from_json(line).unwrap_err();
+            assert!(error.contains(expected), "{line}: {error}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! A tokenizer as a Hugging Face model folder holds it: `tokenizer.json` and what belongs to it.
+//!
+//! Nothing is added to a text on its own account: no beginning-of-sequence token, no truncation, no padding, whatever
+//! the files say. Training and evaluation put [`Tokenizer::document_start`] and [`Tokenizer::document_end`] where they
+//! belong. The name of a special token inside a text becomes that token, as in transformers.
+
+use std::io::Read;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use serde_json::Value;
+
+use super::template::{ChatTemplate, SpecialTokens};
+use super::{DataError, beginning};
+
+/// The files of a model folder that belong to its tokenizer. Only the first one must be there.
+pub const TOKENIZER_FILES: &[&str] = &[
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer.model",
+];
+
+/// What separates documents in Qwen's and SmolLM2's vocabularies, and in those trained here.
+pub(super) const DOCUMENT: &str = "<|endoftext|>";
+/// What begins a turn of a ChatML chat.
+pub(super) const TURN_START: &str = "<|im_start|>";
+/// What ends a turn of a ChatML chat.
+pub(super) const TURN_END: &str = "<|im_end|>";
+
+/// The greatest size of a file of a tokenizer, in bytes. The largest real one (Gemma's) has 33 MB.
+const LARGEST_FILE: u64 = 256 << 20;
+
+/// Turns text into token ids.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    template: Option<ChatTemplate>,
+    folder: PathBuf,
+    vocab_size: usize,
+    document_start: u32,
+    document_end: u32,
+    turn_end: Option<u32>,
+}
+
+impl Tokenizer {
+    /// Loads the tokenizer of a model folder.
+    pub fn load(dir: &Path) -> Result<Self, DataError> {
+        let bad = |reason: String| DataError::BadTokenizer { path: dir.to_owned(), reason };
+        let bytes = read_bounded(&dir.join("tokenizer.json"))?;
+        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| bad(format!("tokenizer.json: {e}")))?;
+        inner.with_truncation(None).map_err(|error| bad(error.to_string()))?;
+        inner.with_padding(None);
+        let config = read_config(dir)?;
+        let tokens = special_tokens(&config);
+        let id = |token: &str| inner.token_to_id(token);
+        let named = |variable: &str| tokens.get(variable).and_then(id);
+        let no_separator = || bad(format!("it has neither {DOCUMENT} nor an `eos_token`"));
+        let document_end = id(DOCUMENT).or_else(|| named("eos_token")).ok_or_else(no_separator)?;
+        let document_start = id(DOCUMENT).or_else(|| named("bos_token")).unwrap_or(document_end);
+        let turn_end = id(TURN_END);
+        let template = match template_source(dir, &config)? {
+            Some(source) => Some(ChatTemplate::new(&source, tokens).map_err(bad)?),
+            None => None,
+        };
+        // Ids may have gaps, and an embedding needs a row for the greatest one.
+        let greatest = inner.get_vocab(true).into_values().max();
+        let vocab_size = greatest.map_or(0, |id| id as usize + 1);
+        Ok(Self { inner, template, folder: dir.to_owned(), vocab_size, document_start, document_end, turn_end })
+    }
+
+    /// Returns the token ids of a text, without special tokens around it.
+    pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let encoding = self.inner.encode_fast(text, false).map_err(|error| tokenize_error(text, &*error))?;
+        Ok(encoding.get_ids().to_vec())
+    }
+
+    /// Returns the token ids of a text and the bytes of it that each one covers.
+    pub(super) fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), DataError> {
+        let encoding = self.inner.encode(text, false).map_err(|error| tokenize_error(text, &*error))?;
+        let covered = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
+        Ok((encoding.get_ids().to_vec(), covered))
+    }
+
+    /// Returns the text of token ids, special tokens included.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, DataError> {
+        let failed = |error| DataError::BadTokenizer { path: self.folder.clone(), reason: format!("{error}") };
+        self.inner.decode(ids, false).map_err(failed)
+    }
+
+    /// Returns how many rows an embedding needs: one more than the greatest token id.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    /// Returns the token before a document: `<|endoftext|>`, or the beginning-of-sequence token of other families.
+    pub fn document_start(&self) -> u32 {
+        self.document_start
+    }
+
+    /// Returns the token after a document: `<|endoftext|>`, or the end-of-sequence token of other families.
+    pub fn document_end(&self) -> u32 {
+        self.document_end
+    }
+
+    /// Returns the token that ends a turn of a ChatML chat.
+    pub fn turn_end(&self) -> Option<u32> {
+        self.turn_end
+    }
+
+    pub(super) fn template(&self) -> Result<&ChatTemplate, DataError> {
+        let missing = || DataError::BadTokenizer {
+            path: self.folder.clone(),
+            reason: "it has no chat template; add `chat_template` to tokenizer_config.json".into(),
+        };
+        self.template.as_ref().ok_or_else(missing)
+    }
+}
+
+/// Copies the files of a tokenizer from one model folder to another.
+pub fn copy_tokenizer(from: &Path, to: &Path) -> Result<(), DataError> {
+    for (i, name) in TOKENIZER_FILES.iter().enumerate() {
+        let source = from.join(name);
+        if i == 0 || source.is_file() {
+            // Not `fs::copy`: the artifact it may come from is read-only, and the copy must not be.
+            fs::write(to.join(name), fs::read(source)?)?;
+        }
+    }
+    Ok(())
+}
+
+fn tokenize_error(text: &str, error: &(dyn std::error::Error + Send + Sync)) -> DataError {
+    DataError::Tokenize { start: beginning(text), reason: error.to_string() }
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, DataError> {
+    let mut bytes = Vec::new();
+    fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LARGEST_FILE {
+        let reason = format!("the file is larger than {LARGEST_FILE} bytes");
+        return Err(DataError::BadTokenizer { path: path.to_owned(), reason });
+    }
+    Ok(bytes)
+}
+
+/// Returns `tokenizer_config.json`; an empty object if there is none.
+fn read_config(dir: &Path) -> Result<Value, DataError> {
+    let path = dir.join("tokenizer_config.json");
+    if !path.is_file() {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_slice(&read_bounded(&path)?)
+        .map_err(|error| DataError::BadTokenizer { path, reason: error.to_string() })
+}
+
+fn special_tokens(config: &Value) -> SpecialTokens {
+    // A token is its text, or an object with its text in `content`.
+    let token = |name: &'static str| {
+        let value = &config[name];
+        Some((name, value.as_str().or_else(|| value["content"].as_str())?.to_owned()))
+    };
+    SpecialTokens(["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(token).collect())
+}
+
+/// Returns the chat template: the file of its own if there is one, otherwise the one in the configuration, and of
+/// several there the one called `default`.
+fn template_source(dir: &Path, config: &Value) -> Result<Option<String>, DataError> {
+    let path = dir.join("chat_template.jinja");
+    if path.is_file() {
+        let not_utf8 = |_| DataError::BadTokenizer { path: path.clone(), reason: "it is not UTF-8".into() };
+        return String::from_utf8(read_bounded(&path)?).map(Some).map_err(not_utf8);
+    }
+    let source = match &config["chat_template"] {
+        Value::String(source) => Some(source.as_str()),
+        Value::Array(several) => {
+            several.iter().find(|one| one["name"] == "default").and_then(|one| one["template"].as_str())
+        }
+        _ => None,
+    };
+    Ok(source.map(str::to_owned))
+}

@@ -1,0 +1,101 @@
+//! `dedup`: drops rows that repeat an earlier one.
+//!
+//! Two rows are the same if they say the same after normalisation of form, case and white space. All messages of a chat
+//! count, with their roles, and both sentences of a pair. Compared are 128-bit hashes: among a thousand million rows the
+//! chance that any two different ones are taken for the same is below 10^-20.
+
+use std::collections::HashSet;
+
+use rayon::prelude::*;
+use unicode_normalization::UnicodeNormalization;
+
+use super::flow::{Step, Verdict};
+use crate::data::Row;
+
+#[derive(Default)]
+pub(super) struct DropRepeats {
+    seen: HashSet<[u8; 16]>,
+}
+
+impl Step for DropRepeats {
+    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict> {
+        let keys: Vec<[u8; 16]> = rows.par_iter().map(key).collect();
+        let judge = |(row, key)| {
+            if self.seen.insert(key) { Verdict::Keep(row) } else { Verdict::Drop(row, "repeats an earlier row".into()) }
+        };
+        rows.into_iter().zip(keys).map(judge).collect()
+    }
+}
+
+/// Returns the hash of what a row says.
+fn key(row: &Row) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    // The kind first, and every text behind its length, so that no two rows are written alike.
+    let mut add = |text: &str| {
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
+    };
+    match row {
+        Row::Text(text) => {
+            add("text");
+            add(&plain(text));
+        }
+        Row::Chat(messages) => {
+            add("chat");
+            for message in messages {
+                add(&message.role);
+                add(&plain(&message.content));
+            }
+        }
+        Row::Pair { good, bad } => {
+            add("pair");
+            add(&plain(good));
+            add(&plain(bad));
+        }
+    }
+    let mut key = [0; 16];
+    hasher.finalize_xof().fill(&mut key);
+    key
+}
+
+/// Returns a text in one form, lower case and with single spaces.
+fn plain(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words: Vec<&str> = lower.split_whitespace().collect();
+    words.join(" ").nfc().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Message;
+
+    #[test]
+    fn the_first_of_equal_rows_stays_also_across_blocks() {
+        let text = |text: &str| Row::Text(text.into());
+        let mut step = DropRepeats::default();
+        let first = step.judge(vec![text("L'Été  est là"), text("autre"), text(" l'e\u{301}te\u{301}\nest là ")]);
+        let kept = |verdicts: &[Verdict]| {
+            verdicts.iter().map(|verdict| matches!(verdict, Verdict::Keep(_))).collect::<Vec<_>>()
+        };
+        assert_eq!(kept(&first), [true, true, false]);
+        assert_eq!(first[0], Verdict::Keep(text("L'Été  est là")));
+        assert_eq!(kept(&step.judge(vec![text("AUTRE"), text("nouveau")])), [false, true]);
+    }
+
+    #[test]
+    fn rows_of_different_kind_or_shape_differ() {
+        let turn = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+        let rows = [
+            Row::Text("a b".into()),
+            Row::Text("ab".into()),
+            Row::Chat(vec![turn("user", "a"), turn("assistant", "b")]),
+            Row::Chat(vec![turn("assistant", "a"), turn("user", "b")]),
+            Row::Chat(vec![turn("user", "a b")]),
+            Row::Pair { good: "a".into(), bad: "b".into() },
+            Row::Pair { good: "a".into(), bad: "c".into() },
+        ];
+        let keys: HashSet<[u8; 16]> = rows.iter().map(key).collect();
+        assert_eq!(keys.len(), rows.len());
+    }
+}

@@ -1,0 +1,121 @@
+//! `normalize`: one Unicode form, one line end, no control characters, no stray white space.
+//!
+//! White space *inside* a line is left alone: code is indented with it, and French sets a no-break space before `;:!?`.
+//! (NFKC turns that one into a plain space; hence NFC is the default.) Minimal pairs pass unchanged: their two sentences
+//! differ in what they are meant to differ in.
+
+use unicode_normalization::UnicodeNormalization;
+
+use super::flow::{Step, Verdict, each};
+use crate::data::{Message, Row};
+use crate::spec::params::UnicodeForm;
+
+/// Most line ends in a row: one empty line between paragraphs.
+const LINE_ENDS: usize = 2;
+
+pub(super) struct Tidy {
+    pub(super) form: UnicodeForm,
+}
+
+impl Step for Tidy {
+    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict> {
+        let form = self.form;
+        each(rows, |row| tidy_row(form, row))
+    }
+}
+
+fn tidy_row(form: UnicodeForm, row: Row) -> Verdict {
+    let tidied = match &row {
+        Row::Text(text) => Row::Text(tidy(form, text)),
+        Row::Chat(messages) => {
+            let message = |m: &Message| Message { role: m.role.clone(), content: tidy(form, &m.content) };
+            Row::Chat(messages.iter().map(message).collect())
+        }
+        Row::Pair { .. } => return Verdict::Keep(row),
+    };
+    if tidied.chars() == 0 {
+        Verdict::Drop(row, "nothing is left of it".into())
+    } else if tidied == row {
+        Verdict::Keep(row)
+    } else {
+        Verdict::Change(tidied)
+    }
+}
+
+fn tidy(form: UnicodeForm, text: &str) -> String {
+    // Control characters go first: one between a letter and its accent would keep them apart.
+    let clean: String = text
+        .replace("\r\n", "\n")
+        .chars()
+        .filter_map(|c| match c {
+            '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
+            '\u{FEFF}' => None,
+            '\n' | '\t' => Some(c),
+            c if c.is_control() => None,
+            c => Some(c),
+        })
+        .collect();
+    let formed: String = match form {
+        UnicodeForm::Nfc => clean.nfc().collect(),
+        UnicodeForm::Nfkc => clean.nfkc().collect(),
+    };
+    tidy_white_space(&formed)
+}
+
+/// Drops white space at the end of lines and around the text, and empty lines after an empty line.
+fn tidy_white_space(text: &str) -> String {
+    let mut tidied = String::with_capacity(text.len());
+    let mut line_ends = 0;
+    for line in text.trim().lines() {
+        let line = line.trim_end();
+        if !line.is_empty() {
+            if !tidied.is_empty() {
+                tidied.extend(std::iter::repeat_n('\n', line_ends.min(LINE_ENDS)));
+            }
+            tidied.push_str(line);
+            line_ends = 0;
+        }
+        line_ends += 1;
+    }
+    tidied
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn text_is_tidied() {
+        for (text, expected) in [
+            ("e\u{301}te\u{301}", "été"),
+            ("e\u{7}\u{301}", "é"),
+            ("\u{FEFF}a \r\nb\r\r\r\rc\t\n", "a\nb\n\nc"),
+            ("  def f():\n    return 1  ", "def f():\n    return 1"),
+            ("oui\u{202F}!", "oui\u{202F}!"),
+            (" \u{0}\n ", ""),
+        ] {
+            assert_eq!(tidy(UnicodeForm::Nfc, text), expected, "{text:?}");
+        }
+        assert_eq!(tidy(UnicodeForm::Nfkc, "ﬁn\u{202F}!"), "fin !");
+    }
+
+    #[test]
+    fn pairs_pass_and_empty_rows_go() {
+        let pair = Row::Pair { good: " a ".into(), bad: "b\r".into() };
+        assert_eq!(tidy_row(UnicodeForm::Nfc, pair.clone()), Verdict::Keep(pair));
+        assert!(matches!(tidy_row(UnicodeForm::Nfc, Row::Text(" ".into())), Verdict::Drop(..)));
+    }
+
+    proptest! {
+        #[test]
+        fn tidying_twice_is_tidying_once(text in "(?s)([ \t\r\n\u{0}-\u{20}a-eé\u{301}\u{327}ﬁ½\u{A0}\u{B4}\u{2003}\u{2028}]|.){0,40}") {
+            for form in [UnicodeForm::Nfc, UnicodeForm::Nfkc] {
+                let once = tidy(form, &text);
+                prop_assert_eq!(tidy(form, &once), once.clone());
+                prop_assert!(!once.contains('\r') && !once.contains("\n\n\n"));
+            }
+        }
+    }
+}

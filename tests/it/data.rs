@@ -1,0 +1,354 @@
+//! Sources, tokenizers and chats, on the data that the repository ships and on data that is broken.
+
+use std::path::{Path, PathBuf};
+
+use fs_err as fs;
+use luthflow::data::{self, Message, Row, RowWriter, Tokenizer, copy_tokenizer};
+use luthflow::ops::OpError;
+use luthflow::spec::params::Kind;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use unicode_normalization::UnicodeNormalization;
+
+use crate::op::{Ran, inputs, repository, run, run_with};
+
+/// Returns the files of a shipped data set that end so.
+fn shipped(folder: &str, end: &str) -> Vec<(String, PathBuf)> {
+    let mut files: Vec<(String, PathBuf)> = fs::read_dir(repository().join("pipelines/data").join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| (entry.file_name().into_string().unwrap(), entry.path()))
+        .filter(|(name, _)| name.ends_with(end) && name != "SOURCE.md")
+        .collect();
+    files.sort();
+    files
+}
+
+/// Runs a source node on files.
+pub(crate) fn source(fields: Value, files: &[(String, PathBuf)]) -> Result<Ran, OpError> {
+    let files: Vec<(&str, &str, &Path)> =
+        files.iter().map(|(name, path)| ("files", name.as_str(), path.as_path())).collect();
+    run(Kind::Source, fields, &inputs(&files))
+}
+
+/// Runs a source node on a shipped data set.
+pub(crate) fn shipped_source(folder: &str, end: &str, format: Option<&str>) -> Ran {
+    source(json!({"dataset": "x", "format": format}), &shipped(folder, end)).unwrap()
+}
+
+/// Returns the rows of a data set made of one file with this content, or what reading it says.
+fn rows_of(name: &str, content: &[u8], fields: &Value) -> Result<Vec<Row>, String> {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join(name);
+    fs::write(&path, content).unwrap();
+    let mut all = json!({"dataset": "x"});
+    all.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    let ran = source(all, &[(name.to_owned(), path)]).map_err(|error| error.to_string())?;
+    data::open(ran.path()).unwrap().collect::<Result<_, _>>().map_err(|error| error.to_string())
+}
+
+fn text(text: &str) -> Row {
+    Row::Text(text.into())
+}
+
+fn turn(role: &str, content: &str) -> Message {
+    Message { role: role.into(), content: content.into() }
+}
+
+#[test]
+fn every_shipped_data_set_is_read_whole() {
+    let count = |ran: &Ran| data::open(ran.path()).unwrap().collect::<Result<Vec<Row>, _>>().unwrap().len();
+    for (folder, end, format, rows) in [
+        ("fr_novels", ".txt", None, 11_197),
+        ("fr_chats", ".jsonl", None, 256),
+        ("fr_sentences", ".txt", None, 500),
+        ("en_novels", ".txt", None, 4217),
+        ("en_captions", ".txt", None, 3243),
+        ("en_chats", ".jsonl", None, 1000),
+        ("en_sentences", ".txt", None, 500),
+        ("clams_fr", ".txt", Some("clams"), 840),
+        ("clams_en", ".txt", Some("clams"), 840),
+    ] {
+        assert_eq!(count(&shipped_source(folder, end, format)), rows, "{folder}");
+        assert!(repository().join("pipelines/data").join(folder).join("SOURCE.md").is_file(), "{folder}");
+    }
+}
+
+#[test]
+fn a_source_keeps_the_files_as_they_are_and_counts_them() {
+    let files = shipped("fr_novels", ".txt");
+    let ran = shipped_source("fr_novels", ".txt", None);
+    assert_eq!(ran.read("source.json"), "{\"version\":1,\"format\":null,\"rows\":\"line\"}\n");
+    let mut bytes = 0;
+    for (name, path) in &files {
+        let content = fs::read(path).unwrap();
+        bytes += content.len();
+        assert_eq!(fs::read(ran.path().join("files").join(name)).unwrap(), content);
+    }
+    assert_eq!(ran.count("files"), 5);
+    assert_eq!(ran.count("bytes"), bytes);
+}
+
+#[test]
+fn text_becomes_rows_by_line_by_paragraph_or_by_file() {
+    let content = b"\xEF\xBB\xBFa\r\nb\r\n\r\n \r\nc\n";
+    let read = |unit: &str| rows_of("a.txt", content, &json!({"rows": unit})).unwrap();
+    assert_eq!(read("line"), [text("a"), text("b"), text("c")]);
+    assert_eq!(read("paragraph"), [text("a\nb"), text("c")]);
+    assert_eq!(read("file"), [text("a\nb\n\n \nc")]);
+}
+
+#[test]
+fn files_are_read_in_the_order_of_their_names() {
+    let dir = TempDir::new().unwrap();
+    let file = |name: &str| {
+        let path = dir.path().join(name.replace('/', "-"));
+        fs::write(&path, name).unwrap();
+        (name.to_owned(), path)
+    };
+    let ran = source(json!({"dataset": "x"}), &["b.txt", "a/z.txt", "a.txt"].map(file)).unwrap();
+    let rows: Vec<Row> = data::open(ran.path()).unwrap().map(|row| row.unwrap()).collect();
+    assert_eq!(rows, [text("a.txt"), text("a/z.txt"), text("b.txt")]);
+}
+
+#[test]
+fn broken_files_are_refused_with_file_and_line() {
+    let none = json!({});
+    let clams = json!({"format": "clams"});
+    for (name, content, fields, expected) in [
+        ("a.jsonl", &b"{\"text\": \"a\"}\n\n{\"text\": \"b\n"[..], &none, "a.jsonl, line 3: "),
+        ("a.jsonl", b"{\"texte\": \"a\"}", &none, "line 1: there is neither `text` nor `messages`"),
+        ("a.jsonl", b"{\"messages\": [{\"role\": \"user\"}]}", &none, "missing field `content`"),
+        ("a.txt", b"bon\nl'\xE9t\xE9", &none, "a.txt, line 2: byte 3 of the line is not UTF-8"),
+        ("a.txt", b"", &none, "none of the source's files holds a row"),
+        ("a.txt", b"\xEF\xBB\xBF\n \n", &none, "none of the source's files holds a row"),
+        ("a.csv", b"a,b", &none, "set `format`"),
+        ("a.txt", b"True\ta\nTrue\tb\n", &clams, "line 2: expected `False`"),
+        ("a.txt", b"True\ta\n", &clams, "line 1: expected `False`"),
+        ("a.txt", b"hello\n", &clams, "line 1: expected `True`"),
+    ] {
+        let error = rows_of(name, content, fields).unwrap_err();
+        assert!(error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn a_mistake_far_down_is_found_when_it_is_reached_and_ends_the_rows() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.jsonl");
+    fs::write(&path, "{\"text\":\"a\"}\n".repeat(10) + "oops\n{\"text\":\"b\"}\n").unwrap();
+    let ran = source(json!({"dataset": "x"}), &[("a.jsonl".into(), path)]).unwrap();
+    let rows: Vec<_> = data::open(ran.path()).unwrap().collect();
+    assert_eq!(rows.len(), 11);
+    assert!(rows[10].as_ref().unwrap_err().to_string().contains("line 11"));
+}
+
+#[test]
+fn a_row_longer_than_64_mib_is_refused() {
+    let error = rows_of("a.txt", &vec![b'x'; (64 << 20) + 1], &json!({})).unwrap_err();
+    assert!(error.contains("line 1: the row is longer than 67108864 bytes"), "{error}");
+    let lines = vec![b'x'; 32 << 20];
+    let error = rows_of("a.txt", &[&lines[..], b"\n", &lines[..]].concat(), &json!({"rows": "file"})).unwrap_err();
+    assert!(error.contains("line 2: the row is longer"), "{error}");
+}
+
+#[test]
+fn file_names_stay_inside_the_source() {
+    let (_, path) = shipped("fr_sentences", ".txt").remove(0);
+    for name in ["../a.txt", "/a.txt", "a/../../b.txt", ""] {
+        let error = source(json!({"dataset": "x"}), &[(name.into(), path.clone())]).err().unwrap();
+        assert!(error.to_string().contains("not a file name inside"), "{error}");
+    }
+    let twice = [("a.txt".into(), path.clone()), ("a.txt".into(), path)];
+    assert!(source(json!({"dataset": "x"}), &twice).err().unwrap().to_string().contains("two files"));
+    assert!(source(json!({"dataset": "x"}), &[]).err().unwrap().to_string().contains("no files"));
+}
+
+#[test]
+fn a_model_is_copied_as_a_folder_and_must_look_like_one() {
+    let dir = TempDir::new().unwrap();
+    let file = |name: &str| {
+        fs::write(dir.path().join(name), name).unwrap();
+        (name.to_owned(), dir.path().join(name))
+    };
+    let model =
+        |names: &[&str]| source(json!({"model": "x"}), &names.iter().map(|name| file(name)).collect::<Vec<_>>());
+    let ran = model(&["config.json", "model.safetensors"]).unwrap();
+    assert_eq!(ran.read("config.json"), "config.json");
+    assert!(!ran.path().join("source.json").exists());
+    assert!(model(&["model.safetensors"]).err().unwrap().to_string().contains("config.json"));
+    assert!(model(&["config.json"]).err().unwrap().to_string().contains("safetensors"));
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let dir = TempDir::new().unwrap();
+    let rows = [
+        text("l'été\n\u{2028}\t\"x\""),
+        Row::Chat(vec![turn("user", "a\r\nb"), turn("assistant", "")]),
+        Row::Pair { good: "a".into(), bad: "b".into() },
+    ];
+    let mut writer = RowWriter::create(dir.path()).unwrap();
+    for row in &rows {
+        writer.write(row).unwrap();
+    }
+    assert_eq!(writer.finish().unwrap(), 3);
+    let read: Vec<Row> = data::open(dir.path()).unwrap().map(|row| row.unwrap()).collect();
+    assert_eq!(read, rows);
+    let empty = TempDir::new().unwrap();
+    assert!(data::open(empty.path()).err().unwrap().to_string().contains("is not a data set"));
+}
+
+/// Trains a tokenizer on shipped text.
+fn tokenizer(threads: usize, vocab_size: usize) -> Ran {
+    let french = shipped_source("fr_sentences", ".txt", None);
+    let english = shipped_source("en_captions", ".txt", None);
+    let chats = shipped_source("fr_chats", ".jsonl", None);
+    let data = [("data[0]", &french), ("data[1]", &english), ("data[2]", &chats)];
+    let slots: Vec<(&str, &str, &Path)> = data.iter().map(|(slot, ran)| (*slot, "", ran.path())).collect();
+    run_with(threads, Kind::Tokenizer, json!({"data": ["a", "b", "c"], "vocab_size": vocab_size}), &inputs(&slots))
+        .unwrap()
+}
+
+const GOLDEN_TEXTS: [&str; 6] = [
+    "Nous étions à l'Étude, quand le Proviseur entra, suivi d'un nouveau habillé en bourgeois.",
+    "– Qu'est-ce que c\u{2019}est\u{A0}? demanda-t-il ; « rien », répondit-elle…",
+    "The team runs to the left and then to the right. It's 12345!\n\n  indented\tline  \r\n",
+    "e\u{301}te\u{301} œuvre Ça \u{1F600} 東京 \u{FB01}n",
+    "<|im_start|>user\nBonjour<|im_end|>\n<|endoftext|>",
+    "",
+];
+
+#[test]
+fn a_tokenizer_has_its_size_and_gives_back_what_it_is_given() {
+    let ran = tokenizer(2, 2048);
+    let tokenizer = Tokenizer::load(ran.path()).unwrap();
+    assert_eq!(tokenizer.vocab_size(), 2048);
+    assert_eq!(ran.count("vocab_size"), 2048);
+    assert!(ran.metric("bytes_per_token") > 2.5, "{}", ran.metric("bytes_per_token"));
+    assert_eq!(tokenizer.document_start(), 2045);
+    assert_eq!(tokenizer.document_end(), 2045);
+    assert_eq!(tokenizer.turn_end(), Some(2047));
+    for text in GOLDEN_TEXTS {
+        let ids = tokenizer.encode(text).unwrap();
+        let composed = text.replace("e\u{301}", "é");
+        assert_eq!(tokenizer.decode(&ids).unwrap(), composed);
+    }
+    assert_eq!(tokenizer.encode("<|im_start|>").unwrap(), [2046]);
+}
+
+/// The ids were computed once by Hugging Face's `tokenizers` 0.23.3 for Python on the tokenizer trained here; see
+/// `tests/fixtures/tokenizer/golden.py`.
+#[test]
+fn a_tokenizer_gives_the_ids_that_hugging_face_gives() {
+    let ran = tokenizer(2, 2048);
+    let golden: Value =
+        serde_json::from_slice(&fs::read(repository().join("tests/fixtures/tokenizer/golden.json")).unwrap()).unwrap();
+    let tokenizer = Tokenizer::load(ran.path()).unwrap();
+    for (text, expected) in GOLDEN_TEXTS.iter().zip(golden.as_array().unwrap()) {
+        assert_eq!(expected["text"], **text);
+        assert_eq!(json!(tokenizer.encode(text).unwrap()), expected["ids"], "{text}");
+    }
+}
+
+#[test]
+fn a_tokenizer_is_the_same_on_any_number_of_threads() {
+    let (one, three) = (tokenizer(1, 2048), tokenizer(3, 2048));
+    for file in ["tokenizer.json", "tokenizer_config.json", "special_tokens_map.json"] {
+        assert!(one.read(file) == three.read(file), "{file} differs");
+    }
+    assert_eq!(one.outcome.metrics, three.outcome.metrics);
+}
+
+#[test]
+fn a_tokenizer_that_the_text_cannot_fill_is_an_error_with_a_way_out() {
+    let sentences = shipped_source("fr_sentences", ".txt", None);
+    let data = inputs(&[("data[0]", "", sentences.path())]);
+    let error = run(Kind::Tokenizer, json!({"data": ["a"], "vocab_size": 30_000}), &data).err().unwrap();
+    assert!(error.to_string().contains("30000 entries"), "{error}");
+    assert!(error.way_out().unwrap().contains("vocab_size"));
+}
+
+#[test]
+fn text_that_is_hard_to_cut_is_cut() {
+    let ran = tokenizer(2, 1024);
+    let tokenizer = Tokenizer::load(ran.path()).unwrap();
+    let letters = "a".repeat(200_000);
+    let spaces = " ".repeat(100_000) + "x";
+    let lines = " \n".repeat(50_000) + "x";
+    let marks = "e\u{301}\u{327}".repeat(10_000);
+    for text in [letters, spaces, lines, marks] {
+        let composed: String = text.nfc().collect();
+        assert_eq!(tokenizer.decode(&tokenizer.encode(&text).unwrap()).unwrap(), composed);
+    }
+}
+
+fn chat() -> Vec<Message> {
+    vec![
+        turn("system", "Tu réponds en français."),
+        turn("user", "Quelle est la capitale de l'Italie ?"),
+        turn("assistant", "C'est Rome.\n"),
+        turn("user", "Merci !"),
+        turn("assistant", "  De rien."),
+    ]
+}
+
+/// Returns the text of the tokens that the assistant says, one stretch after the other.
+fn said(tokenizer: &Tokenizer, chat: &[Message]) -> Vec<String> {
+    let tokens = tokenizer.encode_chat(chat).unwrap();
+    assert_eq!(tokens.ids.len(), tokens.assistant.len());
+    let mut stretches: Vec<Vec<u32>> = Vec::new();
+    let mut before = false;
+    for (&id, &assistant) in tokens.ids.iter().zip(&tokens.assistant) {
+        if assistant {
+            if !before {
+                stretches.push(Vec::new());
+            }
+            stretches.last_mut().unwrap().push(id);
+        }
+        before = assistant;
+    }
+    stretches.iter().map(|ids| tokenizer.decode(ids).unwrap()).collect()
+}
+
+#[test]
+fn a_chat_is_rendered_as_jinja2_renders_it_and_masked() {
+    let ran = tokenizer(2, 1024);
+    let tokenizer = Tokenizer::load(ran.path()).unwrap();
+    let golden: Value =
+        serde_json::from_slice(&fs::read(repository().join("tests/fixtures/tokenizer/chats.json")).unwrap()).unwrap();
+    assert_eq!(tokenizer.render_chat(&chat(), false).unwrap(), golden["chatml"]["text"].as_str().unwrap());
+    assert_eq!(tokenizer.render_chat(&chat()[..2], true).unwrap(), golden["chatml"]["prompt"].as_str().unwrap());
+    assert_eq!(said(&tokenizer, &chat()), ["C'est Rome.\n<|im_end|>", "  De rien.<|im_end|>"]);
+    let tokens = tokenizer.encode_chat(&chat()).unwrap();
+    assert_eq!(tokenizer.decode(&tokens.ids).unwrap(), golden["chatml"]["text"].as_str().unwrap());
+}
+
+#[test]
+fn a_template_of_another_model_is_understood() {
+    let ran = tokenizer(2, 1024);
+    let golden: Value =
+        serde_json::from_slice(&fs::read(repository().join("tests/fixtures/tokenizer/chats.json")).unwrap()).unwrap();
+    let dir = TempDir::new().unwrap();
+    copy_tokenizer(ran.path(), dir.path()).unwrap();
+    let template = fs::read(repository().join("tests/fixtures/tokenizer/thinking.jinja")).unwrap();
+    fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    assert_eq!(tokenizer.render_chat(&chat(), false).unwrap(), golden["thinking"]["text"].as_str().unwrap());
+    assert_eq!(tokenizer.render_chat(&chat()[..2], true).unwrap(), golden["thinking"]["prompt"].as_str().unwrap());
+    // The template has no generation tags; the headers are found, and the empty thought isn't trained.
+    assert_eq!(said(&tokenizer, &chat()), ["C'est Rome.<|im_end|>", "De rien.<|im_end|>"]);
+}
+
+#[test]
+fn a_chat_without_anything_to_train_is_an_error() {
+    let ran = tokenizer(2, 1024);
+    let dir = TempDir::new().unwrap();
+    copy_tokenizer(ran.path(), dir.path()).unwrap();
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    let error = tokenizer.encode_chat(&chat()[..2]).unwrap_err().to_string();
+    assert!(error.contains("Tu réponds") && error.contains("role `assistant`"), "{error}");
+    fs::write(dir.path().join("chat_template.jinja"), "{{ messages[-1].content }}").unwrap();
+    let error = Tokenizer::load(dir.path()).unwrap().encode_chat(&chat()).unwrap_err().to_string();
+    assert!(error.contains("generation"), "{error}");
+}
