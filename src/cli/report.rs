@@ -102,7 +102,7 @@ fn cache_error(error: &CacheError) -> CliError {
         details.push(cause.to_string());
         next = cause.source();
     }
-    CliError { help: error.help(), ..CliError::internal(error.to_string()) }.details(details)
+    CliError { help: error.way_out().map(str::to_owned), ..CliError::internal(error.to_string()) }.details(details)
 }
 
 impl fmt::Display for CliError {

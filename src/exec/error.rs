@@ -64,7 +64,7 @@ impl ExecError {
     /// Returns the way out, if there is one to name.
     pub fn help(&self) -> Option<String> {
         match self {
-            ExecError::Cache(error) => error.help(),
+            ExecError::Cache(error) => error.way_out().map(str::to_owned),
             ExecError::SourceMissing { .. } => Some("paths are relative to the pipeline file".into()),
             ExecError::SourceDrifted { .. } => {
                 Some("bring the file back, or accept the new content by changing `digest`".into())

@@ -39,7 +39,13 @@ fn verify(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
         bar.set_position(done);
     })?;
     bar.finish_and_clear();
-    let problems: Vec<String> = report.damaged.iter().chain(&report.missing).map(ToString::to_string).collect();
+    let damaged = report.damaged.iter().map(|damage| {
+        let moved = damage.moved_to.as_ref().map_or_else(String::new, |path| format!("; moved to {}", path.display()));
+        format!("artifact {} is damaged: {} {}{moved}", damage.digest.short(), damage.file, damage.problem)
+    });
+    let missing = report.missing.iter().map(|key| format!("the artifact of {} is gone", key.short()));
+    let unreadable = report.unreadable.iter().map(|path| format!("{} is no record", path.display()));
+    let problems: Vec<String> = damaged.chain(missing).chain(unreadable).collect();
     if args.json {
         output::json(&json!({"checked": report.checked, "problems": problems, "orphans": report.orphans.len()}))?;
     } else {
@@ -55,12 +61,14 @@ fn repair(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
     let waiting = &mut |holder: &str| output::say(&format!("waiting for {holder}"));
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
-    cache.repair()?;
-    let count = cache.actions()?.len();
+    let report = cache.repair()?;
     if args.json {
-        output::json(&json!({"results": count}))?;
+        output::json(&json!({"results": report.actions, "moved_aside": report.moved_aside}))?;
     } else {
-        output::say(&format!("the index holds {count} results"));
+        for path in &report.moved_aside {
+            output::data(&format!("moved aside: {}", path.display()))?;
+        }
+        output::say(&format!("the index holds {} results", report.actions));
     }
     Ok(Exit::Success)
 }
