@@ -4,8 +4,8 @@
 //! tokenizers made here and the real ones. The ids are: the 256 bytes, then the merges in the order they were learned,
 //! then the special tokens `<|endoftext|>`, `<|im_start|>`, `<|im_end|>` as the *last* three, as in Qwen's vocabulary.
 //!
-//! The files are written from the learned merges and not by the `tokenizers` crate, whose own trainer is not
-//! reproducible (see [`super::merges`]): the same words give the same bytes.
+//! The same words give the same bytes: the merges are our own ([`super::merges`] says why), and so is the order of what is
+//! written.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,10 +1,11 @@
 //! Learning byte-pair merges (Sennrich et al. 2016) from counted words.
 //!
-//! The trainer of the `tokenizers` crate isn't used, because its result can depend on the order of a hash table: when two
-//! merges spell the same token, a pair may lie in its queue twice with the same count and different words, and which
-//! one comes first is chance. Here a pair is in the queue once in effect, ties go to the pair with the smaller ids, and
-//! a merge is applied to all words at once, so that the same counts give the same merges on every machine. Where that
-//! case does not arise both learn the same.
+//! The trainer of the `tokenizers` crate (0.23) isn't used, because nothing in it guarantees the same result twice: when
+//! two merges spell the same token, a pair can lie in its queue several times with the same count and different words,
+//! and which one comes first depends on a randomly seeded hash table. That was read in its code and not seen to happen: on
+//! the shipped data both learn the same 30,000 entries, in six runs of six. Here the guarantee is in the structure: a
+//! pair is taken from the queue with all its words at once, ties go to the pair with the smaller ids, and no hash table
+//! is gone through.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap, HashMap, HashSet};

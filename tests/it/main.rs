@@ -8,3 +8,4 @@
 mod curate;
 mod data;
 mod op;
+mod tokenizer;
