@@ -1,0 +1,44 @@
+//! What can be wrong with a file of weights. Each message names the file, and the tensor where there is one.
+
+use std::path::PathBuf;
+
+/// The failure to read or write weights.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum TensorError {
+    /// The file system refused. `fs_err` puts the path and the operation into the message.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+    /// The file is not a whole safetensors file.
+    #[error("{} is not a whole safetensors file: {reason}", file.display())]
+    Header {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// One tensor of the file cannot be used.
+    #[error("tensor `{tensor}` of {}: {reason}", file.display())]
+    Tensor {
+        /// The file.
+        file: PathBuf,
+        /// The name of the tensor.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The index of a sharded model cannot be used.
+    #[error("{}: {reason}", file.display())]
+    Index {
+        /// The index.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The folder holds no weights.
+    #[error("{} holds neither model.safetensors nor model.safetensors.index.json", dir.display())]
+    NoWeights {
+        /// The folder.
+        dir: PathBuf,
+    },
+}

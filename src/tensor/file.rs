@@ -1,0 +1,84 @@
+//! One safetensors file, open for reading.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+
+use super::header::{self, Entry};
+use super::{Dtype, TensorError, map};
+
+/// A safetensors file whose header has been checked. The data stays on disk until it is looked at.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    map: Mmap,
+    entries: BTreeMap<String, Entry>,
+}
+
+impl TensorFile {
+    /// Opens a file and checks its header against its size.
+    pub fn open(path: &Path) -> Result<Self, TensorError> {
+        let map = map::map(path)?;
+        let entries = header::read(path, &map)?;
+        Ok(Self { path: path.to_owned(), map, entries })
+    }
+
+    /// Returns where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Returns the names of the tensors, sorted.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.keys().map(String::as_str)
+    }
+
+    /// Returns a tensor, if it is there.
+    pub fn get(&self, name: &str) -> Option<View<'_>> {
+        let entry = self.entries.get(name)?;
+        Some(View { dtype: entry.dtype, shape: &entry.shape, bytes: &self.map[entry.start..entry.end] })
+    }
+}
+
+/// A tensor as it lies in its file: row-major, little-endian, not necessarily aligned.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// How a number is stored.
+    pub dtype: Dtype,
+    /// The length of each axis; empty for a single number.
+    pub shape: &'a [usize],
+    /// The numbers.
+    pub bytes: &'a [u8],
+}
+
+impl<'a> View<'a> {
+    /// Returns how many numbers there are.
+    pub fn count(&self) -> usize {
+        self.bytes.len() / self.dtype.size()
+    }
+
+    /// Returns the bytes of the numbers `from .. from + count`.
+    ///
+    /// # Panics
+    /// If they are not all there.
+    pub fn slice(&self, from: usize, count: usize) -> &'a [u8] {
+        let size = self.dtype.size();
+        &self.bytes[from * size..(from + count) * size]
+    }
+
+    /// Writes the numbers that begin at `from` to `out`, as many as fit.
+    ///
+    /// # Panics
+    /// If fewer than `out.len()` are left.
+    pub fn read_f32(&self, from: usize, out: &mut [f32]) {
+        self.dtype.read_f32(self.slice(from, out.len()), out);
+    }
+
+    /// Returns all numbers.
+    pub fn to_f32(&self) -> Vec<f32> {
+        let mut numbers = vec![0.0; self.count()];
+        self.read_f32(0, &mut numbers);
+        numbers
+    }
+}
