@@ -1,0 +1,109 @@
+//! The report as one HTML page that needs nothing but itself: no script, no font, no request.
+//!
+//! The template escapes everything it is given; the charts are the exception, and escape what they draw themselves.
+
+use minijinja::{AutoEscape, Environment};
+use serde::Serialize;
+
+use super::curves::Curve;
+use super::sweep::{Figure, LegendEntry, Sweep};
+use super::table::Table;
+use crate::ops::OpError;
+
+const TEMPLATE: &str = include_str!("page.html.j2");
+
+#[derive(Serialize)]
+struct Page<'a> {
+    title: &'a str,
+    summary: String,
+    columns: Vec<Column<'a>>,
+    rows: Vec<Line<'a>>,
+    any_best: bool,
+    overlay: Option<Figure>,
+    by_task: Vec<Figure>,
+    losses: Vec<Figure>,
+}
+
+#[derive(Serialize)]
+struct Column<'a> {
+    name: &'a str,
+    unit: &'a str,
+    direction: &'a str,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    label: &'a str,
+    cells: Vec<Option<Shown>>,
+}
+
+#[derive(Serialize)]
+struct Shown {
+    value: String,
+    stderr: Option<String>,
+    n: usize,
+    best: bool,
+}
+
+/// Returns the page.
+pub(super) fn render(title: &str, table: &Table, curves: &[Curve]) -> Result<String, OpError> {
+    let sweep = Sweep::of(table);
+    let count = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let page = Page {
+        title,
+        summary: format!("{}, {}", count(table.rows.len(), "model"), count(table.tasks.len(), "task")),
+        columns: columns(table),
+        rows: rows(table),
+        any_best: table.rows.iter().flat_map(|row| row.scores.iter().flatten()).any(|cell| cell.best),
+        overlay: sweep.as_ref().and_then(Sweep::overlay),
+        by_task: sweep.as_ref().map_or_else(Vec::new, Sweep::by_task),
+        losses: curves.iter().filter_map(loss).collect(),
+    };
+    let failed = |error| OpError::caused("the report's page could not be made", error);
+    let mut environment = Environment::new();
+    environment.set_auto_escape_callback(|_| AutoEscape::Html);
+    environment.set_trim_blocks(true);
+    environment.set_lstrip_blocks(true);
+    environment.set_keep_trailing_newline(true);
+    environment.add_template("page", TEMPLATE).map_err(failed)?;
+    environment.get_template("page").and_then(|template| template.render(&page)).map_err(failed)
+}
+
+fn columns(table: &Table) -> Vec<Column<'_>> {
+    table.tasks.iter().map(|task| Column { name: &task.name, unit: &task.unit, direction: task.direction() }).collect()
+}
+
+fn rows(table: &Table) -> Vec<Line<'_>> {
+    table
+        .rows
+        .iter()
+        .map(|row| {
+            let cells = row.scores.iter().zip(&table.tasks).map(|(cell, task)| {
+                cell.as_ref().map(|cell| Shown {
+                    value: task.value(cell),
+                    stderr: task.stderr(cell),
+                    n: cell.n,
+                    best: cell.best,
+                })
+            });
+            Line { label: &row.label, cells: cells.collect() }
+        })
+        .collect()
+}
+
+fn loss(curve: &Curve) -> Option<Figure> {
+    let (first, last) = curve.ends()?;
+    Some(Figure {
+        heading: curve.label.clone(),
+        note: format!(
+            "{} steps; mean loss {first:.3} over the first tenth, {last:.3} over the last. \
+             Pale: every step. Bold: running mean over {} steps.",
+            curve.points.len(),
+            curve.window()
+        ),
+        svg: curve.svg()?,
+        legend: Vec::<LegendEntry>::new(),
+        head: Vec::new(),
+        rows: Vec::new(),
+    })
+}

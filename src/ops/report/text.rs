@@ -1,0 +1,44 @@
+//! The table for the terminal: plain text of at most 120 columns, no colour.
+
+use comfy_table::{Cell as TableCell, CellAlignment, ContentArrangement, Table as Drawn, TableComponent, presets};
+
+use super::table::Table;
+
+/// Columns of text.
+const WIDTH: u16 = 120;
+
+/// Returns the table, and below it what the marks mean.
+pub(super) fn render(title: &str, table: &Table) -> String {
+    let mut drawn = Drawn::new();
+    drawn.load_preset(presets::NOTHING).force_no_tty();
+    drawn.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
+    drawn.set_style(TableComponent::TopBorder, '─').set_style(TableComponent::TopBorderIntersections, '─');
+    drawn.set_style(TableComponent::BottomBorder, '─').set_style(TableComponent::BottomBorderIntersections, '─');
+    drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
+    let heads = table.tasks.iter().map(|task| {
+        let text = format!("{}\n{}\n{}", plain(&task.name), plain(&task.unit), task.direction());
+        TableCell::new(text).set_alignment(CellAlignment::Right)
+    });
+    drawn.set_header(std::iter::once(TableCell::new("model")).chain(heads));
+    for row in &table.rows {
+        let cells = row.scores.iter().zip(&table.tasks).map(|(cell, task)| {
+            let text = cell.as_ref().map_or_else(
+                || "–".to_owned(),
+                |cell| format!("{}{}", task.value_and_error(cell), if cell.best { " *" } else { "  " }),
+            );
+            TableCell::new(text).set_alignment(CellAlignment::Right)
+        });
+        drawn.add_row(std::iter::once(TableCell::new(plain(&row.label))).chain(cells));
+    }
+    let mut lines = vec![plain(title), String::new()];
+    lines.extend(drawn.lines().map(|line| line.trim_end().to_owned()));
+    if table.rows.iter().flat_map(|row| row.scores.iter().flatten()).any(|cell| cell.best) {
+        lines.push("* best of the column; ± is one standard error".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Returns foreign text without what would move the cursor or change colours.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}

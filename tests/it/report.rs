@@ -1,0 +1,207 @@
+//! The report: one table in three forms, and a page that asks nobody for anything.
+
+#![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test would")]
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::spec::params::{InputRef, Op, ReportParams};
+use serde_json::{Value, json};
+
+struct Silent;
+
+impl Progress for Silent {
+    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
+    fn position(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+}
+
+/// A world of score tables and training logs.
+struct World {
+    dir: tempfile::TempDir,
+    inputs: Inputs,
+    made: usize,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), inputs: Inputs::default(), made: 0 }
+    }
+
+    fn add(&mut self, slot: &str, label: &str, axes: &Value, file: &str, content: &str) {
+        let path = self.dir.path().join(format!("in{}", self.made));
+        self.made += 1;
+        fs_err::create_dir_all(&path).unwrap();
+        fs_err::write(path.join(file), content).unwrap();
+        let axes: BTreeMap<String, Value> = serde_json::from_value(axes.clone()).unwrap();
+        let artifact = InputArtifact { name: format!("node of {label}"), label: label.into(), axes, path };
+        self.inputs.0.entry(slot.into()).or_default().push(artifact);
+    }
+
+    /// Adds a model with its bits per byte in French and English and its accuracy.
+    fn scores(&mut self, slot: &str, label: &str, axes: &Value, [fr, en, clams]: [f64; 3]) {
+        let bits = |name: &str, value: f64| {
+            json!({"name": name, "type": "bits_per_byte", "metric": "bits_per_byte", "value": value, "stderr": 0.012,
+                "n": 200, "unit": "bits per byte", "higher_is_better": false})
+        };
+        let pairs = json!({"name": "clams", "type": "minimal_pairs", "metric": "acc", "value": clams, "stderr": 0.021,
+            "n": 500, "unit": "share of pairs", "higher_is_better": true});
+        let scores = json!({"version": 1, "tasks": [bits("fr", fr), bits("en", en), pairs]});
+        self.add(slot, label, axes, "scores.json", &scores.to_string());
+    }
+
+    fn log(&mut self, slot: &str, label: &str, steps: u64, from: f64, to: f64) {
+        let line = |step: u64| {
+            let noise = ((step * 7919 % 101) as f64 / 101.0 - 0.5) * 0.4;
+            let loss = to + (from - to) * (-4.0 * step as f64 / steps as f64).exp() + noise;
+            format!(
+                "{}\n",
+                json!({"step": step, "epoch": 0.1, "loss": loss, "learning_rate": 1e-3, "grad_norm": 1.0,
+                "tokens": 100, "trained_tokens": 90})
+            )
+        };
+        let text: String = (1..=steps).map(line).collect();
+        self.add(slot, label, &json!({}), "loss.jsonl", &text);
+    }
+
+    fn report(&self, title: Option<&str>, out: &str) -> Result<(Outcome, PathBuf), OpError> {
+        let slots = |name: &str| (0..9).take_while(|i| self.inputs.0.contains_key(&format!("{name}[{i}]"))).count();
+        let params = ReportParams {
+            over: vec![InputRef::default(); slots("over")],
+            curves: vec![InputRef::default(); slots("curves")],
+            title: title.map(str::to_owned),
+        };
+        let out = self.dir.path().join(out);
+        fs_err::create_dir_all(&out).unwrap();
+        let cancelled = AtomicBool::new(false);
+        let cx = OpCx { inputs: &self.inputs, out: &out, threads: 1, progress: &Silent, cancelled: &cancelled };
+        ops::run(&Op::Report(params), &cx).map(|outcome| (outcome, out))
+    }
+}
+
+/// Base, French, and the merges of both by two methods, each over five values of `t`.
+fn sweep() -> World {
+    let mut world = World::new();
+    world.scores("over[0]", "base", &json!({}), [2.61, 1.98, 0.612]);
+    world.scores("over[1]", "french", &json!({}), [1.89, 2.47, 0.741]);
+    for (slot, method, bow) in [("over[2]", "linear", 0.0), ("over[3]", "slerp", 0.06)] {
+        for t in [0.0, 0.25, 0.5, 0.75, 1.0] {
+            let bent = bow * t * (1.0 - t) * 4.0;
+            let fr = 2.61 + (1.89 - 2.61) * (t + t * (1.0 - t) * 0.5) - bent;
+            let en = 1.98 + (2.47 - 1.98) * t * t - bent / 2.0;
+            world.scores(slot, &format!("{method}[t={t}]"), &json!({"t": t}), [fr, en, 0.612 + 0.129 * t + bent]);
+        }
+    }
+    world.log("curves[0]", "base", 600, 8.2, 4.1);
+    world.log("curves[1]", "french", 240, 4.9, 3.4);
+    world
+}
+
+fn read(dir: &Path, name: &str) -> String {
+    fs_err::read_to_string(dir.join(name)).unwrap()
+}
+
+#[test]
+fn the_table_for_the_terminal() {
+    let world = sweep();
+    let (outcome, out) = world.report(Some("Luth in small"), "out").unwrap();
+    let text = read(&out, "report.txt");
+    insta::assert_snapshot!(text);
+    assert!(text.lines().all(|line| line.chars().count() <= 120));
+    assert_eq!(outcome.metrics["models"] as usize, 12);
+}
+
+#[test]
+fn the_json_holds_every_score_and_names_the_best() {
+    let world = sweep();
+    let (_, out) = world.report(None, "out").unwrap();
+    let report: Value = serde_json::from_str(&read(&out, "report.json")).unwrap();
+    assert_eq!(report["version"], 1);
+    assert_eq!(report["tasks"][2]["higher_is_better"], true);
+    let best = |task: usize| -> Vec<&str> {
+        let rows = report["rows"].as_array().unwrap().iter();
+        rows.filter(|row| row["scores"][task]["best"] == true).map(|row| row["label"].as_str().unwrap()).collect()
+    };
+    assert_eq!(best(0), ["french", "linear[t=1]", "slerp[t=1]"], "the least bits per byte, all three of them");
+    assert_eq!(best(2), ["slerp[t=0.75]"], "the greatest accuracy");
+    assert_eq!(report["rows"][4]["axes"]["t"], 0.5);
+    assert_eq!(report["rows"][4]["scores"][0]["n"], 200);
+    assert_eq!(report["curves"][1]["points"].as_array().unwrap().len(), 240);
+}
+
+#[test]
+fn the_page_shows_every_number_and_asks_for_nothing() {
+    let world = sweep();
+    let (_, out) = world.report(Some("Luth in small"), "out").unwrap();
+    let page = read(&out, "report.html");
+    // Left there to be looked at.
+    fs_err::write(Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.html"), &page).unwrap();
+    for needed in ["<title>Luth in small</title>", "slerp[t=0.25]", "2.610", "Training loss", "fr, slerp"] {
+        assert!(page.contains(needed), "{needed}");
+    }
+    for asking in ["http://", "https://", "src=", "url(", "<script", "@import", "<link"] {
+        assert!(!page.contains(asking), "{asking}");
+    }
+    // Overlay, three tasks, two trainings.
+    assert_eq!(page.matches("class=\"chart\"").count(), 6);
+    assert!(!page.contains("NaN") && !page.contains("inf\""));
+}
+
+#[test]
+fn the_same_inputs_give_the_same_bytes() {
+    let world = sweep();
+    let (_, one) = world.report(None, "one").unwrap();
+    let (_, two) = world.report(None, "two").unwrap();
+    for name in ["report.txt", "report.json", "report.html"] {
+        assert_eq!(read(&one, name), read(&two, name), "{name}");
+    }
+}
+
+#[test]
+fn foreign_text_stays_text() {
+    let mut world = World::new();
+    let evil = "<script>alert('x')</script>\"\u{1b}[31m";
+    world.scores("over[0]", evil, &json!({}), [2.0, 3.0, 0.5]);
+    for t in [0, 1] {
+        world.scores("over[1]", &format!("{evil}[t={t}]"), &json!({"t": t, "m": evil}), [2.0, 3.0, 0.5]);
+    }
+    world.log("curves[0]", evil, 20, 5.0, 4.0);
+    let (_, out) = world.report(Some(evil), "out").unwrap();
+    assert!(!read(&out, "report.html").contains("<script"));
+    assert!(!read(&out, "report.html").contains("alert('"));
+    assert!(!read(&out, "report.txt").contains('\u{1b}'));
+}
+
+#[test]
+fn little_is_drawn_as_little() {
+    let mut world = World::new();
+    world.scores("over[0]", "alone", &json!({}), [2.0, 3.0, 0.5]);
+    let (_, out) = world.report(None, "out").unwrap();
+    let page = read(&out, "report.html");
+    assert!(!page.contains("★") && !page.contains("class=\"chart\""), "nothing is best and nothing is swept");
+
+    // A sweep without models outside it has curves, and nothing to measure an overlay on.
+    let mut world = World::new();
+    for t in [0.2, 0.4] {
+        world.scores("over[0]", &format!("m[t={t}]"), &json!({"t": t}), [2.0, 3.0 + t, 0.5]);
+    }
+    let (_, out) = world.report(None, "out").unwrap();
+    let page = read(&out, "report.html");
+    assert_eq!(page.matches("class=\"chart\"").count(), 3);
+}
+
+#[test]
+fn what_cannot_be_read_is_named() {
+    let mut world = World::new();
+    world.add("over[0]", "m", &json!({}), "scores.json", r#"{"version":9,"tasks":[]}"#);
+    let error = world.report(None, "out").unwrap_err();
+    assert!(error.chain().join(": ").contains("version 9"), "{:?}", error.chain());
+
+    let mut world = World::new();
+    world.scores("over[0]", "m", &json!({}), [2.0, 3.0, 0.5]);
+    world.add("curves[0]", "m", &json!({}), "loss.jsonl", "{\"step\":1,\"loss\":2.0}\n{\"step\":2,\"loss\":null}\n");
+    let error = world.report(None, "out").unwrap_err();
+    assert!(error.to_string().contains("line 2 of"), "{error}");
+}
