@@ -1,0 +1,153 @@
+//! A language model in memory: load it, score texts, add up gradients, save it.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::ModelError;
+use super::arch::Qwen3;
+use super::config::Config;
+use super::engine::{Engine, Frame};
+use super::folder::{load_parameters, save_weights};
+use super::fused::{Fused, Purpose};
+use super::kernel::rotary::RotaryTable;
+use super::packed::{Packed, Places};
+use super::parameter::Parameter;
+
+/// Tokens that are scored together, unless a single document has more. It bounds the memory, not the result.
+const SCORED_TOGETHER: usize = 4096;
+
+/// A model that predicts the next token.
+#[derive(Debug)]
+pub struct CausalLm {
+    config: Config,
+    arch: Qwen3,
+    parameters: Vec<Arc<Parameter>>,
+    /// Grows with the longest document seen.
+    rotary: Mutex<Arc<RotaryTable>>,
+}
+
+impl CausalLm {
+    /// Loads a Hugging Face model folder: `config.json` and safetensors, in one file or in shards.
+    pub fn load(dir: &Path) -> Result<Self, ModelError> {
+        let config = Config::load(dir)?;
+        let (arch, outlines) = Qwen3::new(&config);
+        let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
+        let rotary = Mutex::new(Arc::new(RotaryTable::new(0, config.head_dim, config.rope_theta)));
+        Ok(Self { config, arch, parameters, rotary })
+    }
+
+    /// Returns the sizes and constants of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns the weights with their gradients.
+    pub fn parameters(&self) -> &[Arc<Parameter>] {
+        &self.parameters
+    }
+
+    pub(super) fn arch(&self) -> &Qwen3 {
+        &self.arch
+    }
+
+    /// Writes the weights as `model.safetensors` into a folder, in the number format that the model was loaded with.
+    pub fn save_weights(&self, dir: &Path) -> Result<(), ModelError> {
+        save_weights(dir, &self.config, &self.parameters)
+    }
+
+    /// Returns for each token the natural logarithm of the probability that the tokens before it in its document give
+    /// it; 0 for the first token of a document. Documents don't influence each other, and the memory is bounded by the
+    /// longest document, not by their number.
+    pub fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
+        packed.places(self.config.vocab_size)?;
+        let mut out = Vec::with_capacity(packed.ids.len());
+        for group in groups(packed) {
+            let places = group.places(self.config.vocab_size)?;
+            let labels = places.labels(&group.ids, |_| true);
+            let frame = self.frame(places);
+            let engine = self.engine(Purpose::Score);
+            let x = self.arch.forward(&engine, &group.ids, &frame)?;
+            let mut scores = vec![0.0; group.ids.len()];
+            for ((row, _), score) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
+                scores[row + 1] = score;
+            }
+            out.append(&mut scores);
+        }
+        Ok(out)
+    }
+
+    /// Returns the logits of all tokens, `[tokens, vocab_size]` row by row. For short inputs: nothing here is cut into
+    /// pieces.
+    pub fn logits(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
+        let frame = self.frame(packed.places(self.config.vocab_size)?);
+        let engine = self.engine(Purpose::Score);
+        let x = self.arch.forward(&engine, &packed.ids, &frame)?;
+        Ok(engine.linear(&x, self.arch.head)?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Adds the gradient of `scale` times the summed loss to the gradients of the parameters; returns the sum (nats).
+    ///
+    /// `trained` says for each token whether predicting it counts; the first token of a document has nothing to be
+    /// predicted from and never counts. A batch in which no token counts adds nothing.
+    pub fn add_gradients(&mut self, packed: &Packed, trained: &[bool], scale: f32) -> Result<f64, ModelError> {
+        let (places, labels) = self.labelled(packed, trained)?;
+        if labels.is_empty() {
+            return Ok(0.0);
+        }
+        let frame = self.frame(places);
+        let engine = self.engine(Purpose::Train);
+        let x = self.arch.forward(&engine, &packed.ids, &frame)?;
+        let loss = engine.cross_entropy(&x, self.arch.head, &labels, scale)?;
+        loss.root.backward()?;
+        Ok(loss.sum)
+    }
+
+    /// Fails, naming the tensor, unless every weight got a gradient and all gradients are finite.
+    pub fn check_gradients(&self) -> Result<(), ModelError> {
+        self.parameters.iter().try_for_each(|parameter| parameter.check_gradient())
+    }
+
+    /// Returns where documents lie and which rows predict a token that counts.
+    pub(super) fn labelled(
+        &self,
+        packed: &Packed,
+        trained: &[bool],
+    ) -> Result<(Places, Vec<(usize, u32)>), ModelError> {
+        if trained.len() != packed.ids.len() {
+            let reason = format!("{} marks do not fit {} tokens", trained.len(), packed.ids.len());
+            return Err(ModelError::Input { reason });
+        }
+        let places = packed.places(self.config.vocab_size)?;
+        let labels = places.labels(&packed.ids, |place| trained[place]);
+        Ok((places, labels))
+    }
+
+    /// Returns the frame of a batch, with angles for all its positions.
+    pub(super) fn frame(&self, places: Places) -> Frame {
+        let mut rotary = self.rotary.lock().unwrap_or_else(PoisonError::into_inner);
+        if rotary.positions() < places.longest {
+            let positions = places.longest.next_power_of_two();
+            *rotary = Arc::new(RotaryTable::new(positions, self.config.head_dim, self.config.rope_theta));
+        }
+        Frame { places: Arc::new(places), rotary: Arc::clone(&rotary) }
+    }
+
+    fn engine(&self, purpose: Purpose) -> Fused<'_> {
+        Fused { parameters: &self.parameters, purpose }
+    }
+}
+
+/// Cuts a batch between documents, into parts of at most [`SCORED_TOGETHER`] tokens or one document.
+fn groups(packed: &Packed) -> Vec<Packed> {
+    let mut groups: Vec<Packed> = Vec::new();
+    let mut start = 0;
+    for length in &packed.lengths {
+        let document = &packed.ids[start..start + length];
+        start += length;
+        match groups.last_mut() {
+            Some(group) if group.ids.len() + length <= SCORED_TOGETHER => group.push(document),
+            _ => groups.push(Packed { ids: document.to_vec(), lengths: vec![*length] }),
+        }
+    }
+    groups
+}

@@ -1,0 +1,32 @@
+//! Embedding: rows of a table by id.
+
+use std::sync::Arc;
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+use super::storage::{read, rows};
+use crate::model::kernel::embedding::{gather, scatter_add};
+use crate::model::parameter::Parameter;
+
+/// Its argument is not used: the ids are, and a graph needs something to grow from.
+pub(super) struct Embedding {
+    pub(super) table: Arc<Parameter>,
+    pub(super) ids: Vec<u32>,
+}
+
+impl CustomOp1 for Embedding {
+    fn name(&self) -> &'static str {
+        "embedding"
+    }
+
+    fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
+        let width = self.table.columns();
+        Ok(rows(gather(&self.table.value(), width, &self.ids), width))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let mut total = self.table.gradient_buffer();
+        read(gradient, |gradient| scatter_add(&mut total, self.table.columns(), &self.ids, gradient))?;
+        Ok(None)
+    }
+}

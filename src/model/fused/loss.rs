@@ -1,0 +1,59 @@
+//! The output layer with its loss, at the end of the graph.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+
+use super::storage::{floats, gradient_of};
+use crate::model::engine::Loss;
+use crate::model::kernel::loss;
+use crate::model::parameter::Parameter;
+
+/// What the forward pass found out.
+#[derive(Default)]
+struct Found {
+    sum: f64,
+    x_gradient: Vec<f32>,
+}
+
+/// The scaled loss of the labelled rows. Its gradients are computed in the forward pass, while the logits are there.
+struct CrossEntropy {
+    weight: Arc<Parameter>,
+    labels: Vec<(usize, u32)>,
+    scale: f32,
+    found: Arc<Mutex<Found>>,
+}
+
+/// Returns the loss; the gradient of the weight has been added to its buffer.
+pub(super) fn cross_entropy(x: &Tensor, weight: Arc<Parameter>, labels: Vec<(usize, u32)>, scale: f32) -> Result<Loss> {
+    let found = Arc::<Mutex<Found>>::default();
+    let root = x.apply_op1(CrossEntropy { weight, labels, scale, found: Arc::clone(&found) })?;
+    let sum = found.lock().unwrap_or_else(PoisonError::into_inner).sum;
+    Ok(Loss { root, sum })
+}
+
+impl CustomOp1 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross_entropy"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = floats(x, layout)?;
+        let mut total = self.weight.gradient_buffer();
+        let weight = self.weight.value();
+        let (sum, x_gradient) =
+            loss::cross_entropy(x, &weight, self.weight.columns(), &self.labels, self.scale, &mut total);
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Found { sum, x_gradient };
+        let scaled = (sum * f64::from(self.scale)) as f32;
+        Ok((CpuStorage::F32(vec![scaled]), Shape::from(())))
+    }
+
+    /// The incoming gradient is not looked at: this is where the backward pass begins, with 1.
+    fn bwd(&self, x: &Tensor, _: &Tensor, _: &Tensor) -> Result<Option<Tensor>> {
+        let numbers = std::mem::take(&mut self.found.lock().unwrap_or_else(PoisonError::into_inner).x_gradient);
+        if numbers.is_empty() {
+            bail!("the loss was differentiated twice");
+        }
+        gradient_of(x, numbers).map(Some)
+    }
+}

@@ -1,0 +1,248 @@
+//! Causal attention inside each document of a packed batch, grouped queries included.
+//!
+//! A token sees the tokens before it in its own document and nothing else. Instead of computing all pairs and masking
+//! the foreign ones, the work is cut into tasks of one document and one key head, so that the cost is the sum of the
+//! squared document lengths, and two tasks never write to the same place: a task owns its key and value head and goes
+//! through the query heads that share them in order.
+//!
+//! Inside a task, queries come in blocks of [`QUERY_ROWS`]; only keys up to the end of the block are computed. The
+//! forward pass keeps, for each query, the logarithm of its softmax sum, from which the backward pass computes the
+//! probabilities again (Dao et al. 2022, without the tiling over keys, which buys nothing on a CPU at these lengths).
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::Heads;
+use super::lanes::{dot, exp, exp_sum, max, vectorised};
+use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
+
+/// Queries in a block.
+const QUERY_ROWS: usize = 64;
+
+/// What the forward pass makes.
+pub(crate) struct Attended {
+    /// Rows of `query * width` numbers.
+    pub(crate) out: Vec<f32>,
+    /// For each task, and in it for each query head and each row: the logarithm of the softmax sum.
+    pub(crate) log_sums: Vec<Vec<f32>>,
+}
+
+/// A document and a key head.
+#[derive(Clone)]
+struct Task {
+    document: Range<usize>,
+    key_head: usize,
+}
+
+/// Returns the tasks, longest document first so that no thread is left with it at the end.
+fn tasks(heads: Heads, documents: &[Range<usize>]) -> Vec<Task> {
+    let mut order: Vec<&Range<usize>> = documents.iter().collect();
+    order.sort_by_key(|document| std::cmp::Reverse(document.len()));
+    let with_heads = |document: &Range<usize>| {
+        let document = document.clone();
+        (0..heads.key_value).map(move |key_head| Task { document: document.clone(), key_head })
+    };
+    order.into_iter().flat_map(with_heads).collect()
+}
+
+/// The part of the fused rows that a task reads, as matrices of the rows of its document.
+struct Views<'a> {
+    rows: &'a [f32],
+    heads: Heads,
+    task: &'a Task,
+}
+
+impl<'a> Views<'a> {
+    /// Returns `count` rows of a head (counted over queries, keys and values) from row `first` of the document on.
+    fn head(&self, head: usize, first: usize, count: usize) -> Matrix<'a> {
+        let stride = self.heads.fused_width();
+        let start = (self.task.document.start + first) * stride + head * self.heads.width;
+        Matrix::strided(&self.rows[start..], count, self.heads.width, stride)
+    }
+
+    /// Returns queries of the `shared`-th query head of the group.
+    fn queries(&self, shared: usize, first: usize, count: usize) -> Matrix<'a> {
+        self.head(self.task.key_head * self.heads.sharing() + shared, first, count)
+    }
+
+    /// Returns the first `count` keys.
+    fn keys(&self, count: usize) -> Matrix<'a> {
+        self.head(self.heads.query + self.task.key_head, 0, count)
+    }
+
+    /// Returns the first `count` values.
+    fn values(&self, count: usize) -> Matrix<'a> {
+        self.head(self.heads.query + self.heads.key_value + self.task.key_head, 0, count)
+    }
+}
+
+/// Cuts the rows of a document into blocks: first row, number of rows.
+fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..rows).step_by(QUERY_ROWS).map(move |first| (first, QUERY_ROWS.min(rows - first)))
+}
+
+/// Attends: `softmax(Q Kᵀ / sqrt(width)) V` in each document and head, over fused rows whose heads are prepared.
+pub(crate) fn attention(rows: &[f32], heads: Heads, documents: &[Range<usize>]) -> Attended {
+    let tasks = tasks(heads, documents);
+    let attend = |task: &Task| attend(&Views { rows, heads, task });
+    let parts: Vec<(Vec<f32>, Vec<f32>)> = tasks.par_iter().with_max_len(1).map(attend).collect();
+    let mut out = vec![0.0; rows.len() / heads.fused_width() * heads.output_width()];
+    let group = heads.sharing() * heads.width;
+    let mut log_sums = Vec::with_capacity(tasks.len());
+    for (task, (part, sums)) in tasks.iter().zip(parts) {
+        place(&mut out, heads.output_width(), task.document.start, task.key_head * group, &part, group);
+        log_sums.push(sums);
+    }
+    Attended { out, log_sums }
+}
+
+/// Writes the rows of `part`, `width` wide, into columns of a wider matrix.
+fn place(out: &mut [f32], stride: usize, first_row: usize, first_column: usize, part: &[f32], width: usize) {
+    for (row, part) in part.chunks_exact(width).enumerate() {
+        out[(first_row + row) * stride + first_column..][..width].copy_from_slice(part);
+    }
+}
+
+/// Computes one task: the outputs of the query heads of its group, and their log sums, head by head.
+fn attend(views: &Views<'_>) -> (Vec<f32>, Vec<f32>) {
+    let (count, width, sharing) = (views.task.document.len(), views.heads.width, views.heads.sharing());
+    let scale = 1.0 / (width as f32).sqrt();
+    let mut out = vec![0.0; count * sharing * width];
+    let mut log_sums = vec![0.0; sharing * count];
+    let mut scores = vec![0.0; QUERY_ROWS.min(count) * count];
+    for shared in 0..sharing {
+        for (first, size) in blocks(count) {
+            let seen = first + size;
+            let scores = &mut scores[..size * seen];
+            let queries = views.queries(shared, first, size);
+            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(seen).t(), Threads::One);
+            let log_sums = &mut log_sums[shared * count + first..][..size];
+            vectorised(|| {
+                for (r, (row, log_sum)) in scores.chunks_exact_mut(seen).zip(log_sums).enumerate() {
+                    *log_sum = softmax(row, first + r + 1, scale);
+                }
+            });
+            let target = &mut out[first * sharing * width + shared * width..];
+            let target = MatrixMut::strided(target, size, width, sharing * width);
+            product(target, Write::Replace, Matrix::new(scores, seen), views.values(seen), Threads::One);
+        }
+    }
+    (out, log_sums)
+}
+
+/// Turns the first `visible` scores of a row into probabilities, the rest into zeros; returns the log of the sum.
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn softmax(row: &mut [f32], visible: usize, scale: f32) -> f32 {
+    let (row, future) = row.split_at_mut(visible);
+    let top = scale * max(row);
+    let sum = exp_sum(row, scale, top);
+    let inverse = 1.0 / sum;
+    for value in row {
+        *value *= inverse;
+    }
+    future.fill(0.0);
+    top + sum.ln()
+}
+
+/// Returns the gradient of the fused rows, given the forward pass's result and the gradient of its rows.
+pub(crate) fn attention_backward(
+    rows: &[f32],
+    heads: Heads,
+    documents: &[Range<usize>],
+    out: &[f32],
+    log_sums: &[Vec<f32>],
+    gradient: &[f32],
+) -> Vec<f32> {
+    let tasks = tasks(heads, documents);
+    let attend_backward = |(task, log_sums): (&Task, &Vec<f32>)| {
+        let views = Views { rows, heads, task };
+        attend_backward(&views, &Upstream { out, gradient, log_sums })
+    };
+    let parts: Vec<TaskGradients> = tasks.par_iter().zip(log_sums).with_max_len(1).map(attend_backward).collect();
+    let mut rows_gradient = vec![0.0; rows.len()];
+    let (width, group) = (heads.width, heads.sharing() * heads.width);
+    let (first_key, first_value) = (heads.output_width(), heads.output_width() + heads.key_value * width);
+    for (task, part) in tasks.iter().zip(&parts) {
+        let mut place = |column: usize, part: &[f32], width: usize| {
+            place(&mut rows_gradient, heads.fused_width(), task.document.start, column, part, width);
+        };
+        place(task.key_head * group, &part.queries, group);
+        place(first_key + task.key_head * width, &part.keys, width);
+        place(first_value + task.key_head * width, &part.values, width);
+    }
+    rows_gradient
+}
+
+/// What the backward pass of a task gets from the forward pass and from above; the first two cover all documents.
+struct Upstream<'a> {
+    out: &'a [f32],
+    gradient: &'a [f32],
+    log_sums: &'a [f32],
+}
+
+/// The gradients that a task computes.
+struct TaskGradients {
+    queries: Vec<f32>,
+    keys: Vec<f32>,
+    values: Vec<f32>,
+}
+
+/// With `P` the probabilities and `G` the gradient of the output: `dV = Pᵀ G`, `dP = G Vᵀ`,
+/// `dS = P (dP - rowsum(G · out)) / sqrt(width)`, `dQ = dS K`, `dK = dSᵀ Q`.
+fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients {
+    let (count, width, sharing) = (views.task.document.len(), views.heads.width, views.heads.sharing());
+    let (group, stride) = (sharing * width, views.heads.output_width());
+    let mut gradients = TaskGradients {
+        queries: vec![0.0; count * group],
+        keys: vec![0.0; count * width],
+        values: vec![0.0; count * width],
+    };
+    let mut scores = vec![0.0; QUERY_ROWS.min(count) * count];
+    let mut slopes = scores.clone();
+    for shared in 0..sharing {
+        let column = views.task.key_head * group + shared * width;
+        for (first, size) in blocks(count) {
+            let seen = first + size;
+            let (scores, slopes) = (&mut scores[..size * seen], &mut slopes[..size * seen]);
+            let start = (views.task.document.start + first) * stride + column;
+            let gradient = &upstream.gradient[start..];
+            let above = Matrix::strided(gradient, size, width, stride);
+            let queries = views.queries(shared, first, size);
+            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(seen).t(), Threads::One);
+            product(MatrixMut::new(slopes, seen), Write::Replace, above, views.values(seen).t(), Threads::One);
+            let log_sums = &upstream.log_sums[shared * count + first..][..size];
+            vectorised(|| {
+                for (r, log_sum) in log_sums.iter().enumerate() {
+                    let mean = dot(&gradient[r * stride..][..width], &upstream.out[start + r * stride..][..width]);
+                    let (row, slope) = (&mut scores[r * seen..][..seen], &mut slopes[r * seen..][..seen]);
+                    softmax_backward(row, slope, first + r + 1, *log_sum, mean, 1.0 / (width as f32).sqrt());
+                }
+            });
+            let (scores, slopes) = (Matrix::new(scores, seen), Matrix::new(slopes, seen));
+            let values = MatrixMut::strided(&mut gradients.values, seen, width, width);
+            product(values, Write::Add, scores.t(), above, Threads::One);
+            let target = &mut gradients.queries[first * group + shared * width..];
+            let target = MatrixMut::strided(target, size, width, group);
+            product(target, Write::Replace, slopes, views.keys(seen), Threads::One);
+            let keys = MatrixMut::strided(&mut gradients.keys, seen, width, width);
+            product(keys, Write::Add, slopes.t(), queries, Threads::One);
+        }
+    }
+    gradients
+}
+
+/// Turns a row of scores into probabilities and the gradient of the probabilities into that of the scores.
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn softmax_backward(row: &mut [f32], slope: &mut [f32], visible: usize, log_sum: f32, mean: f32, scale: f32) {
+    let (row, future) = row.split_at_mut(visible);
+    let (slope, future_slope) = slope.split_at_mut(visible);
+    for (value, slope) in row.iter_mut().zip(slope) {
+        *value = exp(*value * scale - log_sum);
+        *slope = *value * (*slope - mean) * scale;
+    }
+    future.fill(0.0);
+    future_slope.fill(0.0);
+}

@@ -1,0 +1,106 @@
+//! The output layer and the cross-entropy in one: the table of all logits never exists.
+//!
+//! With a vocabulary of 150 000 the logits of a batch are by far its largest table, and most rows of it are useless:
+//! only rows that predict a trained token count. So those rows are gathered and go through the output layer some at a
+//! time; their gradient is computed at once, while the logits are there (Hsu et al. 2024, Liger Kernel), which works
+//! because the loss is the end of the graph: its own gradient is 1.
+
+use rayon::prelude::*;
+
+use super::lanes::{exp_sum, max, vectorised};
+use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
+
+/// Logits that exist at a time: 64 MiB of them.
+const LOGITS: usize = 1 << 24;
+/// Numbers whose f32 sum is then added in f64.
+const SUM_BLOCK: usize = 1024;
+
+/// A row of the batch and the token it should predict. The rows of a list ascend.
+pub(crate) type Label = (usize, u32);
+
+/// Returns how many rows go through the output layer together.
+///
+/// It decides the order in which the weight's gradient is summed, so it depends on the vocabulary alone.
+fn rows_at_a_time(vocabulary: usize) -> usize {
+    (LOGITS / vocabulary.max(1)).clamp(16, 256)
+}
+
+/// Copies the rows that labels name.
+fn gather(x: &[f32], width: usize, labels: &[Label]) -> Vec<f32> {
+    labels.iter().flat_map(|(row, _)| &x[row * width..][..width]).copied().collect()
+}
+
+/// Returns the sum of the losses (nats) of the labelled rows and the gradient of `scale` times it.
+///
+/// `x` has rows of `width` numbers, `weight` a row of `width` for each token. The gradient of the weight is added to
+/// `weight_gradient`.
+pub(crate) fn cross_entropy(
+    x: &[f32],
+    weight: &[f32],
+    width: usize,
+    labels: &[Label],
+    scale: f32,
+    weight_gradient: &mut [f32],
+) -> (f64, Vec<f32>) {
+    let vocabulary = weight.len() / width;
+    let mut x_gradient = vec![0.0; x.len()];
+    let mut total = 0.0;
+    let at_a_time = rows_at_a_time(vocabulary);
+    let mut logits = vec![0.0; at_a_time.min(labels.len()) * vocabulary];
+    for labels in labels.chunks(at_a_time) {
+        let rows = gather(x, width, labels);
+        let logits = &mut logits[..labels.len() * vocabulary];
+        let (inputs, table) = (Matrix::new(&rows, width), Matrix::new(weight, width));
+        product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
+        let row_losses = |(row, label): (&mut [f32], &Label)| vectorised(|| row_gradient(row, label.1, scale));
+        let losses: Vec<f64> = logits.par_chunks_mut(vocabulary).zip(labels).map(row_losses).collect();
+        total += losses.iter().sum::<f64>();
+        let logits = Matrix::new(logits, vocabulary);
+        let mut back = vec![0.0; rows.len()];
+        product(MatrixMut::new(&mut back, width), Write::Replace, logits, table, Threads::Pool);
+        product(MatrixMut::new(weight_gradient, width), Write::Add, logits.t(), inputs, Threads::Pool);
+        for ((row, _), back) in labels.iter().zip(back.chunks_exact(width)) {
+            x_gradient[row * width..][..width].copy_from_slice(back);
+        }
+    }
+    (total, x_gradient)
+}
+
+/// Returns the logarithm of the probability (nats) that each labelled row gives to its token.
+pub(crate) fn log_probs(x: &[f32], weight: &[f32], width: usize, labels: &[Label]) -> Vec<f32> {
+    let vocabulary = weight.len() / width;
+    let at_a_time = rows_at_a_time(vocabulary);
+    let mut logits = vec![0.0; at_a_time.min(labels.len()) * vocabulary];
+    let mut out = Vec::with_capacity(labels.len());
+    for labels in labels.chunks(at_a_time) {
+        let rows = gather(x, width, labels);
+        let logits = &mut logits[..labels.len() * vocabulary];
+        let (inputs, table) = (Matrix::new(&rows, width), Matrix::new(weight, width));
+        product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
+        let log_prob = |(row, label): (&mut [f32], &Label)| vectorised(|| -row_loss(row, label.1).0 as f32);
+        out.par_extend(logits.par_chunks_mut(vocabulary).zip(labels).map(log_prob));
+    }
+    out
+}
+
+/// Returns the loss of a row of logits and the sum of the exponentials that it leaves in the row.
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn row_loss(row: &mut [f32], target: u32) -> (f64, f64) {
+    let (top, logit) = (max(row), row[target as usize]);
+    let sum: f64 = row.chunks_mut(SUM_BLOCK).map(|chunk| f64::from(exp_sum(chunk, 1.0, top))).sum();
+    (sum.ln() + f64::from(top) - f64::from(logit), sum)
+}
+
+/// Turns a row of logits into `scale * (softmax - onehot(target))` and returns its loss.
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn row_gradient(row: &mut [f32], target: u32, scale: f32) -> f64 {
+    let (loss, sum) = row_loss(row, target);
+    let factor = (f64::from(scale) / sum) as f32;
+    for value in row.iter_mut() {
+        *value *= factor;
+    }
+    row[target as usize] -= scale;
+    loss
+}

@@ -1,0 +1,190 @@
+//! Matrix products, through the `gemm` crate that candle uses too.
+//!
+//! candle's `matmul` cannot write into a buffer that is already there, let alone add to it, and gradients of weights are
+//! nothing but that. So the crate is called directly, behind views whose bounds were checked when they were made: this
+//! file is the only one that hands out pointers. The result is the same, bit for bit, for any number of threads.
+
+/// A matrix to read: `data[row * row_stride + column * column_stride]`.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+    column_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Returns `rows` of `columns` numbers, `row_stride` apart.
+    pub(crate) fn strided(data: &'a [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        check(data.len(), rows, columns, row_stride);
+        Self { data, rows, columns, row_stride, column_stride: 1 }
+    }
+
+    /// Returns the rows of `columns` numbers that fill `data`.
+    pub(crate) fn new(data: &'a [f32], columns: usize) -> Self {
+        Self::strided(data, data.len() / columns.max(1), columns, columns)
+    }
+
+    /// Returns the transposed matrix.
+    pub(crate) fn t(self) -> Self {
+        Self {
+            rows: self.columns,
+            columns: self.rows,
+            row_stride: self.column_stride,
+            column_stride: self.row_stride,
+            ..self
+        }
+    }
+}
+
+/// A matrix to write, its columns next to each other.
+pub(crate) struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    columns: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// Returns `rows` of `columns` numbers, `row_stride` apart.
+    pub(crate) fn strided(data: &'a mut [f32], rows: usize, columns: usize, row_stride: usize) -> Self {
+        check(data.len(), rows, columns, row_stride);
+        assert!(columns <= row_stride || rows <= 1, "rows of {columns} numbers overlap, they are {row_stride} apart");
+        Self { data, rows, columns, row_stride }
+    }
+
+    /// Returns the rows of `columns` numbers that fill `data`.
+    pub(crate) fn new(data: &'a mut [f32], columns: usize) -> Self {
+        let rows = data.len() / columns.max(1);
+        Self::strided(data, rows, columns, columns)
+    }
+}
+
+/// What happens to the numbers that are already in the output.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Write {
+    /// They are forgotten.
+    Replace,
+    /// The product is added to them.
+    Add,
+}
+
+/// Who computes a product.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// The calling thread: inside a parallel task.
+    One,
+    /// All threads of the current rayon pool.
+    Pool,
+}
+
+/// Computes `out = a · b` or `out += a · b`.
+#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
+pub(crate) fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
+    assert!(
+        out.rows == a.rows && out.columns == b.columns && a.columns == b.rows,
+        "{}x{} is not the product of {}x{} and {}x{}",
+        out.rows,
+        out.columns,
+        a.rows,
+        a.columns,
+        b.rows,
+        b.columns
+    );
+    if out.rows == 0 || out.columns == 0 {
+        return;
+    }
+    let parallelism = match threads {
+        Threads::One => gemm::Parallelism::None,
+        Threads::Pool => gemm::Parallelism::Rayon(rayon::current_num_threads()),
+    };
+    let add = write == Write::Add;
+    // SAFETY: every element that the rows, columns and strides name lies inside its slice (`check`), the rows of the
+    // output do not overlap, and the output is borrowed for writing, so it aliases neither factor.
+    unsafe {
+        gemm::gemm(
+            out.rows,
+            out.columns,
+            a.columns,
+            out.data.as_mut_ptr(),
+            1,
+            out.row_stride as isize,
+            add,
+            a.data.as_ptr(),
+            a.column_stride as isize,
+            a.row_stride as isize,
+            b.data.as_ptr(),
+            b.column_stride as isize,
+            b.row_stride as isize,
+            if add { 1.0f32 } else { 0.0 },
+            1.0f32,
+            false,
+            false,
+            false,
+            parallelism,
+        );
+    }
+}
+
+/// Panics unless the last element of the matrix lies inside a slice of `len` numbers.
+fn check(len: usize, rows: usize, columns: usize, row_stride: usize) {
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let end = (rows - 1).checked_mul(row_stride).and_then(|start| start.checked_add(columns));
+    assert!(end.is_some_and(|end| end <= len), "{rows}x{columns} at stride {row_stride} exceeds {len} numbers");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbers(n: usize, seed: usize) -> Vec<f32> {
+        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    #[test]
+    fn products_of_all_layouts_equal_the_definition() {
+        let (m, n, k) = (5, 7, 33);
+        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
+        let at: Vec<f32> = (0..k * m).map(|i| a[(i % m) * k + i / m]).collect();
+        let bt: Vec<f32> = (0..n * k).map(|i| b[(i % k) * n + i / k]).collect();
+        let exact: Vec<f64> = (0..m * n)
+            .map(|i| (0..k).map(|j| f64::from(a[(i / n) * k + j]) * f64::from(b[j * n + i % n])).sum())
+            .collect();
+        for left in [Matrix::new(&a, k), Matrix::new(&at, m).t()] {
+            for right in [Matrix::new(&b, n), Matrix::new(&bt, k).t()] {
+                let mut out = vec![1.0; m * n];
+                product(MatrixMut::new(&mut out, n), Write::Replace, left, right, Threads::One);
+                assert!(out.iter().zip(&exact).all(|(x, y)| (f64::from(*x) - y).abs() < 1e-5));
+                product(MatrixMut::new(&mut out, n), Write::Add, left, right, Threads::Pool);
+                assert!(out.iter().zip(&exact).all(|(x, y)| (f64::from(*x) - 2.0 * y).abs() < 1e-5));
+            }
+        }
+    }
+
+    #[test]
+    fn threads_do_not_change_a_bit() {
+        for (m, n, k) in [(300, 512, 256), (512, 64, 96), (37, 53, 1000), (1, 512, 512), (256, 4099, 70)] {
+            let (a, b, start) = (numbers(m * k, 3), numbers(n * k, 4), numbers(m * n, 5));
+            let run = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let mut out = start.clone();
+                pool.install(|| {
+                    let (left, right) = (Matrix::new(&a, k), Matrix::new(&b, k).t());
+                    product(MatrixMut::new(&mut out, n), Write::Add, left, right, Threads::Pool);
+                });
+                out
+            };
+            let one = run(1);
+            assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one), "{m}x{n}x{k}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "exceeds")]
+    fn a_view_beyond_its_slice_is_refused() {
+        Matrix::strided(&[0.0; 10], 3, 4, 4);
+    }
+}

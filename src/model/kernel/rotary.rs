@@ -1,0 +1,146 @@
+//! Qwen3's preparation of queries and keys: a root-mean-square norm of each head, then rotary position embedding.
+//!
+//! Rotary embedding (Su et al. 2021) in the "rotate half" pairing of the Hugging Face models: number `j` of a head turns
+//! together with number `j + width/2`, by the angle `position * theta^(-2j/width)`. Turning back is turning by the
+//! negative angle, so the backward pass needs no second formula. Both steps run in one pass over the fused rows.
+#![expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+
+use rayon::prelude::*;
+
+use super::lanes::vectorised;
+use super::norm::{add_parts, norm_row, norm_row_backward, scale_of};
+use super::{BLOCK_ROWS, Heads};
+
+/// Cosines and sines of the angles of each position.
+#[derive(Debug)]
+pub(crate) struct RotaryTable {
+    half: usize,
+    cosines: Vec<f32>,
+    sines: Vec<f32>,
+}
+
+impl RotaryTable {
+    /// Returns the table for the positions below `positions` and heads of `width` numbers.
+    ///
+    /// As in transformers, frequencies and angles are rounded to f32; everything between is exact to f64.
+    pub(crate) fn new(positions: usize, width: usize, theta: f64) -> Self {
+        let half = width / 2;
+        let frequencies: Vec<f32> = (0..half).map(|j| theta.powf(-2.0 * j as f64 / width as f64) as f32).collect();
+        let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
+        let (cosines, sines) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
+        Self { half, cosines, sines }
+    }
+
+    /// Returns how many positions the table knows.
+    pub(crate) fn positions(&self) -> usize {
+        self.cosines.len() / self.half.max(1)
+    }
+
+    /// Returns the cosines and sines of a position, `width / 2` of each.
+    pub(crate) fn row(&self, position: usize) -> (&[f32], &[f32]) {
+        let range = position * self.half..(position + 1) * self.half;
+        (&self.cosines[range.clone()], &self.sines[range])
+    }
+}
+
+/// What the preparation needs to know beside the rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Preparation<'a> {
+    /// How the rows are divided.
+    pub(crate) heads: Heads,
+    /// Weight of the norm of query heads, `width` numbers.
+    pub(crate) query_norm: &'a [f32],
+    /// Weight of the norm of key heads, `width` numbers.
+    pub(crate) key_norm: &'a [f32],
+    /// Guards the norms against division by zero.
+    pub(crate) epsilon: f32,
+    /// Angles of all positions.
+    pub(crate) table: &'a RotaryTable,
+    /// The position of each row in its document.
+    pub(crate) positions: &'a [u32],
+}
+
+impl<'a> Preparation<'a> {
+    /// Returns the norm weight of a head: queries come first, then keys.
+    #[inline(always)]
+    fn weight(&self, head: usize) -> &'a [f32] {
+        if head < self.heads.query { self.query_norm } else { self.key_norm }
+    }
+}
+
+/// Normalises and turns the query and key heads of fused rows; value heads stay as they are.
+pub(crate) fn prepare(rows: &[f32], with: Preparation<'_>) -> Vec<f32> {
+    let (fused, width) = (with.heads.fused_width(), with.heads.width);
+    let prepared = (with.heads.query + with.heads.key_value) * width;
+    let mut out = vec![0.0; rows.len()];
+    let block = fused * BLOCK_ROWS;
+    out.par_chunks_mut(block).zip(rows.par_chunks(block)).enumerate().for_each(|(index, (out, rows))| {
+        vectorised(|| {
+            for (r, (out, row)) in out.chunks_exact_mut(fused).zip(rows.chunks_exact(fused)).enumerate() {
+                let position = with.positions[index * BLOCK_ROWS + r] as usize;
+                let (cosines, sines) = with.table.row(position);
+                for (h, (out, head)) in out.chunks_exact_mut(width).zip(row[..prepared].chunks_exact(width)).enumerate()
+                {
+                    norm_row(head, with.weight(h), scale_of(head, with.epsilon), out);
+                    turn(out, cosines, sines, 1.0);
+                }
+                out[prepared..].copy_from_slice(&row[prepared..]);
+            }
+        });
+    });
+    out
+}
+
+/// Returns the gradient of the rows, given that of the result, and adds those of the two norm weights.
+pub(crate) fn prepare_backward(
+    rows: &[f32],
+    gradient: &[f32],
+    with: Preparation<'_>,
+    query_norm_gradient: &mut [f32],
+    key_norm_gradient: &mut [f32],
+) -> Vec<f32> {
+    let (fused, width) = (with.heads.fused_width(), with.heads.width);
+    let prepared = (with.heads.query + with.heads.key_value) * width;
+    let mut out = vec![0.0; rows.len()];
+    let block = fused * BLOCK_ROWS;
+    let parts: Vec<[Vec<f32>; 2]> = out
+        .par_chunks_mut(block)
+        .zip(rows.par_chunks(block).zip(gradient.par_chunks(block)))
+        .enumerate()
+        .map(|(index, (out, (rows, gradient)))| {
+            let mut part = [vec![0.0; width], vec![0.0; width]];
+            let mut turned = vec![0.0; width];
+            vectorised(|| {
+                let rows = rows.chunks_exact(fused).zip(gradient.chunks_exact(fused));
+                for (r, (out, (row, gradient))) in out.chunks_exact_mut(fused).zip(rows).enumerate() {
+                    let (cosines, sines) = with.table.row(with.positions[index * BLOCK_ROWS + r] as usize);
+                    let heads = row[..prepared].chunks_exact(width).zip(gradient.chunks_exact(width));
+                    for (h, (out, (head, gradient))) in out.chunks_exact_mut(width).zip(heads).enumerate() {
+                        turned.copy_from_slice(gradient);
+                        turn(&mut turned, cosines, sines, -1.0);
+                        let total = &mut part[usize::from(h >= with.heads.query)];
+                        norm_row_backward(head, with.weight(h), &turned, scale_of(head, with.epsilon), out, total);
+                    }
+                    out[prepared..].copy_from_slice(&gradient[prepared..]);
+                }
+            });
+            part
+        })
+        .collect();
+    for [query, key] in parts {
+        add_parts(query_norm_gradient, &[query]);
+        add_parts(key_norm_gradient, &[key]);
+    }
+    out
+}
+
+/// Turns the pairs of one head by their angles, times `sign`.
+#[inline(always)]
+fn turn(head: &mut [f32], cosines: &[f32], sines: &[f32], sign: f32) {
+    let (low, high) = head.split_at_mut(cosines.len());
+    for (((a, b), cosine), sine) in low.iter_mut().zip(high).zip(cosines).zip(sines) {
+        let (x, y, sine) = (*a, *b, sign * sine);
+        *a = x * cosine - y * sine;
+        *b = y * cosine + x * sine;
+    }
+}

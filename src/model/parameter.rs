@@ -1,0 +1,117 @@
+//! The weights of a model while it is trained or run: values and, beside each, a buffer for its gradient.
+//!
+//! A parameter may be several tensors of the file, one below the other: query, key and value projections are one
+//! parameter, because one large matrix product is faster than three small ones. Files keep the names they had.
+
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
+
+use super::ModelError;
+
+/// What a parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterKind {
+    /// A matrix of weights.
+    Matrix,
+    /// The weight of a norm, one number for each column; weight decay leaves it alone.
+    Norm,
+}
+
+/// A tensor of the file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+}
+
+impl Part {
+    /// Returns how many numbers it has.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// What a parameter looks like, without its numbers.
+#[derive(Debug, Clone)]
+pub(crate) struct Outline {
+    /// What it is.
+    pub(crate) kind: ParameterKind,
+    /// The tensors it consists of, one below the other, all of the same width.
+    pub(crate) parts: Vec<Part>,
+}
+
+/// One or more tensors of a model, as one matrix.
+#[derive(Debug)]
+pub struct Parameter {
+    outline: Outline,
+    value: RwLock<Vec<f32>>,
+    /// Empty until the first gradient is added.
+    gradient: Mutex<Vec<f32>>,
+}
+
+impl Parameter {
+    pub(crate) fn new(outline: Outline, value: Vec<f32>) -> Self {
+        Self { outline, value: RwLock::new(value), gradient: Mutex::default() }
+    }
+
+    /// Returns what it is.
+    pub fn kind(&self) -> ParameterKind {
+        self.outline.kind
+    }
+
+    /// Returns the tensors it consists of, in the order of its numbers.
+    pub fn parts(&self) -> &[Part] {
+        &self.outline.parts
+    }
+
+    /// Returns the length of a row.
+    pub(crate) fn columns(&self) -> usize {
+        self.outline.parts[0].shape.last().copied().unwrap_or(1)
+    }
+
+    /// Returns its numbers, row by row.
+    pub fn value(&self) -> RwLockReadGuard<'_, Vec<f32>> {
+        self.value.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Returns the gradient that was added up so far, in the order of the numbers; empty if there was none.
+    pub fn gradient(&self) -> Vec<f32> {
+        self.lock_gradient().clone()
+    }
+
+    /// Returns the buffer to add a gradient to.
+    pub(crate) fn gradient_buffer(&self) -> MutexGuard<'_, Vec<f32>> {
+        let mut gradient = self.lock_gradient();
+        if gradient.is_empty() {
+            gradient.resize(self.value().len(), 0.0);
+        }
+        gradient
+    }
+
+    /// Changes the numbers, with their gradient at hand. Both are of one length, unless no gradient was added.
+    pub fn update<R>(&self, change: impl FnOnce(&mut [f32], &mut [f32]) -> R) -> R {
+        let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut value, &mut self.lock_gradient())
+    }
+
+    /// Fails unless every tensor got a gradient and all of it is finite.
+    pub(crate) fn check_gradient(&self) -> Result<(), ModelError> {
+        let gradient = self.lock_gradient();
+        let mut start = 0;
+        for part in &self.outline.parts {
+            let name = || part.name.clone();
+            let mine =
+                gradient.get(start..start + part.count()).ok_or_else(|| ModelError::NoGradient { name: name() })?;
+            if !mine.iter().all(|number| number.is_finite()) {
+                return Err(ModelError::NotFinite { name: name() });
+            }
+            start += part.count();
+        }
+        Ok(())
+    }
+
+    fn lock_gradient(&self) -> MutexGuard<'_, Vec<f32>> {
+        self.gradient.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
