@@ -1,0 +1,143 @@
+//! AdamW with clipping, in f32, step by step as `torch.optim.AdamW` and `clip_grad_norm_` compute it.
+//!
+//! Decay is decoupled from the gradient (Loshchilov and Hutter 2019) and leaves norms alone, as transformers' trainer
+//! does. The norm of all gradients is summed in f64 over blocks of a fixed size, in order, so it does not depend on the
+//! number of threads; each weight's update depends on nothing but itself.
+
+use std::sync::Arc;
+
+use rayon::prelude::*;
+
+use crate::model::{Parameter, ParameterKind, vectorised};
+use crate::spec::params::SftParams;
+
+/// Numbers that one task updates, and the size of the blocks in the sum of squares.
+const BLOCK: usize = 1 << 14;
+/// Partial sums of a block.
+const LANES: usize = 8;
+/// What torch adds to a norm before dividing by it.
+const NORM_GUARD: f64 = 1e-6;
+
+/// The moments of all weights, and how many steps were taken.
+pub(super) struct AdamW {
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+    decay: f64,
+    steps: i32,
+    moments: Vec<Moments>,
+}
+
+#[derive(Default)]
+struct Moments {
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+/// The factors of one step that are the same for all numbers of a parameter.
+#[derive(Clone, Copy)]
+struct Factors {
+    keep: f32,
+    clip: f32,
+    first: f32,
+    second: f32,
+    step: f32,
+    correction: f32,
+    epsilon: f32,
+}
+
+impl AdamW {
+    /// Returns an optimizer that has taken no step.
+    pub(super) fn new(params: &SftParams) -> Self {
+        Self {
+            beta1: params.adam_beta1,
+            beta2: params.adam_beta2,
+            epsilon: params.adam_epsilon,
+            decay: params.weight_decay,
+            steps: 0,
+            moments: Vec::new(),
+        }
+    }
+
+    /// Takes a step with gradients times `clip`, and sets the gradients to zero.
+    pub(super) fn step(&mut self, parameters: &[Arc<Parameter>], learning_rate: f64, clip: f64) {
+        self.steps += 1;
+        self.moments.resize_with(parameters.len(), Moments::default);
+        let correction = |beta: f64| 1.0 - beta.powi(self.steps);
+        for (parameter, moments) in parameters.iter().zip(&mut self.moments) {
+            let decay = if parameter.kind() == ParameterKind::Norm { 0.0 } else { self.decay };
+            let factors = Factors {
+                keep: (1.0 - learning_rate * decay) as f32,
+                clip: clip as f32,
+                first: (1.0 - self.beta1) as f32,
+                second: self.beta2 as f32,
+                step: (learning_rate / correction(self.beta1)) as f32,
+                correction: correction(self.beta2).sqrt() as f32,
+                epsilon: self.epsilon as f32,
+            };
+            let fresh = (1.0 - self.beta2) as f32;
+            parameter.update(|value, gradient| {
+                moments.first.resize(value.len(), 0.0);
+                moments.second.resize(value.len(), 0.0);
+                let states = moments.first.par_chunks_mut(BLOCK).zip(moments.second.par_chunks_mut(BLOCK));
+                let weights = value.par_chunks_mut(BLOCK).zip(gradient.par_chunks_mut(BLOCK));
+                weights.zip(states).for_each(|((value, gradient), (first, second))| {
+                    vectorised(|| update(value, gradient, first, second, factors, fresh));
+                });
+            });
+        }
+    }
+}
+
+/// Updates a block of weights. `fresh` is `1 - beta2`, rounded once as torch does.
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn update(
+    value: &mut [f32],
+    gradient: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    factors: Factors,
+    fresh: f32,
+) {
+    let states = first.iter_mut().zip(second);
+    for ((value, gradient), (first, second)) in value.iter_mut().zip(gradient).zip(states) {
+        let slope = *gradient * factors.clip;
+        *gradient = 0.0;
+        *first += (slope - *first) * factors.first;
+        *second = *second * factors.second + fresh * slope * slope;
+        let divisor = second.sqrt() / factors.correction + factors.epsilon;
+        *value = *value * factors.keep - factors.step * (*first / divisor);
+    }
+}
+
+/// Returns the L2 norm of all gradients together.
+pub(super) fn gradient_norm(parameters: &[Arc<Parameter>]) -> f64 {
+    let squares = |parameter: &Arc<Parameter>| {
+        parameter.update(|_, gradient| {
+            let blocks: Vec<f64> =
+                gradient.par_chunks(BLOCK).map(|block| vectorised(|| sum_of_squares(block))).collect();
+            blocks.iter().sum::<f64>()
+        })
+    };
+    parameters.iter().map(squares).sum::<f64>().sqrt()
+}
+
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn sum_of_squares(numbers: &[f32]) -> f64 {
+    let mut lanes = [0.0f64; LANES];
+    let chunks = numbers.chunks_exact(LANES);
+    let rest: f64 = chunks.remainder().iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
+    for chunk in chunks {
+        for i in 0..LANES {
+            lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+        }
+    }
+    lanes.iter().sum::<f64>() + rest
+}
+
+/// Returns what gradients of this norm are multiplied with; a limit of zero means no clipping.
+pub(super) fn clip_factor(norm: f64, limit: f64) -> f64 {
+    if limit > 0.0 { (limit / (norm + NORM_GUARD)).min(1.0) } else { 1.0 }
+}
