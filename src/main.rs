@@ -1,1 +1,3 @@
+//! The program. The lead writes its command line.
+
 fn main() {}
