@@ -1,7 +1,7 @@
 //! Committing an action: from a staging folder to an artifact that is there for good.
 //!
-//! The steps, each durable before the next begins: files read-only and on the disk; listing; the rename of the folder;
-//! record; index row. Cut short after the listing, a small file is left that the same artifact will use. Cut short after
+//! The steps: files read-only and on the disk; listing; the rename of the folder; record; index row. Files, rename and
+//! record are each on the disk before the next step begins; the listing can be made again from the files. Cut short after the listing, a small file is left that the same artifact will use. Cut short after
 //! the rename, the artifact is an orphan, and used when the action runs again. Cut short after the record, the
 //! commit has happened: staging was not yet removed, which tells the next writer to look for records without a row.
 

@@ -25,19 +25,32 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
 }
 
-/// Writes a read-only file, whole or not at all. `temporary` is a folder on the same file system for the half-done one.
+/// Writes a read-only file, whole or not at all, and through to the disk. `temporary` is a folder on the same file system
+/// for the half-done one.
 pub(super) fn write_whole(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<()> {
+    write(path, bytes, temporary, true)?;
+    path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// Writes a read-only file, whole or not at all as long as the power stays on. For what can be made again: writing
+/// through to the disk takes milliseconds.
+pub(super) fn write_lightly(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<()> {
+    write(path, bytes, temporary, false)
+}
+
+fn write(path: &Path, bytes: &[u8], temporary: &Path, through: bool) -> io::Result<()> {
     let naming = |error: io::Error, place: &Path| {
         io::Error::new(error.kind(), format!("failed to write a file in `{}`: {error}", place.display()))
     };
     let mut file = tempfile::NamedTempFile::new_in(temporary).map_err(|error| naming(error, temporary))?;
     file.write_all(bytes).map_err(|error| naming(error, temporary))?;
     platform::make_read_only(file.path())?;
-    file.as_file().sync_all().map_err(|error| naming(error, temporary))?;
+    if through {
+        file.as_file().sync_all().map_err(|error| naming(error, temporary))?;
+    }
     let parent = path.parent().unwrap_or(Path::new("."));
     create_dir_durably(parent)?;
-    file.persist(path).map_err(|error| naming(error.error, parent))?;
-    sync_dir(parent)
+    file.persist(path).map(drop).map_err(|error| naming(error.error, parent))
 }
 
 /// Renames durably, creating the folder it goes to.

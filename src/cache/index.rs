@@ -11,19 +11,9 @@ use std::time::Duration;
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::platform::Stamp;
+use super::schema::{KNOWN, migrate, version};
 use super::stat::Seen;
 use crate::digest::Digest;
-
-/// How the schema grew. Append only: a cache on disk has run a prefix of this list, and `user_version` is its length.
-const MIGRATIONS: &[&str] = &["
-    CREATE TABLE actions (key BLOB PRIMARY KEY, artifact BLOB NOT NULL, record TEXT NOT NULL) STRICT;
-    CREATE INDEX actions_by_artifact ON actions (artifact);
-    CREATE TABLE instances (scope TEXT, instance TEXT, key BLOB NOT NULL, PRIMARY KEY (scope, instance)) STRICT, WITHOUT ROWID;
-    CREATE TABLE files (
-        path BLOB PRIMARY KEY, size INTEGER NOT NULL, modified INTEGER NOT NULL, changed INTEGER NOT NULL,
-        inode INTEGER NOT NULL, device INTEGER NOT NULL, hashed INTEGER NOT NULL, digest BLOB NOT NULL, seal BLOB NOT NULL
-    ) STRICT, WITHOUT ROWID;
-"];
 
 /// How long to wait for another process's transaction. Ours take milliseconds; a network disk may take long.
 const BUSY: Duration = Duration::from_secs(30);
@@ -82,9 +72,8 @@ impl Index {
         let mut connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
         let version = version(&connection)?;
-        let known = MIGRATIONS.len() as i64;
-        if version > known {
-            return Err(Refused::Newer(version, known));
+        if version > KNOWN {
+            return Err(Refused::Newer(version, KNOWN));
         }
         let wanted = if shared { "delete" } else { "wal" };
         let mode: String = connection.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
@@ -93,7 +82,7 @@ impl Index {
         }
         // The last rows may be lost with the power, never the order of the file; records are written through on their own.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
-        if version < known {
+        if version < KNOWN {
             migrate(&mut connection, version)?;
         }
         Ok((Self { connection, pending: BTreeMap::new(), writable: true }, version <= 0))
@@ -119,10 +108,9 @@ impl Index {
             }
             other => other?,
         };
-        let known = MIGRATIONS.len() as i64;
         match version {
-            newer if newer > known => Err(Refused::Newer(newer, known)),
-            older if older < known => Err(Refused::Older),
+            newer if newer > KNOWN => Err(Refused::Newer(newer, KNOWN)),
+            older if older < KNOWN => Err(Refused::Older),
             _ => Ok(Self { connection, pending: BTreeMap::new(), writable: false }),
         }
     }
@@ -265,19 +253,6 @@ fn insert_actions(connection: &Connection, actions: &[ActionRow]) -> rusqlite::R
     actions.iter().try_for_each(&mut insert)
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.query_row("PRAGMA user_version", [], |row| row.get(0))
-}
-
-fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
-    for (number, migration) in MIGRATIONS.iter().enumerate().skip(from.max(0) as usize) {
-        transaction.execute_batch(migration)?;
-        transaction.pragma_update(None, "user_version", number as i64 + 1)?;
-    }
-    transaction.commit()
-}
-
 /// Returns the path with the characters escaped that mean something in a SQLite URI.
 fn escaped(path: &Path) -> String {
     path.to_string_lossy().replace('%', "%25").replace('?', "%3f").replace('#', "%23")
@@ -294,7 +269,7 @@ mod tests {
         assert!(Index::open_to_write(&path, false).unwrap().1);
         let (index, created) = Index::open_to_write(&path, false).unwrap();
         assert!(!created);
-        assert_eq!(version(&index.connection).unwrap(), MIGRATIONS.len() as i64);
+        assert_eq!(version(&index.connection).unwrap(), KNOWN);
         index.connection.pragma_update(None, "user_version", 99).unwrap();
         drop(index);
         assert!(matches!(Index::open_to_write(&path, false), Err(Refused::Newer(99, 1))));

@@ -91,7 +91,7 @@ impl Layout {
         }
         let ignore = self.root.join(".gitignore");
         if !ignore.exists() {
-            files::write_whole(&ignore, b"*\n", &self.root)?;
+            files::write_lightly(&ignore, b"*\n", &self.root)?;
         }
         Ok(())
     }

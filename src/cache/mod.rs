@@ -30,6 +30,7 @@ mod mend;
 mod objects;
 mod platform;
 mod runs;
+mod schema;
 mod stat;
 mod store;
 

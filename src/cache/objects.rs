@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use super::files::{self, is_absent, move_aside, write_whole};
+use super::files::{self, is_absent, move_aside, write_lightly};
 use super::store::held;
 use super::{Cache, CacheError};
 use crate::digest::{Digest, DigestError, FileEntry, Manifest};
@@ -79,7 +79,7 @@ impl Cache {
             return Ok(());
         }
         let json = serde_json::to_vec(manifest).map_err(std::io::Error::from)?;
-        Ok(write_whole(&self.layout.manifest(artifact), &json, &self.layout.staging())?)
+        Ok(write_lightly(&self.layout.manifest(artifact), &json, &self.layout.staging())?)
     }
 
     /// Returns the listing as it lies beside the artifact, if it proves itself.

@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::files::{self, sorted_entries, write_whole};
+use super::files::{self, sorted_entries, write_lightly};
 use super::{Cache, CacheError};
 use crate::digest::Digest;
 
@@ -122,7 +122,7 @@ impl Cache {
 
     fn write_run(&self, record: &RunRecord) -> Result<(), CacheError> {
         let json = serde_json::to_vec_pretty(record).map_err(io::Error::from)?;
-        Ok(write_whole(&self.run_file(&record.id), &json, &self.layout.staging())?)
+        Ok(write_lightly(&self.run_file(&record.id), &json, &self.layout.staging())?)
     }
 
     fn run_file(&self, id: &RunId) -> PathBuf {

@@ -5,6 +5,10 @@
     reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
 )]
 
+mod cache;
+mod cache_crash;
+mod cache_damage;
+mod cache_index;
 mod crash;
 mod curate;
 mod data;
@@ -14,5 +18,6 @@ mod op;
 mod report;
 mod run;
 mod tensor;
+mod tidy;
 mod tokenizer;
 mod world;
