@@ -159,7 +159,7 @@ impl Observer for Human {
         match event {
             Event::RunStarted { .. } | Event::RunFinished { .. } => {}
             Event::Waiting { holder } => {
-                self.tagged(&style("wait").yellow(), "another luthflow uses the cache", holder)
+                self.tagged(&style("wait").yellow(), "another luthflow uses the cache", holder);
             }
             Event::NodeFresh { node, .. } => {
                 self.fresh += 1;

@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use super::ExecError;
 use super::sources::{self, SourceFile};
 use crate::cache::{Action, Cache};
@@ -12,7 +14,6 @@ use crate::digest::Digest;
 use crate::plan::graph::{Artifacts, Instance, InstanceId, Plan, Slot};
 use crate::plan::{InputPart, KeyParts, StaleReason, stale};
 use crate::spec::params::{Kind, Op};
-use crate::spec::substitute::Bindings;
 use crate::spec::sweep;
 
 /// Decides what is fresh, for one plan over one cache.
@@ -153,7 +154,7 @@ impl<'a> Decider<'a> {
 
     /// What a gathering node writes about an instance: its label and its point of the sweep.
     fn gathered_name(&self, id: InstanceId) -> String {
-        let point = |axes: &Bindings| {
+        let point = |axes: &BTreeMap<String, Value>| {
             axes.iter().map(|(name, value)| format!("{name}={}", sweep::show(value))).collect::<Vec<_>>().join(",")
         };
         format!("{} {}", self.plan.label(id), point(&self.plan.instance(id).axes))

@@ -94,7 +94,7 @@ fn explain(decider: &Decider<'_>, id: InstanceId, locked: &LockedNode, parts: &K
         Ok(key) => decider.cache.action(&key)?.and_then(|action| KeyParts::from_value(&action.parts)),
         Err(_) => None,
     };
-    let reasons = old.map(|old| stale::compare(&old, parts, |slot| slot.to_owned())).unwrap_or_default();
+    let reasons = old.map(|old| stale::compare(&old, parts, str::to_owned)).unwrap_or_default();
     if reasons.is_empty() {
         return Ok("its settings, what it reads, or the way it is computed changed".into());
     }

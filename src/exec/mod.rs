@@ -7,6 +7,7 @@ pub mod child;
 pub mod decide;
 pub mod error;
 pub mod event;
+mod launch;
 pub mod locked;
 pub mod scheduler;
 pub mod sources;

@@ -10,18 +10,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::child::{Answer, Message, Request};
+use super::child::{Answer, Message};
 use super::decide::{Decider, Decision};
 use super::event::{EVENT_VERSION, Event, Observer};
-use super::worker::{self, Report, Worker, WorkerFiles};
+use super::worker::{Report, Worker, WorkerFiles};
 use super::{ExecError, locked};
-use crate::cache::{Action, Cache, CacheError, NewAction, RunId, Staging};
+use crate::cache::{Action, Cache, NewAction, RunId, Staging};
 use crate::digest::Digest;
-use crate::ops::{InputArtifact, Inputs, Outcome};
+use crate::ops::Outcome;
 use crate::plan::graph::{Instance, InstanceId, Plan};
 use crate::plan::{KeyParts, StaleReason};
 use crate::spec::lock::Lock;
-use crate::spec::params::Kind;
 
 /// How a run is to be done.
 pub struct RunOptions<'a> {
@@ -99,7 +98,7 @@ pub fn run(
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+pub(super) enum State {
     /// So many of the instances it reads are not done.
     Waiting(usize),
     /// Decided, in the queue or running.
@@ -113,41 +112,41 @@ enum State {
 }
 
 /// A stale instance that waits for a slot.
-struct Queued {
-    key: Digest,
-    parts: KeyParts,
-    reasons: Vec<StaleReason>,
+pub(super) struct Queued {
+    pub(super) key: Digest,
+    pub(super) parts: KeyParts,
+    pub(super) reasons: Vec<StaleReason>,
 }
 
-struct Running {
-    worker: Option<Worker>,
-    staging: Staging,
-    key: Digest,
-    parts: KeyParts,
-    files: WorkerFiles,
-    progress: (String, u64, Option<u64>, String, String),
+pub(super) struct Running {
+    pub(super) worker: Option<Worker>,
+    pub(super) staging: Staging,
+    pub(super) key: Digest,
+    pub(super) parts: KeyParts,
+    pub(super) files: WorkerFiles,
+    pub(super) progress: (String, u64, Option<u64>, String, String),
 }
 
-struct Scheduler<'a, 'o> {
-    plan: &'a Plan,
-    decider: &'a Decider<'a>,
-    cache: &'a Cache,
-    options: &'a RunOptions<'a>,
-    observer: &'o mut dyn Observer,
-    reports: Sender<Report>,
-    states: Vec<State>,
-    done: Vec<Option<Action>>,
-    queue: BTreeMap<usize, Queued>,
-    running: BTreeMap<InstanceId, Running>,
+pub(super) struct Scheduler<'a, 'o> {
+    pub(super) plan: &'a Plan,
+    pub(super) decider: &'a Decider<'a>,
+    pub(super) cache: &'a Cache,
+    pub(super) options: &'a RunOptions<'a>,
+    pub(super) observer: &'o mut dyn Observer,
+    pub(super) reports: Sender<Report>,
+    pub(super) states: Vec<State>,
+    pub(super) done: Vec<Option<Action>>,
+    pub(super) queue: BTreeMap<usize, Queued>,
+    pub(super) running: BTreeMap<InstanceId, Running>,
     /// Artifacts whose bytes were found right in this run.
-    checked: HashSet<Digest>,
-    ran: BTreeSet<InstanceId>,
-    told_fresh: HashSet<InstanceId>,
-    run_id: Option<RunId>,
+    pub(super) checked: HashSet<Digest>,
+    pub(super) ran: BTreeSet<InstanceId>,
+    pub(super) told_fresh: HashSet<InstanceId>,
+    pub(super) run_id: Option<RunId>,
     /// Whether no further node may start.
-    stop: bool,
+    pub(super) stop: bool,
     /// Whether an artifact was found damaged, so that the pass has to begin anew.
-    damaged: bool,
+    pub(super) damaged: bool,
 }
 
 impl Scheduler<'_, '_> {
@@ -264,99 +263,6 @@ impl Scheduler<'_, '_> {
             }
         }
         Ok(())
-    }
-
-    fn start(&mut self, id: InstanceId, queued: Queued) -> Result<(), ExecError> {
-        let instance = self.plan.instance(id);
-        if !self.inputs_are_whole(id)? {
-            self.damaged = true;
-            return Ok(());
-        }
-        let staging = self.cache.begin(&instance.name)?;
-        let log = self.cache.log_path(self.run_id()?, &instance.name);
-        let files =
-            WorkerFiles { request: log.with_extension("request.json"), result: log.with_extension("result.json"), log };
-        // A training takes every core for minutes: it must not be left with half of them because something small
-        // happened to run when it began.
-        let sharing = self.options.jobs.min(self.running.len() + 1 + self.queue.len()).max(1);
-        let threads =
-            if instance.kind() == Kind::Sft { self.options.cores } else { self.options.cores / sharing }.max(1);
-        let request = Request {
-            kind: instance.kind(),
-            fields: instance.fields.clone(),
-            inputs: self.inputs(id)?,
-            out: staging.path().to_path_buf(),
-            result: files.result.clone(),
-            threads,
-        };
-        self.observer.event(&Event::NodeStarted {
-            node: instance.name.clone(),
-            kind: instance.kind().name(),
-            reasons: queued.reasons,
-            threads,
-        });
-        let worker = worker::start(&self.options.program, id, &request, &files, self.reports.clone())?;
-        let progress = (String::new(), 0, None, String::new(), String::new());
-        let (key, parts) = (queued.key, queued.parts);
-        self.running.insert(id, Running { worker: Some(worker), staging, key, parts, files, progress });
-        Ok(())
-    }
-
-    /// Checks the bytes of everything an instance reads, each artifact once a run.
-    fn inputs_are_whole(&mut self, id: InstanceId) -> Result<bool, ExecError> {
-        for slot in &self.plan.instance(id).slots {
-            for artifact in &slot.artifacts {
-                let Some(action) = &self.done[artifact.from.index()] else { continue };
-                if self.checked.contains(&action.artifact) {
-                    continue;
-                }
-                match self.cache.check(&action.artifact) {
-                    Ok(()) => {
-                        self.checked.insert(action.artifact);
-                    }
-                    Err(CacheError::Damaged { .. }) => return Ok(false),
-                    Err(error) => return Err(error.into()),
-                }
-            }
-        }
-        Ok(true)
-    }
-
-    fn inputs(&self, id: InstanceId) -> Result<Inputs, ExecError> {
-        let mut slots = BTreeMap::new();
-        let instance = self.plan.instance(id);
-        if instance.kind() == Kind::Source {
-            let files = self.decider.source_files(id)?;
-            let input = |file: &super::sources::SourceFile| InputArtifact {
-                name: file.name.clone(),
-                label: file.name.clone(),
-                axes: BTreeMap::new(),
-                path: file.path.clone(),
-            };
-            slots.insert("files".to_owned(), files.iter().map(input).collect());
-        }
-        for slot in &instance.slots {
-            let mut artifacts = Vec::new();
-            for artifact in &slot.artifacts {
-                let from = self.plan.instance(artifact.from);
-                let Some(action) = &self.done[artifact.from.index()] else { continue };
-                artifacts.push(InputArtifact {
-                    name: from.name.clone(),
-                    label: self.plan.label(artifact.from).to_owned(),
-                    axes: from.axes.clone(),
-                    path: self.cache.artifact_path(&action.artifact).join(artifact.output.path),
-                });
-            }
-            slots.insert(slot.name.clone(), artifacts);
-        }
-        Ok(Inputs(slots))
-    }
-
-    fn run_id(&mut self) -> Result<&RunId, ExecError> {
-        if self.run_id.is_none() {
-            self.run_id = Some(self.cache.start_run(&self.decider.scope)?);
-        }
-        Ok(self.run_id.as_ref().expect("it was just set"))
     }
 
     fn said(&mut self, id: InstanceId, message: Message) {

@@ -45,7 +45,7 @@ pub fn start(
     reports: Sender<Report>,
 ) -> std::io::Result<Worker> {
     fs_err::write(&files.request, serde_json::to_vec_pretty(request)?)?;
-    let _ = std::fs::remove_file(&files.result);
+    let _ = fs_err::remove_file(&files.result);
     let log = fs_err::File::create(&files.log)?;
     let mut command = Command::new(program);
     command
@@ -80,7 +80,7 @@ fn watch(child: &mut Child, id: InstanceId, result: &Path, reports: &Sender<Repo
         }
     }
     let status = child.wait();
-    let answer = std::fs::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let answer = fs_err::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
     answer.unwrap_or_else(|| Answer::Failed {
         error: vec![match status {
             Ok(status) => format!("its process {} without an answer", ending(status)),

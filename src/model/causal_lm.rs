@@ -8,7 +8,7 @@ use super::arch::Qwen3;
 use super::config::Config;
 use super::engine::{Engine, Frame};
 use super::folder::{load_parameters, save_weights};
-use super::fused::{Fused, Purpose};
+use super::fused::Fused;
 use super::kernel::rotary::RotaryTable;
 use super::packed::{Packed, Places};
 use super::parameter::Parameter;
@@ -65,7 +65,7 @@ impl CausalLm {
             let places = group.places(self.config.vocab_size)?;
             let labels = places.labels(&group.ids, |_| true);
             let frame = self.frame(places);
-            let engine = self.engine(Purpose::Score);
+            let engine = Fused::to_score(&self.parameters);
             let x = self.arch.forward(&engine, &group.ids, &frame)?;
             let mut scores = vec![0.0; group.ids.len()];
             for ((row, _), score) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
@@ -80,7 +80,7 @@ impl CausalLm {
     /// pieces.
     pub fn logits(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
         let frame = self.frame(packed.places(self.config.vocab_size)?);
-        let engine = self.engine(Purpose::Score);
+        let engine = Fused::to_score(&self.parameters);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
         Ok(engine.linear(&x, self.arch.head)?.flatten_all()?.to_vec1()?)
     }
@@ -95,10 +95,10 @@ impl CausalLm {
             return Ok(0.0);
         }
         let frame = self.frame(places);
-        let engine = self.engine(Purpose::Train);
+        let engine = Fused::to_train(&self.parameters);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
         let loss = engine.cross_entropy(&x, self.arch.head, &labels, scale)?;
-        loss.root.backward()?;
+        engine.backward(&loss)?;
         Ok(loss.sum)
     }
 
@@ -130,10 +130,6 @@ impl CausalLm {
             *rotary = Arc::new(RotaryTable::new(positions, self.config.head_dim, self.config.rope_theta));
         }
         Frame { places: Arc::new(places), rotary: Arc::clone(&rotary) }
-    }
-
-    fn engine(&self, purpose: Purpose) -> Fused<'_> {
-        Fused { parameters: &self.parameters, purpose }
     }
 }
 

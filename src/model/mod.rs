@@ -3,11 +3,11 @@
 //! A block of a transformer (norm, rotary embedding, attention, gated activation, output layer with loss) is written
 //! once, and an architecture in [`arch`] only wires blocks. Blocks exist twice, behind the seam [`engine`]:
 //!
-//! * [`fused`] runs on the CPU and is what training and scoring use. Its blocks are custom ops on candle's graph around
-//!   the plain loops of [`kernel`]. Weights are not part of the graph: a block's backward pass adds the gradient of its
-//!   weights to a buffer beside them and hands only the gradient of its input to candle. candle's own way (weights as
-//!   variables, a gradient for every node, the sum of two gradients in a third buffer) takes three times the memory
-//!   and less than half the speed.
+//! * [`fused`] runs on the CPU and is what training and scoring use. Its blocks are custom ops of candle around the
+//!   plain loops of [`kernel`], recorded on a tape of their own. Weights are no part of it: a block's backward pass adds
+//!   the gradient of its weights to a buffer beside them and hands on only the gradient of its input. candle's own way
+//!   (weights as variables, a gradient for every node, the sum of two gradients in a third table) takes three times the
+//!   memory and a third of the speed.
 //! * [`reference`] is composed of candle's differentiable operations alone and runs on any device that candle knows. It
 //!   is slow, short and obviously right, so tests hold the fused engine against it.
 //!

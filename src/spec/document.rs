@@ -118,9 +118,9 @@ impl Spans {
                     stack.push(Frame::Mapping { path, start: span.start, key: None });
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
-                    let (Frame::Sequence { path, start, .. } | Frame::Mapping { path, start, .. }) = match stack.pop() {
-                        Some(frame) => frame,
-                        None => return spans,
+                    let Some(Frame::Sequence { path, start, .. } | Frame::Mapping { path, start, .. }) = stack.pop()
+                    else {
+                        return spans;
                     };
                     let end = text[..span.end.max(start)].trim_end().len().max(start);
                     spans.value(&mut stack, path, start..end);

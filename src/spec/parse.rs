@@ -187,23 +187,20 @@ impl Reader<'_> {
         };
         let kinds = Kind::ALL.map(Kind::name);
         match fields.shift_remove("kind") {
-            Some(Value::String(kind)) => match Kind::from_name(&kind) {
-                Some(kind) => Some(NodeSpec { name: name.to_owned(), kind, fields: Value::Object(fields) }),
-                None => {
-                    self.at_value(&path.key("kind"), format!("unknown kind `{kind}`")).help =
-                        suggest::help(&kind, kinds);
-                    None
+            Some(Value::String(kind)) => {
+                if let Some(kind) = Kind::from_name(&kind) {
+                    return Some(NodeSpec { name: name.to_owned(), kind, fields: Value::Object(fields) });
                 }
-            },
+                self.at_value(&path.key("kind"), format!("unknown kind `{kind}`")).help = suggest::help(&kind, kinds);
+            }
             Some(_) => {
                 self.at_value(&path.key("kind"), "`kind` must be a word").help = suggest::help("", kinds);
-                None
             }
             None => {
                 self.at_key(&path, format!("the node `{name}` does not say its kind")).help = suggest::help("", kinds);
-                None
             }
         }
+        None
     }
 
     /// Puts the command line's values in place of the file's. A parameter that is set is swept no longer.

@@ -49,12 +49,10 @@ pub fn show(value: &Value) -> String {
     }
 }
 
-/// Returns whether two values are the same point of an axis: numbers by value, all else by what is shown.
+/// Returns whether two values are the same point of an axis: as it is shown.
 pub fn same(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(a), Some(b)) => a == b,
-        _ => show(a) == show(b),
-    }
+    // `show` writes equal numbers alike, whatever their type.
+    show(a) == show(b)
 }
 
 fn checked(values: Vec<Value>) -> Result<Vec<Value>, String> {
@@ -66,8 +64,8 @@ fn checked(values: Vec<Value>) -> Result<Vec<Value>, String> {
     }
     let mut shown: Vec<String> = values.iter().map(show).collect();
     shown.sort_unstable();
-    if let Some(pair) = shown.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(format!("the value `{}` stands twice", pair[0]));
+    if let Some(twice) = shown.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(&pair[0])) {
+        return Err(format!("the value `{twice}` stands twice"));
     }
     if let Some(value) = values.iter().find(|value| value.is_array() || value.is_object() || value.is_null()) {
         return Err(format!("`{value}` is not a single value"));

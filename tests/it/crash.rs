@@ -1,7 +1,6 @@
 //! What is left after a run is killed at any instant, and after an artifact rots.
 
 use std::process::Stdio;
-use std::time::Duration;
 
 use crate::world::{NODES, World};
 
@@ -9,30 +8,33 @@ use crate::world::{NODES, World};
 #[test]
 fn killed_at_random_instants_the_next_run_goes_on_and_the_cache_is_whole() {
     let reference = World::new();
+    let began = std::time::Instant::now();
     reference.run_ok(&[]);
+    let whole_run = began.elapsed();
     let world = World::new();
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut killed = 0;
-    for _ in 0..20 {
+    for attempt in 0..200 {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        let mut child =
-            world.command(&["run", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(20 + state % 400));
-        if child.try_wait().unwrap().is_none() {
-            killed += 1;
-        }
+        let mut child = world.command(&["run", "--json"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        std::thread::sleep(whole_run.mul_f64((state % 1000) as f64 / 1000.0));
+        let over = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();
+        killed += i32::from(!over);
         let verify = world.run(&["cache", "verify"]);
-        assert_eq!(verify.code, 0, "{}{}", verify.stdout, verify.stderr);
-        // Begin from nothing every few kills, so that every part of a run is hit.
-        if killed % 5 == 4 {
-            let _ = std::fs::remove_dir_all(world.path("cache"));
+        assert_eq!(verify.code, 0, "after kill {killed}: {}{}", verify.stdout, verify.stderr);
+        // Begin from nothing now and then, so that every part of a run is hit.
+        if over || attempt % 4 == 3 {
+            std::fs::remove_dir_all(world.path("cache")).unwrap();
+        }
+        if killed == 20 {
+            break;
         }
     }
-    assert!(killed >= 5, "the runs were over before they could be killed: {killed}");
+    assert_eq!(killed, 20, "the runs were over before they could be killed");
     let last = world.run_ok(&[]);
     assert_eq!(last.ran.len() + last.fresh.len(), NODES.len());
     assert_eq!(world.read("pipeline.lock"), reference.read("pipeline.lock"));

@@ -38,7 +38,11 @@ fn changed_data_and_changed_nodes_are_refused_by_name() {
     world.edit("t: [0.25, 0.75]", "t: [0.25, 0.8]");
     let refused = world.run(&["run", "--locked"]);
     assert!(refused.stderr.contains("`merged[t=0.8]` is not in the lockfile"), "{}", refused.stderr);
-    assert!(refused.stderr.contains("`merged[t=0.75]` is in the lockfile and not in the pipeline"), "{}", refused.stderr);
+    assert!(
+        refused.stderr.contains("`merged[t=0.75]` is in the lockfile and not in the pipeline"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]

@@ -116,7 +116,10 @@ fn targets_bring_only_what_they_are_made_from() {
 fn a_failed_node_is_reported_and_costs_only_what_reads_it() {
     let world = World::new();
     // No row is that long: the curate node fails when it runs.
-    world.edit("  french:\n    kind: curate\n    from: [text_fr]\n    steps:\n      - length: {min_chars: 10}", "  french:\n    kind: curate\n    from: [text_fr]\n    steps:\n      - length: {min_chars: 100000}");
+    world.edit(
+        "  french:\n    kind: curate\n    from: [text_fr]\n    steps:\n      - length: {min_chars: 10}",
+        "  french:\n    kind: curate\n    from: [text_fr]\n    steps:\n      - length: {min_chars: 100000}",
+    );
     let ran = world.run(&["run", "--json", "--keep-going"]);
     assert_eq!(ran.code, 1, "{}", ran.stderr);
     let finished = crate::world::Finished::read(&ran);

@@ -18,7 +18,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cache", &["digest"]),
     ("plan", &["spec", "digest"]),
     ("ops", &["spec::params", "data", "tensor", "model", "digest"]),
-    ("exec", &["plan", "cache", "ops", "spec::params", "digest"]),
+    ("exec", &["plan", "cache", "ops", "spec::params", "spec::lock", "spec::sweep", "digest"]),
     ("cli", &["spec", "plan", "exec", "cache", "digest", "tensor"]),
 ];
 
@@ -40,7 +40,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("petgraph", &["plan"]),
     ("clap", &["cli"]),
     ("clap_complete", &["cli"]),
-    ("comfy_table", &["cli"]),
+    ("comfy_table", &["ops"]),
     ("indicatif", &["cli"]),
     ("miette", &["cli"]),
     ("signal_hook", &["cli", "exec"]),

@@ -7,20 +7,20 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A folder with a small pipeline in it, which runs in about a second.
-pub struct World {
+pub(crate) struct World {
     dir: TempDir,
 }
 
 /// What a command gave.
-pub struct Ran {
-    pub code: i32,
-    pub stdout: String,
-    pub stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 impl World {
     /// Makes a folder with [`PIPELINE`] and its data.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let world = Self::empty();
         let (english, french) = prose();
         world.write("data/en.txt", &english);
@@ -32,43 +32,43 @@ impl World {
     }
 
     /// Makes an empty folder.
-    pub fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(path, text).unwrap();
     }
 
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// Replaces a text that must be there in the pipeline file.
-    pub fn edit(&self, from: &str, to: &str) {
+    pub(crate) fn edit(&self, from: &str, to: &str) {
         self.edit_file("pipeline.yaml", from, to);
     }
 
-    pub fn edit_file(&self, name: &str, from: &str, to: &str) {
+    pub(crate) fn edit_file(&self, name: &str, from: &str, to: &str) {
         let text = self.read(name);
         assert!(text.contains(from), "{name} does not hold {from:?}");
         self.write(name, &text.replace(from, to));
     }
 
     /// The program, in this folder, without the host's environment.
-    pub fn command(&self, args: &[&str]) -> Command {
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_luthflow"));
         command.args(args).current_dir(self.dir.path()).env_clear().env("NO_COLOR", "1").env("HOME", self.dir.path());
         command
     }
 
-    pub fn run(&self, args: &[&str]) -> Ran {
+    pub(crate) fn run(&self, args: &[&str]) -> Ran {
         let Output { status, stdout, stderr } = self.command(args).output().unwrap();
         Ran {
             code: status.code().unwrap_or(-1),
@@ -78,21 +78,21 @@ impl World {
     }
 
     /// Runs the pipeline and returns the last event; the run must succeed.
-    pub fn run_ok(&self, args: &[&str]) -> Finished {
+    pub(crate) fn run_ok(&self, args: &[&str]) -> Finished {
         let args: Vec<&str> = ["run", "--json"].iter().chain(args).copied().collect();
         let ran = self.run(&args);
         assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
         Finished::read(&ran)
     }
 
-    pub fn json(&self, args: &[&str]) -> Value {
+    pub(crate) fn json(&self, args: &[&str]) -> Value {
         let ran = self.run(args);
         assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
         serde_json::from_str(&ran.stdout).unwrap()
     }
 
     /// Output with what differs from machine to machine replaced.
-    pub fn tidy(&self, text: &str) -> String {
+    pub(crate) fn tidy(&self, text: &str) -> String {
         let folder = self.dir.path().canonicalize().unwrap();
         text.replace(&*folder.to_string_lossy(), "[WORLD]")
             .replace(&*self.dir.path().to_string_lossy(), "[WORLD]")
@@ -102,22 +102,22 @@ impl World {
             .join("\n")
     }
 
-    pub fn root(&self) -> &Path {
+    pub(crate) fn root(&self) -> &Path {
         self.dir.path()
     }
 }
 
 /// The `run_finished` event.
-pub struct Finished {
-    pub ran: Vec<String>,
-    pub fresh: Vec<String>,
-    pub failed: Vec<String>,
-    pub skipped: Vec<String>,
-    pub events: Vec<Value>,
+pub(crate) struct Finished {
+    pub(crate) ran: Vec<String>,
+    pub(crate) fresh: Vec<String>,
+    pub(crate) failed: Vec<String>,
+    pub(crate) skipped: Vec<String>,
+    pub(crate) events: Vec<Value>,
 }
 
 impl Finished {
-    pub fn read(ran: &Ran) -> Self {
+    pub(crate) fn read(ran: &Ran) -> Self {
         let events: Vec<Value> = ran.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let last = events.last().expect("there are events");
         assert_eq!(last["event"], "run_finished");
@@ -134,7 +134,7 @@ impl Finished {
     }
 
     /// The reasons that a node was run for, joined.
-    pub fn why(&self, node: &str) -> String {
+    pub(crate) fn why(&self, node: &str) -> String {
         let started = self.events.iter().find(|event| event["event"] == "node_started" && event["node"] == node);
         let started = started.unwrap_or_else(|| panic!("{node} did not start"));
         let reasons = started["reasons"].as_array().unwrap();
@@ -143,7 +143,7 @@ impl Finished {
 }
 
 /// Every kind once, at a size that runs in a second.
-pub const PIPELINE: &str = "\
+pub(crate) const PIPELINE: &str = "\
 version: 1
 name: tiny
 params: {seed: 7, rate: 2.0e-3}
@@ -197,7 +197,7 @@ nodes:
 ";
 
 /// Every instance of [`PIPELINE`], sorted.
-pub const NODES: [&str; 16] = [
+pub(crate) const NODES: [&str; 16] = [
     "base",
     "bpe",
     "chats",
@@ -232,29 +232,25 @@ const CHATS: &str = concat!(
 
 /// Returns lines of English and of French, the same on every machine.
 fn prose() -> (String, String) {
-    let english = [["The old man", "A young girl", "My sister", "The captain"], ["looked at", "walked along", "spoke of", "remembered"], [
-        "the sea.",
-        "the road to the village.",
-        "her mother's house.",
-        "the long winter.",
-    ]];
-    let french = [["Le vieil homme", "Une jeune fille", "Ma sœur", "Le capitaine"], ["regardait", "suivait", "parlait de", "se rappelait"], [
-        "la mer.",
-        "la route du village.",
-        "la maison de sa mère.",
-        "le long hiver.",
-    ]];
+    let english = [
+        ["The old man", "A young girl", "My sister", "The captain"],
+        ["looked at", "walked along", "spoke of", "remembered"],
+        ["the sea.", "the road to the village.", "her mother's house.", "the long winter."],
+    ];
+    let french = [
+        ["Le vieil homme", "Une jeune fille", "Ma sœur", "Le capitaine"],
+        ["regardait", "suivait", "parlait de", "se rappelait"],
+        ["la mer.", "la route du village.", "la maison de sa mère.", "le long hiver."],
+    ];
     (lines(&english), lines(&french))
 }
 
-fn lines(parts: &[[&str; 4]; 3]) -> String {
-    let mut out = String::new();
-    for a in parts[0] {
-        for b in parts[1] {
-            for c in parts[2] {
-                out.push_str(&format!("{a} {b} {c}\n"));
-            }
+fn lines([first, second, third]: &[[&str; 4]; 3]) -> String {
+    let mut out = Vec::new();
+    for a in first {
+        for b in second {
+            out.extend(third.iter().map(|c| format!("{a} {b} {c}\n")));
         }
     }
-    out
+    out.concat()
 }

@@ -48,7 +48,7 @@ impl Parameters {
         ParameterId(self.0.len() - 1)
     }
 
-    fn norm(&mut self, name: String, width: usize) -> ParameterId {
+    fn norm(&mut self, name: &str, width: usize) -> ParameterId {
         self.add(ParameterKind::Norm, vec![Part { name: format!("{name}.weight"), shape: vec![width] }])
     }
 
@@ -71,7 +71,7 @@ impl Qwen3 {
         let embedding = list.matrix("model.", &[("embed_tokens", vocabulary)], width);
         let layers =
             (0..config.num_hidden_layers).map(|index| Layer::new(&mut list, index, config, heads, epsilon)).collect();
-        let norm = list.norm("model.norm".into(), width);
+        let norm = list.norm("model.norm", width);
         let head =
             if config.tie_word_embeddings { embedding } else { list.matrix("", &[("lm_head", vocabulary)], width) };
         (Self { embedding, layers, norm, head, heads, epsilon }, list.0)
@@ -94,15 +94,15 @@ impl Layer {
         let (query, key) = (heads.query * heads.width, heads.key_value * heads.width);
         let projections = [("self_attn.q_proj", query), ("self_attn.k_proj", key), ("self_attn.v_proj", key)];
         Self {
-            input_norm: list.norm(format!("{prefix}input_layernorm"), width),
+            input_norm: list.norm(&format!("{prefix}input_layernorm"), width),
             query_key_value: list.matrix(&prefix, &projections, width),
             head_norms: HeadNorms {
-                query: list.norm(format!("{prefix}self_attn.q_norm"), heads.width),
-                key: list.norm(format!("{prefix}self_attn.k_norm"), heads.width),
+                query: list.norm(&format!("{prefix}self_attn.q_norm"), heads.width),
+                key: list.norm(&format!("{prefix}self_attn.k_norm"), heads.width),
                 epsilon,
             },
             output: list.matrix(&prefix, &[("self_attn.o_proj", width)], query),
-            feed_forward_norm: list.norm(format!("{prefix}post_attention_layernorm"), width),
+            feed_forward_norm: list.norm(&format!("{prefix}post_attention_layernorm"), width),
             gate_up: list.matrix(&prefix, &[("mlp.gate_proj", inner), ("mlp.up_proj", inner)], width),
             down: list.matrix(&prefix, &[("mlp.down_proj", width)], inner),
         }

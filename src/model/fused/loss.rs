@@ -5,31 +5,36 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::storage::{floats, gradient_of};
-use crate::model::engine::Loss;
 use crate::model::kernel::loss;
 use crate::model::parameter::Parameter;
 
 /// What the forward pass found out.
 #[derive(Default)]
-struct Found {
+pub(super) struct Found {
     sum: f64,
     x_gradient: Vec<f32>,
 }
 
-/// The scaled loss of the labelled rows. Its gradients are computed in the forward pass, while the logits are there.
-struct CrossEntropy {
+/// Returns the sum of the losses of all labelled rows, once the forward pass has run.
+pub(super) fn sum_of(found: &Mutex<Found>) -> f64 {
+    found.lock().unwrap_or_else(PoisonError::into_inner).sum
+}
+
+/// The scaled loss of the labelled rows. Its gradients are computed in the forward pass, while the logits are there; that
+/// of the weight is in its buffer then.
+pub(super) struct CrossEntropy {
     weight: Arc<Parameter>,
     labels: Vec<(usize, u32)>,
     scale: f32,
     found: Arc<Mutex<Found>>,
 }
 
-/// Returns the loss; the gradient of the weight has been added to its buffer.
-pub(super) fn cross_entropy(x: &Tensor, weight: Arc<Parameter>, labels: Vec<(usize, u32)>, scale: f32) -> Result<Loss> {
-    let found = Arc::<Mutex<Found>>::default();
-    let root = x.apply_op1(CrossEntropy { weight, labels, scale, found: Arc::clone(&found) })?;
-    let sum = found.lock().unwrap_or_else(PoisonError::into_inner).sum;
-    Ok(Loss { root, sum })
+impl CrossEntropy {
+    /// Returns the op, and where its forward pass leaves what it finds out.
+    pub(super) fn new(weight: Arc<Parameter>, labels: Vec<(usize, u32)>, scale: f32) -> (Self, Arc<Mutex<Found>>) {
+        let found = Arc::<Mutex<Found>>::default();
+        (Self { weight, labels, scale, found: Arc::clone(&found) }, found)
+    }
 }
 
 impl CustomOp1 for CrossEntropy {

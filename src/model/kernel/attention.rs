@@ -18,7 +18,7 @@ use super::lanes::{dot, exp, exp_sum, max, vectorised};
 use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
 
 /// Queries in a block.
-const QUERY_ROWS: usize = 64;
+const QUERY_ROWS: usize = 128;
 
 /// What the forward pass makes.
 pub(crate) struct Attended {

@@ -7,7 +7,11 @@ const TABLE_ROWS: usize = 256;
 
 /// Returns the rows of the table that `ids` name, one after the other. All ids lie inside the table.
 pub(crate) fn gather(table: &[f32], width: usize, ids: &[u32]) -> Vec<f32> {
-    ids.iter().flat_map(|id| &table[*id as usize * width..][..width]).copied().collect()
+    let mut out = Vec::with_capacity(ids.len() * width);
+    for id in ids {
+        out.extend_from_slice(&table[*id as usize * width..][..width]);
+    }
+    out
 }
 
 /// Adds row `i` of `gradient` to row `ids[i]` of `table_gradient`, in the order of `i`.

@@ -27,7 +27,11 @@ fn rows_at_a_time(vocabulary: usize) -> usize {
 
 /// Copies the rows that labels name.
 fn gather(x: &[f32], width: usize, labels: &[Label]) -> Vec<f32> {
-    labels.iter().flat_map(|(row, _)| &x[row * width..][..width]).copied().collect()
+    let mut out = Vec::with_capacity(labels.len() * width);
+    for (row, _) in labels {
+        out.extend_from_slice(&x[row * width..][..width]);
+    }
+    out
 }
 
 /// Returns the sum of the losses (nats) of the labelled rows and the gradient of `scale` times it.

@@ -82,17 +82,16 @@ pub(crate) enum Threads {
 /// Computes `out = a · b` or `out += a · b`.
 #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
 pub(crate) fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
+    let MatrixMut { data, rows, columns, row_stride } = out;
+    let inner = a.columns;
     assert!(
-        out.rows == a.rows && out.columns == b.columns && a.columns == b.rows,
-        "{}x{} is not the product of {}x{} and {}x{}",
-        out.rows,
-        out.columns,
+        rows == a.rows && columns == b.columns && inner == b.rows,
+        "{rows}x{columns} is not the product of {}x{inner} and {}x{}",
         a.rows,
-        a.columns,
         b.rows,
         b.columns
     );
-    if out.rows == 0 || out.columns == 0 {
+    if rows == 0 || columns == 0 {
         return;
     }
     let parallelism = match threads {
@@ -100,25 +99,27 @@ pub(crate) fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix
         Threads::Pool => gemm::Parallelism::Rayon(rayon::current_num_threads()),
     };
     let add = write == Write::Add;
+    let (alpha, beta) = (if add { 1.0f32 } else { 0.0 }, 1.0f32);
+    let (a_strides, b_strides) = ((a.column_stride, a.row_stride), (b.column_stride, b.row_stride));
     // SAFETY: every element that the rows, columns and strides name lies inside its slice (`check`), the rows of the
     // output do not overlap, and the output is borrowed for writing, so it aliases neither factor.
     unsafe {
         gemm::gemm(
-            out.rows,
-            out.columns,
-            a.columns,
-            out.data.as_mut_ptr(),
+            rows,
+            columns,
+            inner,
+            data.as_mut_ptr(),
             1,
-            out.row_stride as isize,
+            row_stride as isize,
             add,
             a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
+            a_strides.0 as isize,
+            a_strides.1 as isize,
             b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            if add { 1.0f32 } else { 0.0 },
-            1.0f32,
+            b_strides.0 as isize,
+            b_strides.1 as isize,
+            alpha,
+            beta,
             false,
             false,
             false,

@@ -1,0 +1,304 @@
+//! Training: against torch's AdamW, the same bytes on any number of threads, and that it learns.
+
+use std::path::Path;
+
+use luthflow::model::CausalLm;
+use luthflow::ops::{OpError, Outcome};
+use luthflow::spec::params::Kind;
+use luthflow::tensor::TensorFile;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::tiny::{by_part, data_folder, fixture, model_folder, relative_error, rows, run};
+
+/// Trains the tied model on rows, on `threads` threads.
+fn train_on(lines: &str, model: &Path, out: &Path, threads: usize, settings: &Value) -> Result<Outcome, OpError> {
+    let data = data_folder(lines);
+    let mut fields = json!({"model": "m", "data": ["d"], "sequence_len": 128});
+    fields.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+    run(Kind::Sft, fields, &[("model", model), ("data[0]", data.path())], out, threads)
+}
+
+fn train(out: &Path, threads: usize, settings: &Value) -> Result<Outcome, OpError> {
+    train_on(&rows(), model_folder("tied").path(), out, threads, settings)
+}
+
+fn log(out: &Path) -> Vec<Value> {
+    let text = fs_err::read_to_string(out.join("log/loss.jsonl")).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+/// Returns every file of a folder with its content.
+fn contents(dir: &Path) -> Vec<(String, Vec<u8>)> {
+    let mut files = Vec::new();
+    for folder in ["model", "log"] {
+        for entry in fs_err::read_dir(dir.join(folder)).unwrap() {
+            let path = entry.unwrap().path();
+            files.push((path.strip_prefix(dir).unwrap().display().to_string(), fs_err::read(&path).unwrap()));
+        }
+    }
+    files.sort();
+    files
+}
+
+/// Twenty steps of torch on all rows: warm-up, cosine, clipping, decay, masks. Here the rows are packed, and each step
+/// adds up two forward passes.
+#[test]
+fn training_is_that_of_torch() {
+    let golden: Value = serde_json::from_slice(&fs_err::read(fixture().join("trained.json")).unwrap()).unwrap();
+    let settings = &golden["settings"];
+    let model = model_folder("tied");
+    // In f32 all of the difference shows; bf16 would round it away.
+    let path = model.path().join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    config["dtype"] = "float32".into();
+    fs_err::write(&path, config.to_string()).unwrap();
+    let out = TempDir::new().unwrap();
+    let outcome = train_on(
+        &rows(),
+        model.path(),
+        out.path(),
+        2,
+        &json!({
+            "epochs": settings["steps"], "gradient_accumulation_steps": 2, "learning_rate": settings["learning_rate"],
+            "warmup_ratio": settings["warmup_ratio"], "weight_decay": settings["weight_decay"],
+            "max_grad_norm": settings["max_grad_norm"], "sequence_len": 128,
+        }),
+    )
+    .unwrap();
+    let log = log(out.path());
+    assert_eq!(log.len(), 20);
+    let close = |a: &Value, b: &Value, allowed: f64| {
+        let (a, b) = (a.as_f64().unwrap(), b.as_f64().unwrap());
+        assert!((a - b).abs() <= allowed * b.abs(), "{a} is not {b}");
+    };
+    for (step, line) in log.iter().enumerate() {
+        close(&line["learning_rate"], &golden["log"]["learning_rate"][step], 1e-12);
+
+        close(&line["loss"], &golden["log"]["loss"][step], 1e-5);
+        close(&line["grad_norm"], &golden["log"]["grad_norm"][step], 1e-4);
+        assert_eq!(line["step"], step + 1);
+        assert_eq!(line["epoch"], (step + 1) as f64);
+        assert_eq!((&line["tokens"], &line["trained_tokens"]), (&settings["tokens"], &settings["trained_tokens"]));
+    }
+    let expected = TensorFile::open(&fixture().join("trained.safetensors")).unwrap();
+    let trained = CausalLm::load(&out.path().join("model")).unwrap();
+    let mut worst = 0.0f64;
+    for parameter in trained.parameters() {
+        for (name, value) in by_part(parameter.parts(), &parameter.value()) {
+            let error = relative_error(&value, &expected.get(&name).unwrap().to_f32());
+            assert!(error <= 1e-5, "{name} is off by {error:.1e}");
+            worst = worst.max(error);
+        }
+    }
+    eprintln!("worst weight off by {worst:.1e}");
+    let last = golden["log"]["loss"].as_array().unwrap()[18..].iter().map(|x| x.as_f64().unwrap()).sum::<f64>() / 2.0;
+    assert!((outcome.metrics["final_loss"] / last - 1.0).abs() < 1e-5);
+    assert_eq!((outcome.metrics["steps"], outcome.metrics["samples"], outcome.metrics["truncated"]), (20.0, 6.0, 0.0));
+    assert_eq!(outcome.metrics["tokens"] as u64, 20 * settings["tokens"].as_u64().unwrap());
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_byte() {
+    let settings = json!({"epochs": 4.0, "learning_rate": 1e-2, "seed": 3, "gradient_accumulation_steps": 2});
+    let run = |threads: usize| {
+        let out = TempDir::new().unwrap();
+        train(out.path(), threads, &settings).unwrap();
+        contents(out.path())
+    };
+    let one = run(1);
+    let names: Vec<&str> = one.iter().map(|(name, _)| name.as_str()).collect();
+    let expected = [
+        "log/loss.jsonl",
+        "model/config.json",
+        "model/model.safetensors",
+        "model/tokenizer.json",
+        "model/tokenizer_config.json",
+    ];
+    assert_eq!(names, expected);
+    assert!(run(2) == one && run(3) == one);
+}
+
+#[test]
+fn a_model_that_is_large_enough_for_threads_trains_alike_on_all_of_them() {
+    let start = TempDir::new().unwrap();
+    let shape = json!({
+        "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 32,
+    });
+    run(Kind::Init, json!({"tokenizer": "t", "config": shape}), &[("tokenizer", &fixture())], start.path(), 1).unwrap();
+    let line = |i: usize| json!({"text": format!("{i} {}", "mots et words ".repeat(1 + i % 17))}).to_string() + "\n";
+    let lines: String = (0..60).map(line).collect();
+    let settings = json!({"sequence_len": 512, "max_steps": 6, "learning_rate": 1e-3, "micro_batch_size": 2});
+    let run = |threads: usize| {
+        let out = TempDir::new().unwrap();
+        train_on(&lines, start.path(), out.path(), threads, &settings).unwrap();
+        contents(out.path())
+    };
+    let one = run(1);
+    assert!(run(2) == one && run(3) == one);
+}
+
+#[test]
+fn the_seed_decides_the_order() {
+    let settings = |seed: u64| json!({"epochs": 3.0, "sequence_len": 40, "seed": seed});
+    let run = |seed: u64| {
+        let out = TempDir::new().unwrap();
+        train(out.path(), 2, &settings(seed)).unwrap();
+        contents(out.path())
+    };
+    assert!(run(1) == run(1));
+    assert!(run(1) != run(2));
+}
+
+#[test]
+fn a_batch_in_pieces_is_the_batch() {
+    let run = |settings: Value| {
+        let out = TempDir::new().unwrap();
+        train(out.path(), 2, &settings).unwrap();
+        log(out.path())
+    };
+    let piecewise = run(json!({"epochs": 5.0, "sequence_len": 96, "gradient_accumulation_steps": 3}));
+    let whole = run(json!({"epochs": 5.0, "sequence_len": 96, "micro_batch_size": 3}));
+    assert_eq!(piecewise.len(), 5);
+    for (a, b) in piecewise.iter().zip(&whole) {
+        let difference = a["loss"].as_f64().unwrap() / b["loss"].as_f64().unwrap() - 1.0;
+        assert!(difference.abs() < 1e-6, "{a} {b}");
+        assert_eq!(a["trained_tokens"], b["trained_tokens"]);
+    }
+}
+
+#[test]
+fn a_model_learns_its_data_by_heart() {
+    let start = TempDir::new().unwrap();
+    let shape = json!({
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "head_dim": 32,
+    });
+    run(Kind::Init, json!({"tokenizer": "t", "config": shape}), &[("tokenizer", &fixture())], start.path(), 2).unwrap();
+    let out = TempDir::new().unwrap();
+    let settings = json!({"max_steps": 200, "epochs": 1000, "learning_rate": 3e-3, "sequence_len": 256});
+    let outcome = train_on(&rows(), start.path(), out.path(), 2, &settings).unwrap();
+    let log = log(out.path());
+    let first = log[0]["loss"].as_f64().unwrap();
+    assert!((first - 259f64.ln()).abs() < 0.2, "an untrained model guesses: {first}");
+    // What cannot be learned by heart is which of the four texts comes: one letter in each, of 110 tokens in all.
+    let least = 4.0 * 4f64.ln() / 110.0;
+    let loss = outcome.metrics["final_loss"];
+    assert!(loss > least - 1e-3 && loss < least + 0.02, "{loss}, where {least} is the least");
+}
+
+#[test]
+fn the_trained_model_can_be_trained_again_and_keeps_its_configuration() {
+    let (first, second) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let start = model_folder("untied");
+    train_on(&rows(), start.path(), first.path(), 1, &json!({})).unwrap();
+    let trained = first.path().join("model");
+    for file in ["config.json", "tokenizer.json", "tokenizer_config.json"] {
+        assert_eq!(fs_err::read(trained.join(file)).unwrap(), fs_err::read(start.path().join(file)).unwrap());
+    }
+    train_on(&rows(), &trained, second.path(), 1, &json!({})).unwrap();
+    let weights = |dir: &Path| fs_err::read(dir.join("model.safetensors")).unwrap();
+    assert!(weights(&trained) != weights(start.path()) && weights(&second.path().join("model")) != weights(&trained));
+}
+
+#[test]
+fn long_rows_are_cut_and_counted() {
+    let out = TempDir::new().unwrap();
+    let outcome = train(out.path(), 1, &json!({"sequence_len": 24})).unwrap();
+    // Both chats are cut before their assistant speaks, and teach nothing.
+    let metric = |name: &str| outcome.metrics[name];
+    assert_eq!((metric("samples"), metric("truncated"), metric("dropped")), (4.0, 4.0, 2.0));
+}
+
+fn refusal(result: Result<Outcome, OpError>) -> String {
+    let error = result.unwrap_err();
+    format!("{}; {}", error.chain().join(": "), error.way_out().unwrap_or_default())
+}
+
+#[test]
+fn failures_say_what_to_do() {
+    let out = TempDir::new().unwrap();
+    let long = refusal(train(out.path(), 1, &json!({"sequence_len": 1000})));
+    assert!(long.contains("sequence_len: 256"), "{long}");
+    let wild = refusal(train(out.path(), 1, &json!({"learning_rate": 1e30, "epochs": 50.0, "max_grad_norm": 0.0})));
+    assert!(wild.contains("at step ") && wild.contains("lower `learning_rate`"), "{wild}");
+    let model = model_folder("tied");
+    let pairs = r#"{"good": "le chat", "bad": "la chat"}"#;
+    let pairs = refusal(train_on(pairs, model.path(), out.path(), 1, &json!({})));
+    assert!(pairs.contains("`data[0]`") && pairs.contains("minimal pairs"), "{pairs}");
+    let empty = refusal(train_on("", model.path(), out.path(), 1, &json!({})));
+    assert!(empty.contains("no rows"), "{empty}");
+}
+
+/// Prints the speed of training beside that of plain matrix products:
+/// `cargo test --release -- --ignored --nocapture training_speed`.
+#[test]
+#[ignore = "a measurement, to be read by a person"]
+fn training_speed() {
+    let (hidden, inner, layers, vocabulary, length) = (256, 768, 6, 4096, 512);
+    let start = TempDir::new().unwrap();
+    let shape = json!({
+        "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "head_dim": 64,
+    });
+    let tokenizer = TempDir::new().unwrap();
+    for file in ["tokenizer.json", "tokenizer_config.json"] {
+        fs_err::copy(fixture().join(file), tokenizer.path().join(file)).unwrap();
+    }
+    // A token far off makes the embedding as large as that of a trained tokenizer.
+    let path = tokenizer.path().join("tokenizer.json");
+    let mut file: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    file["model"]["vocab"]["never"] = (vocabulary - 1).into();
+    fs_err::write(&path, file.to_string()).unwrap();
+    let slot = [("tokenizer", tokenizer.path())];
+    run(Kind::Init, json!({"tokenizer": "t", "config": shape}), &slot, start.path(), 2).unwrap();
+    for letters in [100, length - 2] {
+        let line = json!({"text": "a".repeat(letters)}).to_string() + "\n";
+        let data = line.repeat(60 * length / letters);
+        for threads in [1, 2] {
+            let peak = product_speed(threads);
+            let out = TempDir::new().unwrap();
+            let settings = json!({"sequence_len": length, "learning_rate": 1e-3});
+            let before = cpu_seconds();
+            let outcome = train_on(&data, start.path(), out.path(), threads, &settings).unwrap();
+            let spent = cpu_seconds() - before;
+            let speed = outcome.measured["tokens_per_second"];
+            let weights = layers * (512 * hidden + hidden * 256 + 3 * hidden * inner) + vocabulary * hidden;
+            let attention = 12 * layers * 256 * (letters / 2);
+            let work = (6 * weights + attention) as f64 * speed / 1e9;
+            let per_token = work / speed;
+            let tokens = outcome.metrics["tokens"];
+            eprintln!(
+                "documents of {letters}, {threads} threads: {speed:.0} tokens/s = {work:.0} GFLOP/s of {peak:.0}"
+            );
+            eprintln!("    {:.0} tokens and {:.0} GFLOP a second of CPU", tokens / spent, tokens / spent * per_token);
+        }
+    }
+}
+
+/// Returns the speed of a product as large as those of the training, in GFLOP/s.
+fn product_speed(threads: usize) -> f64 {
+    let (rows, inner, columns) = (512, 256, 1536);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+    let x = candle_core::Tensor::ones((rows, inner), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+    let y = candle_core::Tensor::ones((inner, columns), candle_core::DType::F32, &candle_core::Device::Cpu).unwrap();
+    pool.install(|| {
+        let times = (0..50).map(|_| {
+            let start = std::time::Instant::now();
+            for _ in 0..4 {
+                x.matmul(&y).unwrap();
+            }
+            start.elapsed().as_secs_f64() / 4.0
+        });
+        2.0 * (rows * inner * columns) as f64 / times.fold(f64::INFINITY, f64::min) / 1e9
+    })
+}
+
+/// Returns the CPU time of this process, on Linux: on a machine that others use too it says more than the clock.
+fn cpu_seconds() -> f64 {
+    let stat = fs_err::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    // Fields 14 and 15 of the whole line, in hundredths of a second.
+    fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
+}
