@@ -126,7 +126,9 @@ fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result
     // Empty for all but sources.
     let files = decider.source_files(id)?;
     let files = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
-    let outputs = action.outputs.iter().map(|(name, digest)| (name.clone(), digest.hex())).collect();
+    // An output that is the whole artifact needs no line of its own.
+    let partial = action.outputs.iter().filter(|(_, digest)| **digest != action.artifact);
+    let outputs = partial.map(|(name, digest)| (name.clone(), digest.hex())).collect();
     Ok(LockedNode {
         kind: action.kind.clone(),
         key: action.key.hex(),

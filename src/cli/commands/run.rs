@@ -28,10 +28,11 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         forced.extend(select::select(&project.plan, name).map_err(CliError::user)?);
     }
     let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
-    let cancelled = interrupt::flag()?;
     let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
+    // Only now: while the run waits for the cache, Ctrl-C simply ends it.
+    let cancelled = interrupt::flag()?;
     let decider = project.decider(&cache);
     let lock_path = project.lock_path();
     let lock = locked::read(&lock_path)?;
