@@ -30,16 +30,12 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
         axes_of: HashMap::new(),
         instances: Vec::new(),
     };
-    let drafts: Vec<Bound> = pipeline.nodes.iter().map(|node| resolver.draft(node)).collect();
-    for (node, draft) in pipeline.nodes.iter().zip(&drafts) {
-        if let Some(op) = &draft.op {
-            resolver.check_inputs(node, op, &drafts);
-        }
-    }
+    let drafts: Vec<Draft<'_>> = pipeline.nodes.iter().map(|node| resolver.draft(node)).collect();
+    resolver.check_inputs(&drafts);
     let order = resolver.node_order(&drafts);
     if resolver.diagnostics.is_empty() {
         for index in order {
-            resolver.instantiate(&pipeline.nodes[index], &drafts[index]);
+            resolver.instantiate(&drafts[index]);
         }
         resolver.unused_axes();
     }
@@ -48,6 +44,21 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     }
     let cycle = || vec![Diagnostic::new(0..0, "the nodes form a cycle")];
     Plan::new(pipeline.name.clone(), resolver.instances).ok_or_else(cycle)
+}
+
+/// A node, bound at every point of the axes that it uses itself.
+struct Draft<'a> {
+    node: &'a NodeSpec,
+    /// The axes that it uses itself.
+    own: Vec<&'a Axis>,
+    /// By what an instance at that point would be called if no other axis reached it.
+    bound: BTreeMap<String, Bound>,
+}
+
+impl Draft<'_> {
+    fn ops(&self) -> impl Iterator<Item = &Op> {
+        self.bound.values().filter_map(|bound| bound.op.as_ref())
+    }
 }
 
 struct Resolver<'a> {
@@ -60,43 +71,77 @@ struct Resolver<'a> {
 }
 
 impl<'a> Resolver<'a> {
-    /// Binds a node at the first point of the sweep, to learn its kind, its inputs and the parameters it uses.
-    fn draft(&mut self, node: &'a NodeSpec) -> Bound {
-        let first = self.pipeline.axes.iter().map(|axis| (axis.name.clone(), axis.values[0].clone())).collect();
-        let bound = bind(self.pipeline, node, &self.pipeline.bindings(&first));
-        self.diagnostics.extend(bound.diagnostics.iter().cloned());
-        bound
+    fn draft(&mut self, node: &'a NodeSpec) -> Draft<'a> {
+        let first: Bindings =
+            self.pipeline.axes.iter().map(|axis| (axis.name.clone(), axis.values[0].clone())).collect();
+        let mut bindings = self.pipeline.bindings(&first);
+        let one = bind(self.pipeline, node, &bindings);
+        let own: Vec<&Axis> = self.pipeline.axes.iter().filter(|axis| one.used.contains(&axis.name)).collect();
+        let mut bound = BTreeMap::new();
+        if own.is_empty() || !self.few_enough(node, &own) {
+            self.diagnostics.extend(one.diagnostics.iter().cloned());
+            bound.insert(node.name.clone(), one);
+            return Draft { node, own: Vec::new(), bound };
+        }
+        for point in points(&own) {
+            let name = instance_name(&node.name, &own, &point);
+            bindings.extend(point);
+            let at = bind(self.pipeline, node, &bindings);
+            self.diagnostics.extend(at.diagnostics.iter().cloned());
+            bound.insert(name, at);
+        }
+        Draft { node, own, bound }
     }
 
-    fn check_inputs(&mut self, node: &NodeSpec, op: &Op, drafts: &[Bound]) {
-        for input in op.inputs() {
-            if self.pipeline.unreadable.iter().any(|name| name == input.from.node()) {
-                continue;
-            }
-            let span = self.pipeline.field_span(node, &input.slot);
-            let Some(from) = self.pipeline.nodes.iter().position(|other| other.name == input.from.node()) else {
-                let names = self.pipeline.nodes.iter().map(|node| node.name.as_str());
-                let help = suggest::help(input.from.node(), names);
-                let message = format!("unknown node `{}`", input.from.node());
-                let label = format!("`{}` reads it", node.name);
-                self.diagnostics.insert(Diagnostic::new(span, message).label(label).maybe_help(help));
-                continue;
-            };
-            let Some(source) = &drafts[from].op else { continue };
-            if let Err(diagnostic) = find_output(source, &input, span) {
-                self.diagnostics.insert(diagnostic);
+    /// Says whether a node may have an instance at every point of these axes.
+    fn few_enough(&mut self, node: &NodeSpec, axes: &[&Axis]) -> bool {
+        let count = axes.iter().map(|axis| axis.values.len()).try_fold(1usize, usize::checked_mul);
+        if count.is_some_and(|count| count.saturating_add(self.instances.len()) <= MAX_INSTANCES) {
+            return true;
+        }
+        let message = format!("the sweep makes more than {MAX_INSTANCES} instances of `{}`", node.name);
+        self.diagnostics.insert(Diagnostic::new(self.pipeline.node_span(node), message));
+        false
+    }
+
+    fn check_inputs(&mut self, drafts: &[Draft<'_>]) {
+        let by_name: HashMap<&str, &Draft<'_>> = drafts.iter().map(|draft| (draft.node.name.as_str(), draft)).collect();
+        for draft in drafts {
+            for input in draft.ops().flat_map(Op::inputs) {
+                if let Err(diagnostic) = self.check_input(draft.node, &input, &by_name) {
+                    self.diagnostics.insert(diagnostic);
+                }
             }
         }
     }
 
+    fn check_input(
+        &self,
+        node: &NodeSpec,
+        input: &Input<'_>,
+        by_name: &HashMap<&str, &Draft<'_>>,
+    ) -> Result<(), Diagnostic> {
+        if self.pipeline.unreadable.iter().any(|name| name == input.from.node()) {
+            return Ok(());
+        }
+        let span = self.pipeline.field_span(node, &input.slot);
+        let Some(from) = by_name.get(input.from.node()) else {
+            let help = suggest::help(input.from.node(), self.pipeline.nodes.iter().map(|node| node.name.as_str()));
+            let message = format!("unknown node `{}`", input.from.node());
+            let label = format!("`{}` reads it", node.name);
+            return Err(Diagnostic::new(span, message).label(label).maybe_help(help));
+        };
+        from.ops().try_for_each(|op| find_output(op, input, span.clone()).map(|_| ()))
+    }
+
     /// Returns the nodes in an order in which each comes after what it reads; a cycle is reported as its path.
-    fn node_order(&mut self, drafts: &[Bound]) -> Vec<usize> {
+    fn node_order(&mut self, drafts: &[Draft<'_>]) -> Vec<usize> {
         let index: HashMap<&str, usize> =
             self.pipeline.nodes.iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
         let mut graph = DiGraphMap::<usize, ()>::new();
         for (to, draft) in drafts.iter().enumerate() {
             graph.add_node(to);
-            for input in draft.op.iter().flat_map(Op::inputs) {
+            for input in draft.ops().flat_map(Op::inputs) {
                 if let Some(from) = index.get(input.from.node()) {
                     graph.add_edge(to, *from, ());
                 }
@@ -131,50 +176,33 @@ impl<'a> Resolver<'a> {
     }
 
     /// Makes the instances of one node, once for every point of the axes that reach it.
-    fn instantiate(&mut self, node: &'a NodeSpec, draft: &Bound) {
-        let Some(op) = &draft.op else { return };
-        let mut axes: BTreeSet<&'a str> = BTreeSet::new();
-        for axis in &self.pipeline.axes {
-            let reached = |input: &Input<'_>| {
-                !input.gathers
-                    && self.axes_of.get(input.from.node()).is_some_and(|axes| axes.contains(axis.name.as_str()))
-            };
-            if draft.used.contains(&axis.name) || op.inputs().iter().any(reached) {
-                axes.insert(&axis.name);
-            }
-        }
-        let reaching: Vec<&Axis> = self.pipeline.axes.iter().filter(|axis| axes.contains(axis.name.as_str())).collect();
-        let count = reaching.iter().map(|axis| axis.values.len()).try_fold(1usize, usize::checked_mul);
-        if count.is_none_or(|count| count + self.instances.len() > MAX_INSTANCES) {
-            let message = format!("the sweep makes more than {MAX_INSTANCES} instances of `{}`", node.name);
-            self.diagnostics.insert(Diagnostic::new(self.pipeline.node_span(node), message));
+    fn instantiate(&mut self, draft: &Draft<'a>) {
+        let node = draft.node;
+        let inherited: BTreeSet<&str> = draft
+            .ops()
+            .flat_map(Op::inputs)
+            .filter(|input| !input.gathers)
+            .filter_map(|input| self.axes_of.get(input.from.node()))
+            .flatten()
+            .copied()
+            .collect();
+        let own = |axis: &Axis| draft.own.iter().any(|own| own.name == axis.name);
+        let reaches = |axis: &&Axis| own(axis) || inherited.contains(axis.name.as_str());
+        let reaching: Vec<&'a Axis> = self.pipeline.axes.iter().filter(reaches).collect();
+        self.axes_of.insert(&node.name, reaching.iter().map(|axis| axis.name.as_str()).collect());
+        if !self.few_enough(node, &reaching) {
             return;
         }
-        self.axes_of.insert(&node.name, axes);
         for point in points(&reaching) {
-            self.instantiate_at(node, &point, &reaching);
+            let Some(bound) = draft.bound.get(&instance_name(&node.name, &draft.own, &point)) else { continue };
+            let Some(op) = bound.op.clone() else { continue };
+            let slots = op.inputs().iter().map(|input| self.fill(node, input, &point)).collect();
+            let id = InstanceId(self.instances.len());
+            let name = instance_name(&node.name, &reaching, &point);
+            let fields = bound.fields.clone();
+            self.instances.push(Instance { name, node: node.name.clone(), op, fields, axes: point, slots });
+            self.by_node.entry(&node.name).or_default().push(id);
         }
-    }
-
-    fn instantiate_at(&mut self, node: &'a NodeSpec, point: &Bindings, reaching: &[&Axis]) {
-        // A parameter that does not reach the node is not used by it either: any value of it will do.
-        let mut everywhere: Bindings =
-            self.pipeline.axes.iter().map(|axis| (axis.name.clone(), axis.values[0].clone())).collect();
-        everywhere.extend(point.clone());
-        let bound = bind(self.pipeline, node, &self.pipeline.bindings(&everywhere));
-        self.diagnostics.extend(bound.diagnostics);
-        let Some(op) = bound.op else { return };
-        let slots = op.inputs().iter().map(|input| self.fill(node, input, point)).collect();
-        let id = InstanceId(self.instances.len());
-        self.instances.push(Instance {
-            name: instance_name(&node.name, reaching, point),
-            node: node.name.clone(),
-            fields: bound.fields,
-            op,
-            axes: point.clone(),
-            slots,
-        });
-        self.by_node.entry(&node.name).or_default().push(id);
     }
 
     fn fill(&mut self, node: &NodeSpec, input: &Input<'_>, point: &Bindings) -> Slot {

@@ -43,7 +43,7 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
         removed.push(place.at);
     }
     for field in schema::required_fields(node.kind) {
-        if fields.get(&field).is_none() {
+        if fields.get(field).is_none() {
             let span = pipeline.node_span(node);
             let message = format!("`{}` needs the field `{field}`", node.name);
             diagnostics.push(Diagnostic::new(span, message).label(format!("this {} node", node.kind.name())));

@@ -1,5 +1,8 @@
 //! The JSON Schema of a pipeline file, generated from the same types that read it.
 
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
@@ -81,8 +84,13 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
 }
 
 /// Returns the fields that a kind cannot do without.
-pub fn required_fields(kind: Kind) -> Vec<String> {
-    let schema = kind_schema(kind);
-    let required = schema.get("required").and_then(Value::as_array);
-    required.map_or_else(Vec::new, |names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+pub fn required_fields(kind: Kind) -> &'static [String] {
+    static FIELDS: LazyLock<BTreeMap<Kind, Vec<String>>> =
+        LazyLock::new(|| Kind::ALL.into_iter().map(|kind| (kind, required(&kind_schema(kind)))).collect());
+    FIELDS.get(&kind).map_or(&[], Vec::as_slice)
+}
+
+fn required(schema: &Value) -> Vec<String> {
+    let names = schema.get("required").and_then(Value::as_array).into_iter().flatten();
+    names.filter_map(Value::as_str).map(str::to_owned).collect()
 }

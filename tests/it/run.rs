@@ -158,3 +158,15 @@ fn show_explain_status_log_and_export_tell_of_a_node() {
     assert_eq!(many.code, 2);
     assert!(many.stderr.contains("merged[t=0.25]"), "{}", many.stderr);
 }
+
+#[test]
+fn a_swept_field_may_name_a_node() {
+    let world = World::new();
+    world.edit("params: {seed: 7", "params: {seed: 7, which: sft");
+    world.edit("  t: [0.25, 0.75]\n", "  t: [0.25, 0.75]\n  scored: [seedling, sft]\n");
+    world.edit("model: base, max_length: 64", "model: \"${scored}\", max_length: 64");
+    let first = world.run_ok(&[]);
+    assert!(first.ran.contains(&"scores_base[scored=seedling]".to_owned()), "{:?}", first.ran);
+    let show = world.json(&["show", "scores_base[scored=sft]", "--json"]);
+    assert_eq!(show["inputs"]["model"][0], "sft");
+}
