@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -14,12 +15,17 @@ pub(super) struct Cli {
     pub(super) command: Command,
 
     /// Where results are kept.
-    #[arg(long, global = true, env = "LUTHFLOW_CACHE_DIR", default_value = "cache", value_name = "DIR")]
+    #[arg(long, global = true, env = "LUTHFLOW_CACHE_DIR", default_value = "cache", value_name = "DIR", value_parser = folder())]
     pub(super) cache_dir: PathBuf,
 
     /// When to use colour.
     #[arg(long, global = true, default_value = "auto", value_name = "WHEN")]
     pub(super) color: ColorChoice,
+}
+
+/// Reads a folder; an empty environment variable counts as none.
+fn folder() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(|name| if name.is_empty() { PathBuf::from("cache") } else { PathBuf::from(name) })
 }
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 a node failed, 2 a mistake in the pipeline or the arguments, \

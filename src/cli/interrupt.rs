@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM: the first asks the run to stop, the second ends the program.
+//! Ctrl-C, SIGTERM and a closed terminal: the first asks the run to stop, the second ends the program.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -8,7 +8,8 @@ use super::exit::Exit;
 /// Returns a flag that is set once the user wants to stop.
 pub(super) fn flag() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+    for signal in [SIGINT, SIGTERM, SIGHUP] {
         // Order matters: on the second signal the flag is already set, and the program ends.
         signal_hook::flag::register_conditional_shutdown(
             signal,

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::{Duration, Instant};
 
 use console::style;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressState, ProgressStyle};
 
 use super::output;
 use crate::exec::{Event, Observer};
@@ -55,10 +55,9 @@ impl Human {
     fn started(&mut self, node: &str, reasons: &[StaleReason]) {
         let why = reasons.iter().take(3).map(ToString::to_string).collect::<Vec<_>>().join("; ");
         self.tagged(&style("run").cyan().bold(), node, &why);
-        let bar = ProgressBar::new_spinner().with_prefix(node.to_owned());
-        let bar = self.bars.as_ref().map_or_else(ProgressBar::hidden, |bars| bars.add(bar.clone()));
-        bar.set_prefix(node.to_owned());
-        bar.set_style(spinner());
+        // The style comes first: a bar is drawn the moment it is added.
+        let bar = ProgressBar::hidden().with_style(spinner()).with_prefix(node.to_owned());
+        let bar = self.bars.as_ref().map_or(bar.clone(), |bars| bars.add(bar));
         bar.enable_steady_tick(Duration::from_millis(200));
         let now = Instant::now();
         self.running.insert(node.to_owned(), Shown { bar, phase: String::new(), began: now, said: now });
@@ -144,20 +143,29 @@ impl Position<'_> {
 }
 
 fn bar(unit: &str) -> ProgressStyle {
-    let template =
-        format!("{{prefix:>20}}  {{bar:24.cyan}} {{pos}}/{{len}} {unit}  {{per_sec}}  {{eta}} left  {{wide_msg}}");
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━╌")
+    let template = format!("{{prefix}} {{bar:16.cyan}} {{pos}}/{{len}} {unit} {{rate}} {{eta}} left  {{wide_msg}}");
+    let rate = |state: &ProgressState, out: &mut dyn Write| {
+        let rate = state.per_sec();
+        let _ = if rate < 99.5 { write!(out, "{rate:.1}/s") } else { write!(out, "{rate:.0}/s") };
+    };
+    let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
+    style.with_key("rate", rate).progress_chars("━━╌")
 }
 
 fn spinner() -> ProgressStyle {
-    let template = "{prefix:>20}  {spinner:.cyan} {elapsed}  {wide_msg}";
+    let template = "{prefix} {spinner:.cyan} {elapsed}  {wide_msg}";
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_spinner())
 }
 
 impl Observer for Human {
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunStarted { .. } | Event::RunFinished { .. } => {}
+            Event::RunStarted { .. } => {}
+            Event::RunFinished { .. } => {
+                for (_, shown) in std::mem::take(&mut self.running) {
+                    shown.bar.finish_and_clear();
+                }
+            }
             Event::Waiting { holder } => {
                 self.tagged(&style("wait").yellow(), "another luthflow uses the cache", holder);
             }
@@ -179,7 +187,9 @@ impl Observer for Human {
             }
             Event::NodeFailed { node, error, help, log, .. } => self.failed(node, error, help.as_deref(), log),
             Event::NodeSkipped { node, because } => {
-                self.tagged(&style("skip").yellow(), node, &format!("{because} failed"));
+                self.ended(node);
+                let why = if because == "interrupted" { because.clone() } else { format!("because of {because}") };
+                self.tagged(&style("skip").yellow(), node, &why);
             }
         }
     }

@@ -34,7 +34,7 @@ pub struct Request {
 }
 
 /// What a child answers.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Answer {
     /// It succeeded.
@@ -66,6 +66,8 @@ pub enum Message {
         /// How far it is.
         done: u64,
     },
+    /// The answer, said aloud because it could not be written: the disk is full.
+    Answer(Answer),
     /// Something beside the figures.
     Note {
         /// The words.
@@ -74,12 +76,16 @@ pub enum Message {
 }
 
 /// Runs the node that the request file describes and writes the result file.
-pub fn serve(request: &Path, output: impl Write + Send, cancelled: &AtomicBool) -> std::io::Result<()> {
+pub fn serve(request: &Path, mut output: impl Write + Send, cancelled: &AtomicBool) -> std::io::Result<()> {
     let request: Request = serde_json::from_slice(&fs_err::read(request)?)?;
-    let answer = run(&request, output, cancelled);
+    let answer = run(&request, &mut output, cancelled);
     let draft = request.result.with_extension("draft");
-    fs_err::write(&draft, serde_json::to_vec(&answer)?)?;
-    fs_err::rename(&draft, &request.result)
+    let written = fs_err::write(&draft, serde_json::to_vec(&answer)?);
+    if written.and_then(|()| fs_err::rename(&draft, &request.result)).is_err() {
+        let line = serde_json::to_string(&Message::Answer(answer))?;
+        writeln!(output, "{line}")?;
+    }
+    Ok(())
 }
 
 fn run(request: &Request, output: impl Write + Send, cancelled: &AtomicBool) -> Answer {

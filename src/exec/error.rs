@@ -72,7 +72,12 @@ impl ExecError {
             ExecError::Locked { .. } => {
                 Some("undo the change, or run without `--locked` to write a new lockfile".into())
             }
-            ExecError::SourceUnusable { .. } | ExecError::LockFile { .. } | ExecError::Io(_) => None,
+            ExecError::LockFile { .. } => Some(
+                "make its folder writable or run with `--locked`; a lockfile that cannot be read can be deleted, or taken \
+                 whole from one side of a git merge"
+                    .into(),
+            ),
+            ExecError::SourceUnusable { .. } | ExecError::Io(_) => None,
         }
     }
 }

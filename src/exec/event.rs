@@ -97,11 +97,11 @@ pub enum Event {
         /// Where its output was written.
         log: PathBuf,
     },
-    /// A node does not run because something it reads failed.
+    /// A node does not run, or is stopped, because another failed or the user stopped the run.
     NodeSkipped {
         /// The node instance.
         node: String,
-        /// The failed node instance.
+        /// The failed node instance, or `interrupted`.
         because: String,
     },
     /// The run is over.

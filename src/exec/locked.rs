@@ -4,6 +4,7 @@
 //! from it, and a key that comes out otherwise is a difference.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
 use std::path::Path;
 
 use super::decide::Decider;
@@ -115,7 +116,11 @@ pub fn build(decider: &Decider<'_>, actions: &[Option<Action>], old: Option<&Loc
         let instance = plan.instance(id);
         if let Some(action) = &actions[id.index()] {
             lock.set(&instance.name, &locked_node(decider, id, action)?);
-        } else if let Some(node) = old.and_then(|old| old.node(&instance.name)) {
+        } else if let Some(old) = old
+            && let Some(mut node) = old.node(&instance.name)
+        {
+            node.platform =
+                node.platform.or_else(|| Some(old.platform.clone())).filter(|made_on| *made_on != lock.platform);
             lock.set(&instance.name, &node);
         }
     }
@@ -129,8 +134,10 @@ fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result
     // An output that is the whole artifact needs no line of its own.
     let partial = action.outputs.iter().filter(|(_, digest)| **digest != action.artifact);
     let outputs = partial.map(|(name, digest)| (name.clone(), digest.hex())).collect();
+    let made_on = action.producer.rsplit(' ').next().map(str::to_owned).filter(|made_on| *made_on != platform());
     Ok(LockedNode {
         kind: action.kind.clone(),
+        platform: made_on,
         key: action.key.hex(),
         artifact: action.artifact.hex(),
         outputs,
@@ -146,9 +153,14 @@ pub fn write(path: &Path, lock: &Lock) -> Result<(), ExecError> {
     if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let draft = path.with_extension("lock.draft");
-    fs_err::write(&draft, text)?;
-    fs_err::rename(&draft, path)?;
+    let unwritable = |error: std::io::Error| ExecError::LockFile { path: path.to_path_buf(), why: error.to_string() };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut draft = tempfile::Builder::new().prefix(".lock-").tempfile_in(folder).map_err(unwritable)?;
+    draft.write_all(text.as_bytes()).map_err(unwritable)?;
+    draft.as_file().sync_all().map_err(unwritable)?;
+    #[cfg(unix)]
+    draft.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(unwritable)?;
+    draft.persist(path).map_err(|error| unwritable(error.error))?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ pub mod event;
 mod launch;
 pub mod locked;
 pub mod scheduler;
+mod settle;
 pub mod sources;
 pub mod worker;
 

@@ -4,21 +4,20 @@
 //! process. Before a child reads an artifact its bytes are checked against their digest, once a run; a damaged one is
 //! put aside by the cache and the pass begins anew, so that its node runs again and nobody is served wrong bytes.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use super::child::{Answer, Message};
+use super::ExecError;
+use super::child::Message;
 use super::decide::{Decider, Decision};
 use super::event::{EVENT_VERSION, Event, Observer};
 use super::worker::{Report, Worker, WorkerFiles};
-use super::{ExecError, locked};
-use crate::cache::{Action, Cache, NewAction, RunId, Staging};
+use crate::cache::{Action, Cache, RunId, Staging};
 use crate::digest::Digest;
-use crate::ops::Outcome;
-use crate::plan::graph::{Instance, InstanceId, Plan};
+use crate::plan::graph::{InstanceId, Plan};
 use crate::plan::{KeyParts, StaleReason};
 use crate::spec::lock::Lock;
 
@@ -55,6 +54,10 @@ pub struct RunReport {
     pub skipped: Vec<String>,
     /// Whether the user stopped it.
     pub interrupted: bool,
+    /// Whether a node failed for having given other bytes than the lockfile demands.
+    pub drifted: bool,
+    /// What kept luthflow itself from going on: the cache or the machine, rather than a node.
+    pub broken: Option<ExecError>,
     /// The result of every node instance that has one.
     pub actions: Vec<Option<Action>>,
 }
@@ -68,6 +71,10 @@ pub fn run(
     let started = Instant::now();
     let plan = decider.plan;
     let nodes = options.wanted.iter().filter(|wanted| **wanted).count();
+    // A source that is not there is a mistake in the pipeline, and best said before anything runs.
+    for id in plan.ids().filter(|id| options.wanted[id.index()]) {
+        decider.source_files(id)?;
+    }
     observer.event(&Event::RunStarted { version: EVENT_VERSION, pipeline: plan.name.clone(), nodes });
     let (reports, inbox) = channel();
     let mut scheduler = Scheduler {
@@ -81,20 +88,22 @@ pub fn run(
         done: Vec::new(),
         queue: BTreeMap::new(),
         running: BTreeMap::new(),
+        ready: VecDeque::new(),
         checked: HashSet::new(),
         ran: BTreeSet::new(),
-        told_fresh: HashSet::new(),
+        told: HashSet::new(),
         run_id: None,
-        stop: false,
+        drifted: false,
+        broken: None,
         damaged: false,
     };
     loop {
-        scheduler.pass(&inbox)?;
-        if !std::mem::take(&mut scheduler.damaged) {
+        scheduler.pass(&inbox);
+        if !std::mem::take(&mut scheduler.damaged) || scheduler.broken.is_some() {
             break;
         }
     }
-    scheduler.finish(started)
+    Ok(scheduler.finish(started))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +125,8 @@ pub(super) struct Queued {
     pub(super) key: Digest,
     pub(super) parts: KeyParts,
     pub(super) reasons: Vec<StaleReason>,
+    /// Whether it runs although the cache holds its result.
+    pub(super) again: bool,
 }
 
 pub(super) struct Running {
@@ -138,85 +149,118 @@ pub(super) struct Scheduler<'a, 'o> {
     pub(super) done: Vec<Option<Action>>,
     pub(super) queue: BTreeMap<usize, Queued>,
     pub(super) running: BTreeMap<InstanceId, Running>,
+    /// Instances whose inputs are all done, still to be looked at.
+    pub(super) ready: VecDeque<InstanceId>,
     /// Artifacts whose bytes were found right in this run.
     pub(super) checked: HashSet<Digest>,
     pub(super) ran: BTreeSet<InstanceId>,
-    pub(super) told_fresh: HashSet<InstanceId>,
+    /// Instances whose end an observer was told of.
+    pub(super) told: HashSet<InstanceId>,
     pub(super) run_id: Option<RunId>,
-    /// Whether no further node may start.
-    pub(super) stop: bool,
+    /// Whether an artifact was not the one in the lockfile.
+    pub(super) drifted: bool,
+    /// What keeps luthflow itself from going on. What runs then ends and is kept, and nothing starts any more.
+    pub(super) broken: Option<ExecError>,
     /// Whether an artifact was found damaged, so that the pass has to begin anew.
     pub(super) damaged: bool,
 }
 
 impl Scheduler<'_, '_> {
     /// Goes through the graph once, until nothing runs and nothing can start.
-    fn pass(&mut self, inbox: &Receiver<Report>) -> Result<(), ExecError> {
+    fn pass(&mut self, inbox: &Receiver<Report>) {
         self.begin_pass();
-        let ready: Vec<InstanceId> =
-            self.plan.order().iter().copied().filter(|id| self.states[id.index()] == State::Waiting(0)).collect();
-        for id in ready {
-            self.look(id)?;
-        }
         loop {
-            self.fill_slots()?;
+            if let Err(error) = self.advance() {
+                self.broken.get_or_insert(error);
+            }
             if self.running.is_empty() {
                 break;
             }
             match inbox.recv_timeout(Duration::from_millis(100)) {
                 Ok(Report::Said(id, message)) => self.said(id, message),
-                Ok(Report::Ended(id, answer, took)) => self.ended(id, answer, took)?,
+                Ok(Report::Ended(id, answer, took)) => self.ended(id, answer, took),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {}
             }
-            if self.options.cancelled.load(Ordering::Relaxed) {
-                self.stop = true;
+            if self.interrupted() {
                 for running in self.running.values_mut() {
                     running.worker = None;
                 }
             }
         }
-        Ok(())
     }
 
+    /// Makes every instance wait that has not failed already.
     fn begin_pass(&mut self) {
-        let wanted = |id: &InstanceId| self.options.wanted[id.index()];
         self.done = vec![None; self.plan.instances().len()];
-        self.states = vec![State::Unwanted; self.plan.instances().len()];
-        for id in self.plan.order() {
-            if wanted(id) {
-                self.states[id.index()] = State::Waiting(self.plan.upstream(*id).count());
+        self.queue.clear();
+        self.ready.clear();
+        self.states.resize(self.plan.instances().len(), State::Unwanted);
+        for id in self.plan.order().iter().copied().filter(|id| self.options.wanted[id.index()]) {
+            if !matches!(self.states[id.index()], State::Failed | State::Skipped) {
+                let upstream = self.plan.upstream(id).count();
+                self.states[id.index()] = State::Waiting(upstream);
+                if upstream == 0 {
+                    self.ready.push_back(id);
+                }
             }
         }
-        self.queue.clear();
-        self.stop = false;
+    }
+
+    pub(super) fn interrupted(&self) -> bool {
+        self.options.cancelled.load(Ordering::Relaxed)
+    }
+
+    /// Whether a further node may start.
+    fn may_start(&self) -> bool {
+        let failed = !self.options.keep_going && self.states.contains(&State::Failed);
+        !failed && !self.damaged && self.broken.is_none() && !self.interrupted()
+    }
+
+    /// Looks at all that is ready and starts what has a slot.
+    fn advance(&mut self) -> Result<(), ExecError> {
+        loop {
+            while let Some(id) = self.ready.pop_front() {
+                self.look(id)?;
+            }
+            if self.running.len() >= self.options.jobs || !self.may_start() {
+                return Ok(());
+            }
+            // Two instances can have the same key (a merge at t = 0 is its base): the second waits for the first.
+            let busy: HashSet<Digest> = self.running.values().map(|running| running.key).collect();
+            let next = self.queue.iter().find(|(_, queued)| !busy.contains(&queued.key)).map(|(rank, _)| *rank);
+            let Some((rank, queued)) = next.and_then(|rank| self.queue.remove_entry(&rank)) else { return Ok(()) };
+            let id = self.plan.order()[rank];
+            match self.cache.action(&queued.key)? {
+                Some(action) if !queued.again => self.fresh(id, action),
+                _ => self.start(id, queued)?,
+            }
+        }
     }
 
     /// Decides about an instance whose inputs are all done.
     fn look(&mut self, id: InstanceId) -> Result<(), ExecError> {
         self.states[id.index()] = State::Active;
         let forced = self.options.forced.contains(&id) && !self.ran.contains(&id);
-        match self.decider.decide(id, &self.done)? {
-            Decision::Fresh(action) if !forced => self.fresh(id, *action),
+        let queued = match self.decider.decide(id, &self.done)? {
             Decision::Fresh(action) => {
+                let drifted = self.drift(id, &action.artifact).is_some();
+                if !forced && !drifted {
+                    self.fresh(id, *action);
+                    return Ok(());
+                }
                 let parts = self.decider.parts_of(id, &self.done)?;
-                let queued = Queued { key: action.key, parts, reasons: vec![StaleReason::Forced] };
-                self.queue.insert(self.plan.rank(id), queued);
-                Ok(())
+                let reason = if forced { StaleReason::Forced } else { StaleReason::NotAsLocked };
+                Queued { key: action.key, parts, reasons: vec![reason], again: true }
             }
-            Decision::Stale { key, parts, reasons } => {
-                self.queue.insert(self.plan.rank(id), Queued { key, parts: *parts, reasons });
-                Ok(())
-            }
-        }
+            Decision::Stale { key, parts, reasons } => Queued { key, parts: *parts, reasons, again: false },
+        };
+        self.queue.insert(self.plan.rank(id), queued);
+        Ok(())
     }
 
-    fn fresh(&mut self, id: InstanceId, action: Action) -> Result<(), ExecError> {
+    fn fresh(&mut self, id: InstanceId, action: Action) {
         let instance = self.plan.instance(id);
-        if let Some(why) = self.drifted(instance, &action.artifact) {
-            self.fail(id, vec![why], None, PathBuf::new());
-            return Ok(());
-        }
-        if !self.ran.contains(&id) && self.told_fresh.insert(id) {
+        if !self.ran.contains(&id) && self.told.insert(id) {
             self.observer.event(&Event::NodeFresh {
                 node: instance.name.clone(),
                 kind: instance.kind().name(),
@@ -224,11 +268,11 @@ impl Scheduler<'_, '_> {
                 artifact: action.artifact,
             });
         }
-        self.complete(id, action, State::Fresh)
+        self.complete(id, action, State::Fresh);
     }
 
-    /// Notes a result and looks at what waited for it.
-    fn complete(&mut self, id: InstanceId, action: Action, state: State) -> Result<(), ExecError> {
+    /// Notes a result; what waited for nothing else is ready.
+    pub(super) fn complete(&mut self, id: InstanceId, action: Action, state: State) {
         self.done[id.index()] = Some(action);
         self.states[id.index()] = state;
         let mut next: Vec<InstanceId> = self.plan.downstream(id).collect();
@@ -237,32 +281,10 @@ impl Scheduler<'_, '_> {
             if let State::Waiting(left) = self.states[id.index()] {
                 self.states[id.index()] = State::Waiting(left - 1);
                 if left == 1 {
-                    self.look(id)?;
+                    self.ready.push_back(id);
                 }
             }
         }
-        Ok(())
-    }
-
-    fn fill_slots(&mut self) -> Result<(), ExecError> {
-        while !self.stop && !self.damaged && self.running.len() < self.options.jobs {
-            if self.options.cancelled.load(Ordering::Relaxed) {
-                return Ok(());
-            }
-            // Two instances can have the same key (a merge at t = 0 is its base): the second waits for the first.
-            let busy: HashSet<Digest> = self.running.values().map(|running| running.key).collect();
-            let Some(rank) = self.queue.iter().find(|(_, queued)| !busy.contains(&queued.key)).map(|(rank, _)| *rank)
-            else {
-                return Ok(());
-            };
-            let Some(queued) = self.queue.remove(&rank) else { return Ok(()) };
-            let id = self.plan.order()[rank];
-            match self.cache.action(&queued.key)? {
-                Some(action) if queued.reasons != [StaleReason::Forced] => self.fresh(id, action)?,
-                _ => self.start(id, queued)?,
-            }
-        }
-        Ok(())
     }
 
     fn said(&mut self, id: InstanceId, message: Message) {
@@ -271,142 +293,11 @@ impl Scheduler<'_, '_> {
             Message::Phase { name, total, unit } => running.progress = (name, 0, total, unit, String::new()),
             Message::Position { done } => running.progress.1 = done,
             Message::Note { text } => running.progress.4 = text,
+            // The watching thread keeps it.
+            Message::Answer(_) => return,
         }
         let (phase, done, total, unit, note) = running.progress.clone();
         let node = self.plan.instance(id).name.clone();
         self.observer.event(&Event::NodeProgress { node, phase, done, total, unit, note });
     }
-
-    fn ended(&mut self, id: InstanceId, answer: Answer, took: Duration) -> Result<(), ExecError> {
-        let Some(running) = self.running.remove(&id) else { return Ok(()) };
-        match answer {
-            _ if self.options.cancelled.load(Ordering::Relaxed) => {
-                self.states[id.index()] = State::Skipped;
-                Ok(())
-            }
-            Answer::Failed { error, help } => {
-                self.fail(id, error, help, running.files.log);
-                Ok(())
-            }
-            Answer::Done(outcome) => self.commit(id, running, outcome, took),
-        }
-    }
-
-    fn commit(&mut self, id: InstanceId, running: Running, outcome: Outcome, took: Duration) -> Result<(), ExecError> {
-        let instance = self.plan.instance(id);
-        let outputs = instance.op.outputs().iter().map(|output| (output.name.into(), output.path.into())).collect();
-        let action = self.cache.commit(
-            running.staging,
-            NewAction {
-                key: running.key,
-                kind: instance.kind().name().to_owned(),
-                parts: running.parts.to_value(),
-                outputs,
-                metrics: outcome.metrics,
-                measured: outcome.measured,
-                duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-                producer: locked::producer(),
-            },
-        )?;
-        // Its bytes were hashed a moment ago.
-        self.checked.insert(action.artifact);
-        if let Some(why) = self.drifted(instance, &action.artifact) {
-            self.fail(id, vec![why], None, running.files.log);
-            return Ok(());
-        }
-        self.ran.insert(id);
-        self.observer.event(&Event::NodeFinished {
-            node: instance.name.clone(),
-            kind: instance.kind().name(),
-            key: action.key,
-            artifact: action.artifact,
-            path: self.cache.artifact_path(&action.artifact),
-            seconds: took.as_secs_f64(),
-            metrics: action.metrics.clone(),
-            measured: action.measured.clone(),
-        });
-        self.complete(id, action, State::Ran)
-    }
-
-    /// Says how an artifact differs from the lockfile, when the run must agree with one.
-    fn drifted(&self, instance: &Instance, artifact: &Digest) -> Option<String> {
-        let locked = self.options.locked?.node(&instance.name)?;
-        (locked.artifact != artifact.hex()).then(|| {
-            let here = locked::platform();
-            let there = self.options.locked.map_or("", |lock| lock.platform.as_str());
-            let platform =
-                if here == there { String::new() } else { format!(" (locked on {there}, and this is {here})") };
-            format!("its artifact is {}, and the lockfile demands {}{platform}", artifact.hex(), locked.artifact)
-        })
-    }
-
-    fn fail(&mut self, id: InstanceId, error: Vec<String>, help: Option<String>, log: PathBuf) {
-        let instance = self.plan.instance(id);
-        self.states[id.index()] = State::Failed;
-        let (node, kind) = (instance.name.clone(), instance.kind().name());
-        self.observer.event(&Event::NodeFailed { node: node.clone(), kind, error, help, log });
-        if !self.options.keep_going {
-            self.stop = true;
-        }
-        let mut stack: Vec<InstanceId> = self.plan.downstream(id).collect();
-        while let Some(id) = stack.pop() {
-            if matches!(self.states[id.index()], State::Waiting(_)) {
-                self.states[id.index()] = State::Skipped;
-                let skipped = self.plan.instance(id).name.clone();
-                self.observer.event(&Event::NodeSkipped { node: skipped, because: node.clone() });
-                stack.extend(self.plan.downstream(id));
-            }
-        }
-    }
-
-    fn finish(self, started: Instant) -> Result<RunReport, ExecError> {
-        let interrupted = self.options.cancelled.load(Ordering::Relaxed);
-        let mut report = RunReport {
-            ran: Vec::new(),
-            fresh: Vec::new(),
-            failed: Vec::new(),
-            skipped: Vec::new(),
-            interrupted,
-            actions: self.done,
-        };
-        for id in self.plan.order() {
-            let list = match self.states[id.index()] {
-                State::Unwanted => continue,
-                _ if self.ran.contains(id) => &mut report.ran,
-                State::Fresh | State::Ran => &mut report.fresh,
-                State::Failed => &mut report.failed,
-                State::Waiting(_) | State::Active | State::Skipped => &mut report.skipped,
-            };
-            list.push(self.plan.instance(*id).name.clone());
-        }
-        remember(self.decider, &report.actions)?;
-        let event = Event::RunFinished {
-            ran: report.ran.clone(),
-            fresh: report.fresh.clone(),
-            failed: report.failed.clone(),
-            skipped: report.skipped.clone(),
-            interrupted,
-            seconds: started.elapsed().as_secs_f64(),
-        };
-        if let Some(run_id) = &self.run_id {
-            self.cache.finish_run(run_id, &serde_json::to_value(&event).unwrap_or_default())?;
-        }
-        self.observer.event(&event);
-        Ok(report)
-    }
-}
-
-/// Notes the key that every instance has now, so that the next change can be explained.
-fn remember(decider: &Decider<'_>, actions: &[Option<Action>]) -> Result<(), ExecError> {
-    let mut changed = Vec::new();
-    for (instance, action) in decider.plan.instances().iter().zip(actions) {
-        let Some(action) = action else { continue };
-        if decider.cache.last(&decider.scope, &instance.name)?.is_none_or(|last| last.key != action.key) {
-            changed.push((instance.name.clone(), action.key));
-        }
-    }
-    if !changed.is_empty() {
-        decider.cache.remember(&decider.scope, &changed)?;
-    }
-    Ok(())
 }

@@ -33,7 +33,12 @@ pub fn find(node: &str, params: &SourceParams, base: &Path, cache: &Cache) -> Re
     }
     let mut files = Vec::with_capacity(paths.len());
     for (name, path) in paths {
-        let (digest, size) = cache.file_digest(&path)?;
+        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.clone(), why };
+        // A device or a pipe would be read for ever.
+        if !fs_err::metadata(&path).map_err(|error| unusable(error.to_string()))?.is_file() {
+            return Err(unusable(format!("{} is not a regular file", path.display())));
+        }
+        let (digest, size) = cache.file_digest(&path).map_err(|error| unusable(error.to_string()))?;
         files.push(SourceFile { name, path, digest, size });
     }
     check_pin(node, params, &files)?;
@@ -62,24 +67,41 @@ fn check_pin(node: &str, params: &SourceParams, files: &[SourceFile]) -> Result<
 
 fn dataset_files(node: &str, pattern: &str, base: &Path) -> Result<BTreeMap<String, PathBuf>, ExecError> {
     let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.into(), why };
-    // The folder of the pipeline may itself hold characters that mean something in a glob.
-    let root = glob::Pattern::escape(&base.to_string_lossy());
-    let full = if Path::new(pattern).is_absolute() { pattern.to_owned() } else { format!("{root}/{pattern}") };
-    let matches = glob::glob(&full).map_err(|error| unusable(format!("it is no path or glob ({})", error.msg)))?;
+    let literal = base.join(pattern);
+    // A file that is there is meant as it is written, even if its name could be read as a glob.
+    let paths = if fs_err::symlink_metadata(&literal).is_ok_and(|found| !found.is_dir()) {
+        vec![literal]
+    } else {
+        matching(pattern, base).map_err(unusable)?
+    };
     let mut files = BTreeMap::new();
-    for path in matches {
-        let path = path.map_err(|error| unusable(error.to_string()))?;
-        if path.is_dir() {
-            continue;
-        }
+    for path in paths {
         let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let name = name.ok_or_else(|| unusable(format!("the name of {} is not UTF-8", path.display())))?;
-        if let Some(other) = files.insert(name.clone(), path.clone()) {
+        if let Some(other) = files.insert(name, path.clone()) {
             let why = format!("{} and {} have the same name", other.display(), path.display());
             return Err(unusable(why));
         }
     }
     Ok(files)
+}
+
+/// Returns the files that a glob matches; hidden ones only if it says so.
+fn matching(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
+    // The folder of the pipeline may itself hold characters that mean something in a glob.
+    let root = base.to_str().ok_or_else(|| format!("the folder {} has no UTF-8 name", base.display()))?;
+    let root = glob::Pattern::escape(root);
+    let full = if Path::new(pattern).is_absolute() { pattern.to_owned() } else { format!("{root}/{pattern}") };
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    let matches = glob::glob_with(&full, options).map_err(|error| format!("it is no path or glob ({})", error.msg))?;
+    let mut paths = Vec::new();
+    for path in matches {
+        let path = path.map_err(|error| error.to_string())?;
+        if !path.is_dir() {
+            paths.push(path);
+        }
+    }
+    Ok(paths)
 }
 
 fn model_files(node: &str, folder: &str, base: &Path) -> Result<BTreeMap<String, PathBuf>, ExecError> {

@@ -71,23 +71,31 @@ pub fn start(
 }
 
 fn watch(child: &mut Child, id: InstanceId, result: &Path, reports: &Sender<Report>) -> Answer {
+    let mut spoken = None;
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let Ok(line) = line else { break };
-            if let Ok(message) = serde_json::from_str(&line) {
-                let _ = reports.send(Report::Said(id, message));
+            match serde_json::from_str(&line) {
+                Ok(Message::Answer(answer)) => spoken = Some(answer),
+                Ok(message) => drop(reports.send(Report::Said(id, message))),
+                // Something else than the protocol: a library that prints. It is not for the scheduler.
+                Err(_) => {}
             }
         }
     }
     let status = child.wait();
-    let answer = fs_err::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    answer.unwrap_or_else(|| Answer::Failed {
-        error: vec![match status {
-            Ok(status) => format!("its process {} without an answer", ending(status)),
-            Err(error) => format!("its process cannot be watched: {error}"),
-        }],
-        help: Some("`luthflow log` shows what it wrote; a SIGKILL mostly means that memory ran out".into()),
-    })
+    let written = fs_err::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    written.or(spoken).unwrap_or_else(|| no_answer(status))
+}
+
+fn no_answer(status: std::io::Result<ExitStatus>) -> Answer {
+    let killed = status.as_ref().is_ok_and(|status| ending(*status).contains("SIGKILL"));
+    let help = if killed { "a SIGKILL mostly means that memory ran out" } else { "`luthflow log` shows what it wrote" };
+    let error = match status {
+        Ok(status) => format!("its process {} without an answer", ending(status)),
+        Err(error) => format!("its process cannot be watched: {error}"),
+    };
+    Answer::Failed { error: vec![error], help: Some(help.into()) }
 }
 
 fn ending(status: ExitStatus) -> String {

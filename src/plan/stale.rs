@@ -45,6 +45,8 @@ pub enum StaleReason {
     ArtifactMissing,
     /// The user asked for it.
     Forced,
+    /// The cache holds another artifact for its key than the lockfile demands.
+    NotAsLocked,
     /// It reads nodes that have to run first; whether it runs depends on what they give.
     Waiting {
         /// Those nodes.
@@ -78,6 +80,10 @@ impl fmt::Display for StaleReason {
             }
             StaleReason::ArtifactMissing => formatter.write_str("its artifact is missing or damaged"),
             StaleReason::Forced => formatter.write_str("forced"),
+            StaleReason::NotAsLocked => formatter.write_str("its artifact is not the one in the lockfile"),
+            StaleReason::Waiting { on } if on.len() > 5 => {
+                write!(formatter, "waits for {} and {} others", on[..4].join(", "), on.len() - 4)
+            }
             StaleReason::Waiting { on } => write!(formatter, "waits for {}", on.join(", ")),
         }
     }

@@ -35,6 +35,9 @@ pub struct Lock {
 pub struct LockedNode {
     /// The kind of the node.
     pub kind: String,
+    /// The platform it was made on, where that is not the one at the top.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform: Option<String>,
     /// The key it was run under.
     pub key: String,
     /// The digest of its artifact.

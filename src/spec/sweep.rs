@@ -70,6 +70,11 @@ fn checked(values: Vec<Value>) -> Result<Vec<Value>, String> {
     if let Some(value) = values.iter().find(|value| value.is_array() || value.is_object() || value.is_null()) {
         return Err(format!("`{value}` is not a single value"));
     }
+    // The values stand in the names of nodes, which must be told apart and written on a command line.
+    let odd = |c: char| c.is_control() || matches!(c, ',' | '=' | '[' | ']' | '"' | '\'');
+    if let Some(text) = values.iter().filter_map(Value::as_str).find(|text| text.contains(odd) || text.is_empty()) {
+        return Err(format!("`{}` cannot be swept: it is empty or holds one of `,=[]\"'`", text.escape_debug()));
+    }
     Ok(values)
 }
 

@@ -67,3 +67,37 @@ fn a_damaged_lockfile_is_named() {
     assert_eq!(ran.code, 2);
     assert!(ran.stderr.contains("pipeline.lock"), "{}", ran.stderr);
 }
+
+#[test]
+fn a_result_that_the_lockfile_refuses_is_not_kept() {
+    let world = World::new();
+    world.run_ok(&[]);
+    let artifact = world.json(&["show", "bpe", "--json"])["artifact"].as_str().unwrap().to_owned();
+    let lock = world.read("pipeline.lock");
+    world.edit_file("pipeline.lock", &artifact, &"0".repeat(64));
+    let ran = world.run(&["run", "--locked", "--json", "--cache-dir", "other", "pipeline.yaml", "bpe"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    assert!(ran.stdout.contains("the lockfile demands 0000"), "{}", ran.stdout);
+    let kept = world.json(&["cache", "ls", "--json", "--cache-dir", "other"]);
+    assert!(kept.as_array().unwrap().iter().all(|action| action["kind"] != "tokenizer"), "{kept}");
+    // One that is in the cache already is made again rather than believed.
+    let again = world.run(&["run", "--locked", "--json", "pipeline.yaml", "bpe"]);
+    assert_eq!(again.code, 3);
+    assert!(again.stdout.contains("its artifact is not the one in the lockfile"), "{}", again.stdout);
+    world.write("pipeline.lock", &lock);
+    assert_eq!(world.run(&["run", "--locked"]).code, 0);
+}
+
+#[test]
+fn parameters_from_the_command_line_leave_the_lockfile_alone() {
+    let world = World::new();
+    world.run_ok(&[]);
+    let lock = world.read("pipeline.lock");
+    let ran = world.run(&["run", "--sweep", "t=0.9"]);
+    assert_eq!(ran.code, 0);
+    assert!(ran.stderr.contains("the lockfile stays as it is"), "{}", ran.stderr);
+    assert_eq!(world.read("pipeline.lock"), lock);
+    // A part of the pipeline, run alone, keeps the rest of the lockfile.
+    assert_eq!(world.run(&["run", "pipeline.yaml", "english"]).code, 0);
+    assert_eq!(world.read("pipeline.lock"), lock);
+}

@@ -170,3 +170,22 @@ fn a_swept_field_may_name_a_node() {
     let show = world.json(&["show", "scores_base[scored=sft]", "--json"]);
     assert_eq!(show["inputs"]["model"][0], "sft");
 }
+
+#[test]
+fn files_with_odd_names_and_odd_files_are_understood() {
+    let world = World::new();
+    world.write("data/odd [1] é.txt", &world.read("data/en.txt"));
+    world.edit("dataset: data/en.txt", "dataset: \"data/odd [1] é.txt\"");
+    assert_eq!(world.run(&["check"]).code, 0);
+    world.edit("dataset: \"data/odd [1] é.txt\"", "dataset: /dev/zero");
+    let device = world.run(&["check"]);
+    assert_eq!(device.code, 2);
+    assert!(device.stderr.contains("is not a regular file"), "{}", device.stderr);
+    world.edit("dataset: /dev/zero", "dataset: data/nothing*.txt");
+    let missing = world.run(&["run", "--json"]);
+    assert_eq!(
+        (missing.code, missing.stdout.as_str()),
+        (2, ""),
+        "a mistake in the pipeline ends a run before it begins"
+    );
+}

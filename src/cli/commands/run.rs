@@ -31,15 +31,20 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
-    // Only now: while the run waits for the cache, Ctrl-C simply ends it.
-    let cancelled = interrupt::flag()?;
     let decider = project.decider(&cache);
     let lock_path = project.lock_path();
     let lock = locked::read(&lock_path)?;
+    let mut targets = targets;
+    targets.extend(&forced);
     let wanted = project.plan.with_ancestors(&targets);
     if args.locked {
         demand_locked(&decider, lock.as_ref(), &lock_path, &wanted)?;
     }
+    // Sources are hashed, and the cache was waited for: until here Ctrl-C simply ends the program.
+    for id in project.plan.ids().filter(|id| wanted[id.index()]) {
+        decider.source_files(id)?;
+    }
+    let cancelled = interrupt::flag()?;
     let cores = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     let options = RunOptions {
         program: std::env::current_exe()?,
@@ -51,15 +56,24 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         locked: lock.as_ref().filter(|_| args.locked),
         cancelled: &cancelled,
     };
-    let report = crate::exec::run(&decider, &options, &mut *observer)?;
-    if !args.locked {
-        locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
-    }
+    let mut report = crate::exec::run(&decider, &options, &mut *observer)?;
+    drop(observer);
     if !args.json {
         summary(&project, &cache, &report, started.elapsed().as_secs_f64())?;
     }
+    if let Some(error) = report.broken.take() {
+        return Err(error.into());
+    }
+    if args.pipeline.set.is_empty() && args.pipeline.sweep.is_empty() {
+        if !args.locked {
+            locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
+        }
+    } else if !args.locked && !report.ran.is_empty() {
+        output::say("note: the lockfile stays as it is, since parameters came from the command line");
+    }
     Ok(match &report {
         report if report.interrupted => Exit::Interrupted,
+        report if report.drifted => Exit::Differs,
         report if !report.failed.is_empty() => Exit::NodeFailed,
         _ => Exit::Success,
     })
