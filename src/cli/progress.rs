@@ -14,14 +14,15 @@ use crate::plan::StaleReason;
 /// How often a running node is heard of where there are no bars.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many fresh nodes are named before the rest is only counted.
-const NAMED_FRESH: usize = 12;
+/// How many fresh or skipped nodes are named before the rest is only counted at the end.
+const NAMED: usize = 12;
 
 /// Shows a run on standard error.
 pub(super) struct Human {
     bars: Option<MultiProgress>,
     running: BTreeMap<String, Shown>,
     fresh: usize,
+    skipped: usize,
 }
 
 struct Shown {
@@ -35,7 +36,7 @@ impl Human {
     /// Returns an observer that draws bars if standard error is a terminal.
     pub(super) fn new() -> Self {
         let terminal = console::Term::stderr().features().is_attended();
-        Self { bars: terminal.then(MultiProgress::new), running: BTreeMap::new(), fresh: 0 }
+        Self { bars: terminal.then(MultiProgress::new), running: BTreeMap::new(), fresh: 0, skipped: 0 }
     }
 
     fn line(&self, text: &str) {
@@ -171,10 +172,10 @@ impl Observer for Human {
             }
             Event::NodeFresh { node, .. } => {
                 self.fresh += 1;
-                if self.fresh <= NAMED_FRESH {
-                    self.tagged(&style("fresh").green(), node, "");
-                } else if self.fresh == NAMED_FRESH + 1 {
-                    self.tagged(&style("fresh").green(), "and others", "");
+                match self.fresh {
+                    ..=NAMED => self.tagged(&style("fresh").green(), node, ""),
+                    count if count == NAMED + 1 => self.tagged(&style("fresh").green(), "and others", ""),
+                    _ => {}
                 }
             }
             Event::NodeStarted { node, reasons, .. } => self.started(node, reasons),
@@ -188,8 +189,13 @@ impl Observer for Human {
             Event::NodeFailed { node, error, help, log, .. } => self.failed(node, error, help.as_deref(), log),
             Event::NodeSkipped { node, because } => {
                 self.ended(node);
+                self.skipped += 1;
                 let why = if because == "interrupted" { because.clone() } else { format!("because of {because}") };
-                self.tagged(&style("skip").yellow(), node, &why);
+                match self.skipped {
+                    ..=NAMED => self.tagged(&style("skip").yellow(), node, &why),
+                    count if count == NAMED + 1 => self.tagged(&style("skip").yellow(), "and others", ""),
+                    _ => {}
+                }
             }
         }
     }
