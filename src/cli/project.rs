@@ -124,6 +124,10 @@ fn is_pipeline(path: &Path) -> bool {
 }
 
 fn read(file: &Path) -> Result<String, CliError> {
+    if !file.exists() {
+        let why = format!("there is no file {}", file.display());
+        return Err(CliError::user(why).help("paths on the command line are relative to the current folder"));
+    }
     let size = fs_err::metadata(file).map_err(|error| cannot_read(&error))?.len();
     if size > MAX_BYTES {
         return Err(CliError::user(format!("{} has {size} bytes: that is no pipeline", file.display())));

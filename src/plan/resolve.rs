@@ -145,7 +145,7 @@ impl<'a> Resolver<'a> {
         }
         let reaching: Vec<&Axis> = self.pipeline.axes.iter().filter(|axis| axes.contains(axis.name.as_str())).collect();
         let count = reaching.iter().map(|axis| axis.values.len()).try_fold(1usize, usize::checked_mul);
-        if count.is_none_or(|count| count + self.instances.len() > MAX_INSTANCES) {
+        if count.is_none_or(|count| count.saturating_add(self.instances.len()) > MAX_INSTANCES) {
             let message = format!("the sweep makes more than {MAX_INSTANCES} instances of `{}`", node.name);
             self.diagnostics.insert(Diagnostic::new(self.pipeline.node_span(node), message));
             return;

@@ -65,7 +65,9 @@ fn read(
     for _ in 0..MAX_MISTAKES {
         let error = match Op::from_fields(node.kind, left.clone()) {
             Ok(op) => {
-                diagnostics.extend(op.check().iter().map(|mistake| checked(pipeline, node, mistake, removed)));
+                let mistakes = op.check();
+                let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));
+                diagnostics.extend(own.map(|mistake| checked(pipeline, node, mistake, removed)));
                 return Some(op);
             }
             Err(error) => error,
@@ -131,11 +133,24 @@ fn as_written(at: &FieldPath, removed: &[FieldPath]) -> FieldPath {
     place
 }
 
+/// Says whether a mistake may only be there because something below its field was taken out.
+fn follows(mistake: &Mistake, removed: &[FieldPath]) -> bool {
+    let field = as_written(&FieldPath::parse(&mistake.field), removed);
+    removed.iter().any(|path| path.0.starts_with(&field.0))
+}
+
+/// serde names the first field that is missing. The settings say which others are, since all of it is taken out at once.
 fn missing(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, field: &str) -> Diagnostic {
     let place = if at.0.is_empty() { node.name.clone() } else { at.to_string() };
     let span =
         if at.0.is_empty() { pipeline.node_span(node) } else { pipeline.document.key_span(&node.path().join(at)) };
-    Diagnostic::new(span, format!("`{place}` needs the field `{field}`"))
+    let written = at.value_in(&node.fields);
+    let mut fields = schema::required_at(node.kind, at);
+    fields.retain(|field| written.is_none_or(|written| written.get(field).is_none()));
+    if fields.len() < 2 {
+        return Diagnostic::new(span, format!("`{place}` needs the field `{field}`"));
+    }
+    Diagnostic::new(span, format!("`{place}` needs the fields `{}`", fields.join("`, `")))
 }
 
 fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) -> Diagnostic {
@@ -147,7 +162,8 @@ fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) ->
         let (span, message) = if what == "field" {
             (pipeline.document.key_span(&full), format!("unknown field `{name}` in `{}`", node.name))
         } else {
-            (pipeline.document.value_span(&full), format!("`{name}` is not known here"))
+            let (span, field) = unknown_word(pipeline, &full, name);
+            return Diagnostic::new(span, format!("`{field}` cannot be `{name}`")).maybe_help(help);
         };
         let label = if what == "field" && at.0.len() <= 1 {
             format!("not a setting of `{}`", node.kind.name())
@@ -158,6 +174,18 @@ fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) ->
     }
     let at = if at.0.is_empty() { node.name.clone() } else { at.to_string() };
     Diagnostic::new(pipeline.document.value_span(&full), format!("`{at}`: {}", plain(message)))
+}
+
+/// Returns the place of a word that is none of those allowed, and the field that it stands in: of a value (`rows: lines`)
+/// or of the key of a list's item (`steps: [normalise: {}]`).
+fn unknown_word(pipeline: &Pipeline, full: &FieldPath, name: &str) -> (std::ops::Range<usize>, String) {
+    let field = full.0.iter().rev().find_map(|segment| match segment {
+        Segment::Key(key) if key != name => Some(key.clone()),
+        _ => None,
+    });
+    let key = if full.last_key() == Some(name) { full.clone() } else { full.key(name) };
+    let span = pipeline.document.exact_key_span(&key).unwrap_or_else(|| pipeline.document.value_span(full));
+    (span, field.unwrap_or_default())
 }
 
 fn checked(pipeline: &Pipeline, node: &NodeSpec, mistake: &Mistake, removed: &[FieldPath]) -> Diagnostic {

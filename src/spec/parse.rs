@@ -35,7 +35,7 @@ pub struct Parsed {
 pub fn parse(text: &str, default_name: &str, overrides: &Overrides) -> Parsed {
     let document = match Document::read(text) {
         Ok(document) => document,
-        Err(diagnostic) => return Parsed { pipeline: None, diagnostics: vec![diagnostic] },
+        Err(diagnostics) => return Parsed { pipeline: None, diagnostics },
     };
     let mut reader = Reader { document: &document, diagnostics: Vec::new(), unreadable: Vec::new() };
     let Some(top) = reader.top() else {
@@ -62,9 +62,11 @@ const TOP_FIELDS: [&str; 5] = ["version", "name", "params", "sweep", "nodes"];
 impl Reader<'_> {
     fn top(&mut self) -> Option<Map<String, Value>> {
         let Value::Object(top) = &self.document.value else {
-            let span = self.document.value_span(&FieldPath::root());
+            let empty = self.document.value.is_null();
+            let span = if empty { 0..0 } else { self.document.value_span(&FieldPath::root()) };
+            let message = if empty { "the file is empty" } else { "a pipeline is a mapping" };
             let help = "start with `version: 1` and `nodes:`";
-            self.diagnostics.push(Diagnostic::new(span, "a pipeline is a mapping").help(help));
+            self.diagnostics.push(Diagnostic::new(span, message).help(help));
             return None;
         };
         for key in top.keys().filter(|key| !TOP_FIELDS.contains(&key.as_str())) {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::params::{
     CurateParams, EvalParams, InitParams, Kind, MergeParams, ReportParams, SftParams, SourceParams, TokenizerParams,
 };
+use super::path::{FieldPath, Segment};
 
 /// Returns the schema of a whole pipeline file, for editors and for reading.
 pub fn pipeline_schema() -> Value {
@@ -80,9 +81,37 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
     }
 }
 
+/// Returns the fields that a block of a kind's settings cannot do without: `at` is its place below the node.
+pub fn required_at(kind: Kind, at: &FieldPath) -> Vec<String> {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let root = params_schema(kind, &mut generator);
+    let definitions = generator.take_definitions(true);
+    let resolve = |schema: &Value| -> Value {
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
+        name.and_then(|name| definitions.get(name)).unwrap_or(schema).clone()
+    };
+    let mut schema = root;
+    for segment in &at.0 {
+        let next = match segment {
+            Segment::Index(_) => schema.get("items").cloned(),
+            Segment::Key(key) => {
+                // One word of several (`bits_per_byte: {…}`) is an alternative with that one property.
+                let alternatives = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+                std::iter::once(&schema).chain(alternatives).find_map(|s| s.get("properties")?.get(key).cloned())
+            }
+        };
+        let Some(next) = next else { return Vec::new() };
+        schema = resolve(&next);
+    }
+    required(&schema)
+}
+
 /// Returns the fields that a kind cannot do without.
 pub fn required_fields(kind: Kind) -> Vec<String> {
-    let schema = kind_schema(kind);
+    required(&kind_schema(kind))
+}
+
+fn required(schema: &Value) -> Vec<String> {
     let required = schema.get("required").and_then(Value::as_array);
     required.map_or_else(Vec::new, |names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())
 }
