@@ -55,7 +55,10 @@ impl CliError {
     /// miette would draw the mistakes as related to the last one, each below a heading `Error:` that says nothing.
     pub(super) fn into_reports(mut self) -> Vec<miette::Report> {
         let mistakes = std::mem::take(&mut self.mistakes);
-        mistakes.into_iter().map(miette::Report::new).chain([miette::Report::new(self)]).collect()
+        // A mistake in an argument is none of the file's.
+        let last =
+            if mistakes.iter().all(Mistake::is_of_arguments) && !mistakes.is_empty() { None } else { Some(self) };
+        mistakes.into_iter().map(miette::Report::new).chain(last.map(miette::Report::new)).collect()
     }
 
     /// Adds the way out.
@@ -138,6 +141,10 @@ struct Mistake {
 impl Mistake {
     fn new(name: &str, text: &str, diagnostic: Diagnostic) -> Self {
         Self { diagnostic, source: NamedSource::new(name, text.to_owned()) }
+    }
+
+    fn is_of_arguments(&self) -> bool {
+        self.diagnostic.message.starts_with("`--")
     }
 
     fn has_place(&self) -> bool {

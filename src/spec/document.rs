@@ -130,8 +130,15 @@ impl Spans {
         let mut stack: Vec<Frame> = Vec::new();
         let mut size = Size::default();
         let mut parser = Parser::<StrInput<'_>>::new_from_str(text);
-        while let Some(Ok((event, span))) = parser.next_event() {
-            let span = range(span);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = match event {
+                Ok((event, span)) => (event, range(span)),
+                Err(error) if error.info().contains("recursion limit") => {
+                    let at = byte(error.marker().index());
+                    return Err(Diagnostic::new(at..at, too_deep()));
+                }
+                Err(_) => break,
+            };
             if let Err(message) = size.count(&event) {
                 return Err(Diagnostic::new(span, message));
             }
@@ -187,6 +194,10 @@ impl Spans {
     }
 }
 
+fn too_deep() -> String {
+    format!("more than {MAX_DEPTH} values lie in each other")
+}
+
 /// How much a text stands for, so that it can be given up before it is unfolded.
 #[derive(Debug, Default)]
 struct Size {
@@ -213,7 +224,7 @@ impl Size {
                 self.open.push((*anchor, self.values));
                 self.values += 1;
                 if self.open.len() > MAX_DEPTH {
-                    return Err(format!("more than {MAX_DEPTH} values lie in each other"));
+                    return Err(too_deep());
                 }
             }
             Event::SequenceEnd | Event::MappingEnd => {
@@ -221,11 +232,7 @@ impl Size {
                     self.anchors.insert(anchor, self.values - before);
                 }
             }
-            Event::Nothing
-            | Event::StreamStart
-            | Event::StreamEnd
-            | Event::DocumentStart(_)
-            | Event::DocumentEnd => {}
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
         }
         if self.values > MAX_VALUES {
             return Err(format!("the file stands for more than {MAX_VALUES} values, aliases unfolded"));

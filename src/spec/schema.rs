@@ -11,8 +11,9 @@ use super::path::{FieldPath, Segment};
 /// Returns the schema of a whole pipeline file, for editors and for reading.
 pub fn pipeline_schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let nodes: Vec<Value> = Kind::ALL.into_iter().map(|kind| node_schema(kind, &mut generator)).collect();
-    let definitions = generator.take_definitions(true);
+    let mut nodes: Vec<Value> = Kind::ALL.into_iter().map(|kind| node_schema(kind, &mut generator)).collect();
+    let mut definitions = generator.take_definitions(true);
+    nodes.iter_mut().chain(definitions.values_mut()).for_each(allow_parameters);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "luthflow pipeline",
@@ -41,6 +42,29 @@ pub fn pipeline_schema() -> Value {
         },
         "$defs": definitions
     })
+}
+
+/// Lets `${name}` stand wherever a setting has a value that is no text: the types describe what it becomes.
+fn allow_parameters(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    for choice in object.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        allow_parameters(choice);
+    }
+    for (name, setting) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Some(inner) = setting.as_object_mut() else { continue };
+        // That inputs are not serialised says nothing about pipeline files.
+        inner.remove("writeOnly");
+        let is_text = inner.get("type").is_some_and(|kind| kind == "string" || kind == &json!(["string", "null"]));
+        if name == "kind" || is_text {
+            continue;
+        }
+        let description = inner.remove("description");
+        let mut outer = json!({"anyOf": [inner, {"type": "string", "pattern": r"\$\{.+\}"}]});
+        if let (Some(outer), Some(description)) = (outer.as_object_mut(), description) {
+            outer.shift_insert(0, "description".into(), description);
+        }
+        *setting = outer;
+    }
 }
 
 /// Returns the schema of one kind's settings, without `kind` itself.
