@@ -72,7 +72,10 @@ impl ExecError {
             ExecError::Locked { .. } => {
                 Some("undo the change, or run without `--locked` to write a new lockfile".into())
             }
-            ExecError::SourceUnusable { .. } | ExecError::LockFile { .. } | ExecError::Io(_) => None,
+            ExecError::LockFile { .. } => {
+                Some("bring it back from version control, or delete it: a run writes it anew".into())
+            }
+            ExecError::SourceUnusable { .. } | ExecError::Io(_) => None,
         }
     }
 }

@@ -41,7 +41,10 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
         for index in order {
             resolver.instantiate(&pipeline.nodes[index], &drafts[index]);
         }
-        resolver.unused_axes();
+        // Where instances are missing, an axis may only seem unused.
+        if resolver.diagnostics.is_empty() {
+            resolver.unused_axes();
+        }
     }
     if !resolver.diagnostics.is_empty() {
         return Err(resolver.diagnostics.into_iter().collect());
@@ -205,7 +208,7 @@ impl<'a> Resolver<'a> {
             if !self.axes_of.values().any(|axes| axes.contains(axis.name.as_str())) {
                 let message = format!("no node uses the swept parameter `{}`", axis.name);
                 let help = format!("write `${{{}}}` where its value belongs", axis.name);
-                self.diagnostics.insert(Diagnostic::new(0..0, message).help(help));
+                self.diagnostics.insert(Diagnostic::new(self.pipeline.axis_span(&axis.name), message).help(help));
             }
         }
     }

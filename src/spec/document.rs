@@ -38,6 +38,7 @@ struct Spans {
     values: HashMap<FieldPath, Range<usize>>,
     keys: HashMap<FieldPath, Range<usize>>,
     repeated: Vec<Diagnostic>,
+    repeated_at: Vec<FieldPath>,
 }
 
 impl Document {
@@ -171,7 +172,11 @@ impl Spans {
     fn scalar(&mut self, stack: &mut [Frame], text: Option<&str>, span: Range<usize>) {
         if let Some(Frame::Mapping { path, key: key @ None, .. }) = stack.last_mut() {
             let name = text.unwrap_or_default().to_owned();
-            if self.keys.insert(path.key(name.clone()), span.clone()).is_some() {
+            let at = path.key(name.clone());
+            // Below a repeated key everything is there twice.
+            let below = self.repeated_at.iter().any(|repeated| path.0.starts_with(&repeated.0));
+            if self.keys.insert(at.clone(), span.clone()).is_some() && !below {
+                self.repeated_at.push(at);
                 let place = if path.0.is_empty() { String::new() } else { format!(" in `{path}`") };
                 let message = format!("`{name}` stands twice{place}");
                 self.repeated.push(Diagnostic::new(span.clone(), message).label("the second one"));

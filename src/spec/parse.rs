@@ -223,7 +223,8 @@ impl Reader<'_> {
         for (name, values) in &overrides.sweep {
             match axes.iter_mut().find(|axis| axis.name == *name) {
                 Some(axis) => axis.values.clone_from(values),
-                None => axes.push(Axis { name: name.clone(), values: values.clone() }),
+                None if known.contains(name) => axes.push(Axis { name: name.clone(), values: values.clone() }),
+                None => {}
             }
         }
         // A swept parameter has its own value at every point; the file's single one must not shadow it.

@@ -63,6 +63,11 @@ impl Pipeline {
         self.document.value_span(&node.path().join(&FieldPath::parse(field)))
     }
 
+    /// Returns where the name of an axis stands; nowhere if the command line made it.
+    pub fn axis_span(&self, name: &str) -> Range<usize> {
+        self.document.exact_key_span(&FieldPath::root().key("sweep").key(name)).unwrap_or(0..0)
+    }
+
     /// Returns the node with this name.
     pub fn node(&self, name: &str) -> Option<&NodeSpec> {
         self.nodes.iter().find(|node| node.name == name)

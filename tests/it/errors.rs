@@ -79,7 +79,9 @@ fn no_mistake_is_told_twice() {
         ("params: {seed: 7,", "params: {sead: 7,"),
     ] {
         let world = World::new();
-        world.edit(from, to);
+        let text = world.read("pipeline.yaml");
+        assert!(text.contains(from), "{from}");
+        world.write("pipeline.yaml", &text.replacen(from, to, 1));
         let ran = world.run(&["check"]);
         let mistakes: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("  × ")).collect();
         let uses = if from.starts_with("params") { 2 } else { 1 };
@@ -101,6 +103,11 @@ fn a_repeated_key_is_shown_where_it_is_repeated() {
         "repeated_keys",
         "version: 1\nnodes:\n  a: {kind: source, dataset: x.txt}\n  b: {kind: source, dataset: x.txt, dataset: y.txt}\n  a: {kind: source, dataset: y.txt}\n",
     );
+}
+
+#[test]
+fn an_axis_that_nothing_uses_is_shown() {
+    check("unused_axis", "version: 1\nsweep: {t: [1, 2]}\nnodes:\n  a: {kind: source, dataset: x.txt}\n");
 }
 
 #[test]
@@ -153,7 +160,7 @@ fn sources_that_cannot_be_read() {
     std::fs::remove_file(world.path("data/fr.txt")).unwrap();
     assert_output("source_missing", &world, &["check"]);
     let world = World::new();
-    world.edit("dataset: data/en.txt", "dataset: data/[en.txt");
+    world.edit("dataset: data/en.txt", "dataset: 'data/[en.txt'");
     assert_output("source_bad_glob", &world, &["check"]);
     let world = World::new();
     let pin = "0".repeat(64);

@@ -69,8 +69,8 @@ fn what_things_are_called_changes_no_key() {
             &PIPELINE
                 .replace("english", "anglais")
                 .replace("bpe", "pieces")
-                .replace("rate", "pace")
-                .replace("learning_pace", "learning_rate")
+                .replace("rate: 2.0e-3", "pace: 2.0e-3")
+                .replace("${rate}", "${pace}")
                 .replace("name: tiny", "name: small"),
         ),
     );
