@@ -21,7 +21,8 @@ use crate::spec::{suggest, sweep};
 /// The most node instances that one pipeline may have.
 pub const MAX_INSTANCES: usize = 1_000_000;
 
-/// Returns the plan of a pipeline, or all that is wrong with it.
+/// Returns the plan of a pipeline, or all that is wrong with it. A pipeline of which a part could not be read, which
+/// `parse` has said, has an empty plan.
 pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     let mut resolver = Resolver {
         pipeline,
@@ -37,7 +38,9 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
         }
     }
     let order = resolver.node_order(&drafts);
-    if resolver.diagnostics.is_empty() {
+    // With a part of the file unreadable, what is left would only lead to complaints about what is missing.
+    let whole = pipeline.unreadable.is_empty() && pipeline.unreadable_params.is_empty();
+    if resolver.diagnostics.is_empty() && whole {
         for index in order {
             resolver.instantiate(&pipeline.nodes[index], &drafts[index]);
         }
@@ -86,6 +89,10 @@ impl<'a> Resolver<'a> {
                 continue;
             };
             let Some(source) = &drafts[from].op else { continue };
+            // What could not be read there may be what gives the output.
+            if drafts[from].partial && !source.outputs().iter().any(|output| output.name == input.from.output()) {
+                continue;
+            }
             if let Err(diagnostic) = find_output(source, &input, span) {
                 self.diagnostics.insert(diagnostic);
             }

@@ -22,6 +22,8 @@ const MAX_MISTAKES: usize = 50;
 pub struct Bound {
     /// The typed settings. With mistakes in `diagnostics`: what could be read without them, if anything could.
     pub op: Option<Op>,
+    /// Whether something was left out of `op` because it could not be read.
+    pub partial: bool,
     /// The settings as written, parameters filled in.
     pub fields: Value,
     /// The parameters that were used.
@@ -35,7 +37,7 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     let (mut used, mut unresolved) = (BTreeSet::new(), Vec::new());
     let fields = substitute(&node.fields, bindings, &mut used, &mut unresolved);
     let mut diagnostics: Vec<Diagnostic> =
-        unresolved.iter().map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
+        unresolved.iter().filter_map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
     let mut left = fields.clone();
     let mut removed: Vec<FieldPath> = Vec::new();
     for place in unresolved {
@@ -44,14 +46,17 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     }
     for field in schema::required_fields(node.kind) {
         if fields.get(&field).is_none() {
+            removed.push(FieldPath::root().key(&field));
+            if schema::unknown_fields(node.kind, &fields).any(|name| misspells(name, &field)) {
+                continue;
+            }
             let span = pipeline.node_span(node);
             let message = format!("`{}` needs the field `{field}`", node.name);
             diagnostics.push(Diagnostic::new(span, message).label(format!("this {} node", node.kind.name())));
-            removed.push(FieldPath::root().key(field));
         }
     }
     let op = read(pipeline, node, left, &mut removed, &mut diagnostics);
-    Bound { op, fields, used, diagnostics }
+    Bound { op, partial: !removed.is_empty(), fields, used, diagnostics }
 }
 
 /// Reads what can be read, takes out what cannot, and notes why.
@@ -78,7 +83,10 @@ fn read(
         let mut at = FieldPath::parse(&error.path().to_string().replace('?', ""));
         if let Some(field) = quoted_after(message, "missing field ") {
             let place = as_written(&at, removed);
-            if !removed.contains(&place.key(field)) {
+            let misspelt = removed.iter().any(|path| {
+                path.parent().as_ref() == Some(&place) && path.last_key().is_some_and(|name| misspells(name, field))
+            });
+            if !misspelt && !removed.contains(&place.key(field)) {
                 diagnostics.push(missing(pipeline, node, &place, field));
             }
         } else {
@@ -94,6 +102,11 @@ fn read(
         }
     }
     None
+}
+
+/// Says whether an unknown field is a known one misspelt, so that the known one is not missed as well.
+fn misspells(name: &str, field: &str) -> bool {
+    suggest::nearest(name, [field]).is_some()
 }
 
 /// Takes the value at `at` out of what is left, with the list item around it if that held nothing else.
@@ -198,14 +211,21 @@ fn checked(pipeline: &Pipeline, node: &NodeSpec, mistake: &Mistake, removed: &[F
     Diagnostic::new(span, format!("`{field}`: {}", mistake.message)).maybe_help(mistake.help.clone())
 }
 
-fn unknown_parameter(pipeline: &Pipeline, node: &NodeSpec, place: &Unresolved, bindings: &Bindings) -> Diagnostic {
+/// Returns the mistake of a `${…}`; none where the parameter itself is one.
+fn unknown_parameter(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    place: &Unresolved,
+    bindings: &Bindings,
+) -> Option<Diagnostic> {
     let span = pipeline.document.value_span(&node.path().join(&place.at));
-    match &place.name {
+    Some(match &place.name {
+        Some(name) if pipeline.unreadable_params.contains(name) => return None,
         None => Diagnostic::new(span, "`${` has no closing brace").help("write `$${` for a plain `${`"),
         Some(name) => Diagnostic::new(span, format!("unknown parameter `{name}`"))
             .maybe_help(suggest::help(name, bindings.keys().map(String::as_str)))
             .label("not in `params` or `sweep`"),
-    }
+    })
 }
 
 fn quoted_after<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {

@@ -22,6 +22,8 @@ pub struct Pipeline {
     pub nodes: Vec<NodeSpec>,
     /// The names of nodes that could not be read at all, so that they are not missed a second time.
     pub unreadable: Vec<String>,
+    /// The parameters whose values could not be read, likewise.
+    pub unreadable_params: Vec<String>,
     pub(super) document: Document,
 }
 

@@ -135,6 +135,13 @@ pub fn required_fields(kind: Kind) -> Vec<String> {
     required(&kind_schema(kind))
 }
 
+/// Returns the fields among these that a kind does not know.
+pub fn unknown_fields(kind: Kind, fields: &Value) -> impl Iterator<Item = &str> {
+    let known = kind_schema(kind).get("properties").cloned().unwrap_or_default();
+    let names = fields.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+    names.filter(move |name| known.get(name).is_none())
+}
+
 fn required(schema: &Value) -> Vec<String> {
     let required = schema.get("required").and_then(Value::as_array);
     required.map_or_else(Vec::new, |names| names.iter().filter_map(Value::as_str).map(str::to_owned).collect())

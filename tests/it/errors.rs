@@ -23,12 +23,14 @@ nodes:
       - length: {min_char: 10}
       - dedup: exactly
       - split: {eval: 2}
-  bpe: {kind: tokenizer, data: [english], vocab_size: many}
+  french: {kind: curate, from: [text], steps: [split: {eval: 0.1}]}
+  bpe: {kind: tokenizer, data: [french], vocab_size: many}
   seedling: {kind: init, tokenizer: bpe, config: {hidden_size: 32}}
-  base: {kind: sft, model: seedling, data: [english.test], lerning_rate: 1.0e-3, seed: \"${sed}\"}
+  base: {kind: sft, model: seedling, data: [french.test], lerning_rate: 1.0e-3, seed: \"${sed}\"}
   sft: {kind: sft, data: [english.train], epochs: fast}
   wrong: {kind: sft, model: text, data: [odd], max_steps: -1}
   merged: {kind: merge, method: slurp, base: base, models: [sft], parameters: {tt: \"${t}\"}}
+  lost: {kind: sft, modle: base, data: [french.train]}
   a: {kind: merge, method: linear, base: b, models: [sft], parameters: {t: 0.5}}
   b: {kind: merge, method: linear, base: a, models: [sft], parameters: {t: 1.5}}
   scores: {kind: eval, model: merged, tasks: [{bits_per_bite: {name: fr, data: english.eval}}, {minimal_pairs: {}}]}
@@ -71,7 +73,7 @@ fn no_mistake_is_told_twice() {
         ("data/en.txt, rows", "[data/en.txt], rows"),
         ("bits_per_byte: {name: fr, data: french.eval}\n", "bits_per_bite: {name: fr, data: french.eval}\n"),
         ("models: [sft]", "models: [[sft]]"),
-        ("parameters: {t: \"${t}\"}", "parameters: {t: \"${u}\", weights: [\"${t}\", 1]}"),
+        ("parameters: {t: \"${t}\"}", "parameters: {t: \"${u}\"}"),
         ("      head_dim: 16\n", ""),
         ("over: [scores_base, scores]", "over: [scores_base, {a: scores}]"),
         ("kind: eval\n", "kind: evil\n"),
