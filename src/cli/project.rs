@@ -135,7 +135,7 @@ fn read(file: &Path) -> Result<String, CliError> {
     let bytes = fs_err::read(file).map_err(|error| cannot_read(&error))?;
     String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        let line = good.iter().filter(|byte| **byte == b'\n').count() + 1;
+        let line = good.split(|byte| *byte == b'\n').count();
         let why = format!("{} is not UTF-8 text: line {line} holds a byte that is no character", file.display());
         CliError::user(why).help("save the file as UTF-8")
     })

@@ -77,6 +77,10 @@ fn no_mistake_is_told_twice() {
         ("      head_dim: 16\n", ""),
         ("over: [scores_base, scores]", "over: [scores_base, {a: scores}]"),
         ("kind: eval\n", "kind: evil\n"),
+        ("from: [text_en]", "form: [text_en]"),
+        ("parameters: {t:", "parameters: {tt:"),
+        ("bits_per_byte: {name: fr, data: french.eval}}", "bits_per_byte: {name: fr, date: french.eval}}"),
+        ("rate: 2.0e-3", "rate: {a: 1}"),
         ("sweep:\n  t: [0.25, 0.75]", "sweep:\n  t: 0.25-0.75"),
         ("params: {seed: 7,", "params: {sead: 7,"),
     ] {

@@ -45,7 +45,7 @@ fn config(cases: u32) -> ProptestConfig {
 }
 
 /// Replaces the characters from `at` on, `length` of them, by `with`.
-fn mutate(text: &str, at: &Index, length: usize, with: &str) -> String {
+fn mutate(text: &str, at: Index, length: usize, with: &str) -> String {
     let places: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
     let start = at.index(places.len());
     let end = (start + length).min(places.len() - 1);
@@ -90,7 +90,7 @@ proptest! {
         text in select(vec![PIPELINE, QUICKSTART, EXAMPLE]),
         edits in proptest::collection::vec((any::<Index>(), 0..12usize, select(SNIPPETS.to_vec())), 1..5),
     ) {
-        let text = edits.iter().fold(text.to_owned(), |text, (at, length, with)| mutate(&text, at, *length, with));
+        let text = edits.iter().fold(text.to_owned(), |text, (at, length, with)| mutate(&text, *at, *length, with));
         read(&text, &Overrides::default());
     }
 
