@@ -6,8 +6,12 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use super::{CacheError, files, platform};
+
+/// How long a lock is tried for before anyone is told of waiting.
+const MOMENT: Duration = Duration::from_millis(100);
 
 /// The right to write, as long as it lives.
 #[derive(Debug)]
@@ -20,7 +24,7 @@ impl WriteLock {
     pub(super) fn take(path: &Path, on_wait: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
         let options = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
         let mut file: File = options.into();
-        match file.try_lock() {
+        match try_for_a_moment(&file) {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 on_wait(&holder(path));
@@ -31,6 +35,18 @@ impl WriteLock {
         // Only for people who wait: if it cannot be written, the lock holds all the same.
         let _ = file.set_len(0).and_then(|()| writeln!(file, "process {} on {}", std::process::id(), platform::host()));
         Ok(Self { _file: file })
+    }
+}
+
+/// Tries for a moment. A process that another thread starts has a copy of every open file until its program begins, so
+/// that a lock can outlive its holder by some milliseconds: nothing to tell anyone about.
+fn try_for_a_moment(file: &File) -> Result<(), TryLockError> {
+    let began = Instant::now();
+    loop {
+        match file.try_lock() {
+            Err(TryLockError::WouldBlock) if began.elapsed() < MOMENT => std::thread::sleep(MOMENT / 20),
+            other => return other,
+        }
     }
 }
 

@@ -61,7 +61,7 @@ pub(super) enum Command {
     Explain(NodeArgs),
     /// Print what a node wrote when it last ran
     Log(NodeArgs),
-    /// Copy a node's artifact into a folder
+    /// Copy a node's artifact into a folder, which is named last
     Export(ExportArgs),
     /// Look after the cache
     Cache(CacheArgs),

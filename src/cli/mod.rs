@@ -45,7 +45,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             let exit = error.exit;
-            output::error(&miette::Report::new(error));
+            output::error(error);
             exit.into()
         }
     }

@@ -24,11 +24,12 @@ pub(super) fn say(text: &str) {
 }
 
 /// Prints the error that ends the command.
-pub(super) fn error(report: &miette::Report) {
-    if report.to_string().is_empty() {
-        return;
+pub(super) fn error(error: CliError) {
+    for report in error.into_reports() {
+        if !report.to_string().is_empty() {
+            say(format!("{report:?}").trim_end());
+        }
     }
-    say(format!("{report:?}").trim_end());
 }
 
 /// Writes a number of bytes the way people read it.

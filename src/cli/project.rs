@@ -124,14 +124,20 @@ fn is_pipeline(path: &Path) -> bool {
 }
 
 fn read(file: &Path) -> Result<String, CliError> {
+    if !file.exists() {
+        let why = format!("there is no file {}", file.display());
+        return Err(CliError::user(why).help("paths on the command line are relative to the current folder"));
+    }
     let size = fs_err::metadata(file).map_err(|error| cannot_read(&error))?.len();
     if size > MAX_BYTES {
         return Err(CliError::user(format!("{} has {size} bytes: that is no pipeline", file.display())));
     }
     let bytes = fs_err::read(file).map_err(|error| cannot_read(&error))?;
     String::from_utf8(bytes).map_err(|error| {
-        let at = error.utf8_error().valid_up_to();
-        CliError::user(format!("{} is not UTF-8 text: byte {at} is wrong", file.display()))
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.split(|byte| *byte == b'\n').count();
+        let why = format!("{} is not UTF-8 text: line {line} holds a byte that is no character", file.display());
+        CliError::user(why).help("save the file as UTF-8")
     })
 }
 

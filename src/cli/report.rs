@@ -50,6 +50,17 @@ impl CliError {
         }
     }
 
+    /// Returns what is to be drawn, one after the other: every mistake, and last what ends the command.
+    ///
+    /// miette would draw the mistakes as related to the last one, each below a heading `Error:` that says nothing.
+    pub(super) fn into_reports(mut self) -> Vec<miette::Report> {
+        let mistakes = std::mem::take(&mut self.mistakes);
+        // A mistake in an argument is none of the file's.
+        let last =
+            if mistakes.iter().all(Mistake::is_of_arguments) && !mistakes.is_empty() { None } else { Some(self) };
+        mistakes.into_iter().map(miette::Report::new).chain(last.map(miette::Report::new)).collect()
+    }
+
     /// Adds the way out.
     #[must_use]
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
@@ -118,13 +129,6 @@ impl MietteDiagnostic for CliError {
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }
-
-    fn related<'a>(&'a self) -> Option<Box<dyn Iterator<Item = &'a dyn MietteDiagnostic> + 'a>> {
-        if self.mistakes.is_empty() {
-            return None;
-        }
-        Some(Box::new(self.mistakes.iter().map(|mistake| mistake as &dyn MietteDiagnostic)))
-    }
 }
 
 /// One mistake in a file, with the text to underline it in.
@@ -137,6 +141,10 @@ struct Mistake {
 impl Mistake {
     fn new(name: &str, text: &str, diagnostic: Diagnostic) -> Self {
         Self { diagnostic, source: NamedSource::new(name, text.to_owned()) }
+    }
+
+    fn is_of_arguments(&self) -> bool {
+        self.diagnostic.message.starts_with("`--")
     }
 
     fn has_place(&self) -> bool {
@@ -166,8 +174,7 @@ impl MietteDiagnostic for Mistake {
             return None;
         }
         let (start, end) = self.diagnostic.span;
-        let label = self.diagnostic.label.clone().or_else(|| Some("here".to_owned()));
-        Some(Box::new(std::iter::once(LabeledSpan::new(label, start, end - start))))
+        Some(Box::new(std::iter::once(LabeledSpan::new(self.diagnostic.label.clone(), start, end - start))))
     }
 }
 

@@ -73,8 +73,8 @@ impl ExecError {
                 Some("undo the change, or run without `--locked` to write a new lockfile".into())
             }
             ExecError::LockFile { .. } => Some(
-                "make its folder writable or run with `--locked`; a lockfile that cannot be read can be deleted, or taken \
-                 whole from one side of a git merge"
+                "to read: bring it back from version control, or delete it, and a run writes it anew; to write: make its \
+                 folder writable, or run with `--locked`"
                     .into(),
             ),
             ExecError::SourceUnusable { .. } | ExecError::Io(_) => None,

@@ -21,7 +21,8 @@ use crate::spec::{suggest, sweep};
 /// The most node instances that one pipeline may have.
 pub const MAX_INSTANCES: usize = 1_000_000;
 
-/// Returns the plan of a pipeline, or all that is wrong with it.
+/// Returns the plan of a pipeline, or all that is wrong with it. A pipeline of which a part could not be read, which
+/// `parse` has said, has an empty plan.
 pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     let mut resolver = Resolver {
         pipeline,
@@ -33,11 +34,16 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     let drafts: Vec<Draft<'_>> = pipeline.nodes.iter().map(|node| resolver.draft(node)).collect();
     resolver.check_inputs(&drafts);
     let order = resolver.node_order(&drafts);
-    if resolver.diagnostics.is_empty() {
+    // With a part of the file unreadable, what is left would only lead to complaints about what is missing.
+    let whole = pipeline.unreadable.is_empty() && pipeline.unreadable_params.is_empty();
+    if resolver.diagnostics.is_empty() && whole {
         for index in order {
             resolver.instantiate(&drafts[index]);
         }
-        resolver.unused_axes();
+        // Where instances are missing, an axis may only seem unused.
+        if resolver.diagnostics.is_empty() {
+            resolver.unused_axes();
+        }
     }
     if !resolver.diagnostics.is_empty() {
         return Err(resolver.diagnostics.into_iter().collect());
@@ -131,7 +137,15 @@ impl<'a> Resolver<'a> {
             let label = format!("`{}` reads it", node.name);
             return Err(Diagnostic::new(span, message).label(label).maybe_help(help));
         };
-        from.ops().try_for_each(|op| find_output(op, input, span.clone()).map(|_| ()))
+        for bound in from.bound.values() {
+            let Some(source) = &bound.op else { continue };
+            // What could not be read there may be what gives the output.
+            if bound.partial && !source.outputs().iter().any(|output| output.name == input.from.output()) {
+                continue;
+            }
+            find_output(source, input, span.clone())?;
+        }
+        Ok(())
     }
 
     /// Returns the nodes in an order in which each comes after what it reads; a cycle is reported as its path.
@@ -233,7 +247,7 @@ impl<'a> Resolver<'a> {
             if !self.axes_of.values().any(|axes| axes.contains(axis.name.as_str())) {
                 let message = format!("no node uses the swept parameter `{}`", axis.name);
                 let help = format!("write `${{{}}}` where its value belongs", axis.name);
-                self.diagnostics.insert(Diagnostic::new(0..0, message).help(help));
+                self.diagnostics.insert(Diagnostic::new(self.pipeline.axis_span(&axis.name), message).help(help));
             }
         }
     }

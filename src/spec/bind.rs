@@ -22,6 +22,8 @@ const MAX_MISTAKES: usize = 50;
 pub struct Bound {
     /// The typed settings. With mistakes in `diagnostics`: what could be read without them, if anything could.
     pub op: Option<Op>,
+    /// Whether something was left out of `op` because it could not be read.
+    pub partial: bool,
     /// The settings as written, parameters filled in.
     pub fields: Value,
     /// The parameters that were used.
@@ -35,7 +37,7 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     let (mut used, mut unresolved) = (BTreeSet::new(), Vec::new());
     let fields = substitute(&node.fields, bindings, &mut used, &mut unresolved);
     let mut diagnostics: Vec<Diagnostic> =
-        unresolved.iter().map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
+        unresolved.iter().filter_map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
     let mut left = fields.clone();
     let mut removed: Vec<FieldPath> = Vec::new();
     for place in unresolved {
@@ -44,14 +46,17 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     }
     for field in schema::required_fields(node.kind) {
         if fields.get(field).is_none() {
+            removed.push(FieldPath::root().key(field));
+            if schema::unknown_fields(node.kind, &fields).any(|name| misspells(name, field)) {
+                continue;
+            }
             let span = pipeline.node_span(node);
             let message = format!("`{}` needs the field `{field}`", node.name);
             diagnostics.push(Diagnostic::new(span, message).label(format!("this {} node", node.kind.name())));
-            removed.push(FieldPath::root().key(field));
         }
     }
     let op = read(pipeline, node, left, &mut removed, &mut diagnostics);
-    Bound { op, fields, used, diagnostics }
+    Bound { op, partial: !removed.is_empty(), fields, used, diagnostics }
 }
 
 /// Reads what can be read, takes out what cannot, and notes why.
@@ -65,7 +70,9 @@ fn read(
     for _ in 0..MAX_MISTAKES {
         let error = match Op::from_fields(node.kind, left.clone()) {
             Ok(op) => {
-                diagnostics.extend(op.check().iter().map(|mistake| checked(pipeline, node, mistake, removed)));
+                let mistakes = op.check();
+                let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));
+                diagnostics.extend(own.map(|mistake| checked(pipeline, node, mistake, removed)));
                 return Some(op);
             }
             Err(error) => error,
@@ -76,7 +83,10 @@ fn read(
         let mut at = FieldPath::parse(&error.path().to_string().replace('?', ""));
         if let Some(field) = quoted_after(message, "missing field ") {
             let place = as_written(&at, removed);
-            if !removed.contains(&place.key(field)) {
+            let misspelt = removed.iter().any(|path| {
+                path.parent().as_ref() == Some(&place) && path.last_key().is_some_and(|name| misspells(name, field))
+            });
+            if !misspelt && !removed.contains(&place.key(field)) {
                 diagnostics.push(missing(pipeline, node, &place, field));
             }
         } else {
@@ -92,6 +102,11 @@ fn read(
         }
     }
     None
+}
+
+/// Says whether an unknown field is a known one misspelt, so that the known one is not missed as well.
+fn misspells(name: &str, field: &str) -> bool {
+    suggest::nearest(name, [field]).is_some()
 }
 
 /// Takes the value at `at` out of what is left, with the list item around it if that held nothing else.
@@ -131,11 +146,24 @@ fn as_written(at: &FieldPath, removed: &[FieldPath]) -> FieldPath {
     place
 }
 
+/// Says whether a mistake may only be there because something below its field was taken out.
+fn follows(mistake: &Mistake, removed: &[FieldPath]) -> bool {
+    let field = as_written(&FieldPath::parse(&mistake.field), removed);
+    removed.iter().any(|path| path.0.starts_with(&field.0))
+}
+
+/// serde names the first field that is missing. The settings say which others are, since all of it is taken out at once.
 fn missing(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, field: &str) -> Diagnostic {
     let place = if at.0.is_empty() { node.name.clone() } else { at.to_string() };
     let span =
         if at.0.is_empty() { pipeline.node_span(node) } else { pipeline.document.key_span(&node.path().join(at)) };
-    Diagnostic::new(span, format!("`{place}` needs the field `{field}`"))
+    let written = at.value_in(&node.fields);
+    let mut fields = schema::required_at(node.kind, at);
+    fields.retain(|field| written.is_none_or(|written| written.get(field).is_none()));
+    if fields.len() < 2 {
+        return Diagnostic::new(span, format!("`{place}` needs the field `{field}`"));
+    }
+    Diagnostic::new(span, format!("`{place}` needs the fields `{}`", fields.join("`, `")))
 }
 
 fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) -> Diagnostic {
@@ -147,7 +175,8 @@ fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) ->
         let (span, message) = if what == "field" {
             (pipeline.document.key_span(&full), format!("unknown field `{name}` in `{}`", node.name))
         } else {
-            (pipeline.document.value_span(&full), format!("`{name}` is not known here"))
+            let (span, field) = unknown_word(pipeline, &full, name);
+            return Diagnostic::new(span, format!("`{field}` cannot be `{name}`")).maybe_help(help);
         };
         let label = if what == "field" && at.0.len() <= 1 {
             format!("not a setting of `{}`", node.kind.name())
@@ -160,6 +189,18 @@ fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) ->
     Diagnostic::new(pipeline.document.value_span(&full), format!("`{at}`: {}", plain(message)))
 }
 
+/// Returns the place of a word that is none of those allowed, and the field that it stands in: of a value (`rows: lines`)
+/// or of the key of a list's item (`steps: [normalise: {}]`).
+fn unknown_word(pipeline: &Pipeline, full: &FieldPath, name: &str) -> (std::ops::Range<usize>, String) {
+    let field = full.0.iter().rev().find_map(|segment| match segment {
+        Segment::Key(key) if key != name => Some(key.clone()),
+        _ => None,
+    });
+    let key = if full.last_key() == Some(name) { full.clone() } else { full.key(name) };
+    let span = pipeline.document.exact_key_span(&key).unwrap_or_else(|| pipeline.document.value_span(full));
+    (span, field.unwrap_or_default())
+}
+
 fn checked(pipeline: &Pipeline, node: &NodeSpec, mistake: &Mistake, removed: &[FieldPath]) -> Diagnostic {
     let (span, field) = if mistake.field.is_empty() {
         (pipeline.node_span(node), node.name.clone())
@@ -170,14 +211,21 @@ fn checked(pipeline: &Pipeline, node: &NodeSpec, mistake: &Mistake, removed: &[F
     Diagnostic::new(span, format!("`{field}`: {}", mistake.message)).maybe_help(mistake.help.clone())
 }
 
-fn unknown_parameter(pipeline: &Pipeline, node: &NodeSpec, place: &Unresolved, bindings: &Bindings) -> Diagnostic {
+/// Returns the mistake of a `${…}`; none where the parameter itself is one.
+fn unknown_parameter(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    place: &Unresolved,
+    bindings: &Bindings,
+) -> Option<Diagnostic> {
     let span = pipeline.document.value_span(&node.path().join(&place.at));
-    match &place.name {
+    Some(match &place.name {
+        Some(name) if pipeline.unreadable_params.contains(name) => return None,
         None => Diagnostic::new(span, "`${` has no closing brace").help("write `$${` for a plain `${`"),
         Some(name) => Diagnostic::new(span, format!("unknown parameter `{name}`"))
             .maybe_help(suggest::help(name, bindings.keys().map(String::as_str)))
             .label("not in `params` or `sweep`"),
-    }
+    })
 }
 
 fn quoted_after<'a>(message: &'a str, prefix: &str) -> Option<&'a str> {

@@ -18,6 +18,13 @@ use super::path::FieldPath;
 /// The largest pipeline file that is read, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
 
+/// How deep values may lie in each other. serde_yaml stops there too, but only after reading the whole text, in time that
+/// grows with the square of the depth.
+const MAX_DEPTH: usize = 100;
+
+/// How many values a text may stand for once its aliases are unfolded. A few lines can stand for billions.
+const MAX_VALUES: usize = 1 << 20;
+
 /// A YAML text, its value, and where every part of it stands.
 #[derive(Debug)]
 pub struct Document {
@@ -30,19 +37,21 @@ pub struct Document {
 struct Spans {
     values: HashMap<FieldPath, Range<usize>>,
     keys: HashMap<FieldPath, Range<usize>>,
+    repeated: Vec<Diagnostic>,
+    repeated_at: Vec<FieldPath>,
 }
 
 impl Document {
-    /// Reads a YAML text.
-    pub fn read(text: &str) -> Result<Self, Diagnostic> {
+    /// Reads a YAML text, or returns what keeps it from being read.
+    pub fn read(text: &str) -> Result<Self, Vec<Diagnostic>> {
         if text.len() > MAX_BYTES {
-            return Err(Diagnostic::new(0..0, format!("the file has {} bytes, more than {MAX_BYTES}", text.len())));
+            let message = format!("the file has {} bytes, more than {MAX_BYTES}", text.len());
+            return Err(vec![Diagnostic::new(0..0, message)]);
         }
-        let spans = Spans::read(text);
-        let mut yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| syntax_error(text, &error))?;
-        yaml.apply_merge().map_err(|error| syntax_error(text, &error))?;
-        let value = serde_json::to_value(&yaml).map_err(|error| {
-            Diagnostic::new(0..0, format!("the file cannot be read as data: {error}")).help("keys must be text")
+        let spans = Spans::read(text).map_err(|diagnostic| vec![diagnostic])?;
+        let value = read_value(text).map_err(|diagnostic| {
+            // These say where both keys stand; serde_yaml names one key, and the place of its mapping.
+            if spans.repeated.is_empty() { vec![diagnostic] } else { spans.repeated.clone() }
         })?;
         Ok(Self { value, spans })
     }
@@ -63,7 +72,12 @@ impl Document {
 
     /// Returns where the key of the value at `path` stands, or the value itself if it has none.
     pub fn key_span(&self, path: &FieldPath) -> Range<usize> {
-        self.spans.keys.get(path).cloned().unwrap_or_else(|| self.value_span(path))
+        self.exact_key_span(path).unwrap_or_else(|| self.value_span(path))
+    }
+
+    /// Returns where the key of the value at `path` stands, if there is one.
+    pub fn exact_key_span(&self, path: &FieldPath) -> Option<Range<usize>> {
+        self.spans.keys.get(path).cloned()
     }
 }
 
@@ -77,13 +91,24 @@ pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
+fn read_value(text: &str) -> Result<Value, Diagnostic> {
+    let mut yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| syntax_error(text, &error))?;
+    yaml.apply_merge().map_err(|error| syntax_error(text, &error))?;
+    serde_json::to_value(&yaml).map_err(|error| {
+        Diagnostic::new(0..0, format!("the file cannot be read as data: {error}")).help("keys must be text")
+    })
+}
+
 fn syntax_error(text: &str, error: &serde_yaml::Error) -> Diagnostic {
     let at = error.location().map_or(0, |location| location.index().min(text.len()));
     let start = (0..=at).rev().find(|i| text.is_char_boundary(*i)).unwrap_or(0);
     let end = text[start..].find('\n').map_or(text.len(), |length| start + length).max(start);
     let message = error.to_string();
-    let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-    Diagnostic::new(start..end, message).label("the YAML cannot be read from here")
+    // `did not find expected ',' or '}' at line 4 column 4, while parsing a flow mapping at line 3 column 6`
+    let (message, context) = message.split_once(", while ").unwrap_or((&message, ""));
+    let message = message.split(" at line ").next().unwrap_or(message);
+    let help = (!context.is_empty()).then(|| format!("this was while {context}"));
+    Diagnostic::new(start..end, message).label("the YAML cannot be read from here").maybe_help(help)
 }
 
 /// What the walk is inside of.
@@ -93,8 +118,9 @@ enum Frame {
 }
 
 impl Spans {
-    /// Walks the events of `text`. A syntax error ends the walk; serde_yaml reports it.
-    fn read(text: &str) -> Self {
+    /// Walks the events of `text`. A syntax error ends the walk; serde_yaml reports it. What would take too long or too
+    /// much memory to read is an error here.
+    fn read(text: &str) -> Result<Self, Diagnostic> {
         let bytes: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
         let byte = |char_index: usize| bytes.get(char_index).copied().unwrap_or(text.len());
         let range = |span: Span| {
@@ -103,9 +129,20 @@ impl Spans {
         };
         let mut spans = Self::default();
         let mut stack: Vec<Frame> = Vec::new();
+        let mut size = Size::default();
         let mut parser = Parser::<StrInput<'_>>::new_from_str(text);
-        while let Some(Ok((event, span))) = parser.next_event() {
-            let span = range(span);
+        while let Some(event) = parser.next_event() {
+            let (event, span) = match event {
+                Ok((event, span)) => (event, range(span)),
+                Err(error) if error.info().contains("recursion limit") => {
+                    let at = byte(error.marker().index());
+                    return Err(Diagnostic::new(at..at, too_deep()));
+                }
+                Err(_) => break,
+            };
+            if let Err(message) = size.count(&event) {
+                return Err(Diagnostic::new(span, message));
+            }
             match event {
                 Event::Scalar(text, ..) => spans.scalar(&mut stack, Some(&text), span),
                 Event::Alias(_) => spans.scalar(&mut stack, None, span),
@@ -120,22 +157,30 @@ impl Spans {
                 Event::SequenceEnd | Event::MappingEnd => {
                     let Some(Frame::Sequence { path, start, .. } | Frame::Mapping { path, start, .. }) = stack.pop()
                     else {
-                        return spans;
+                        return Ok(spans);
                     };
                     let end = text[..span.end.max(start)].trim_end().len().max(start);
                     spans.value(&mut stack, path, start..end);
                 }
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
-                Event::DocumentEnd => return spans,
+                Event::DocumentEnd => return Ok(spans),
             }
         }
-        spans
+        Ok(spans)
     }
 
     fn scalar(&mut self, stack: &mut [Frame], text: Option<&str>, span: Range<usize>) {
         if let Some(Frame::Mapping { path, key: key @ None, .. }) = stack.last_mut() {
             let name = text.unwrap_or_default().to_owned();
-            self.keys.insert(path.key(name.clone()), span.clone());
+            let at = path.key(name.clone());
+            // Below a repeated key everything is there twice.
+            let below = self.repeated_at.iter().any(|repeated| path.0.starts_with(&repeated.0));
+            if self.keys.insert(at.clone(), span.clone()).is_some() && !below {
+                self.repeated_at.push(at);
+                let place = if path.0.is_empty() { String::new() } else { format!(" in `{path}`") };
+                let message = format!("`{name}` stands twice{place}");
+                self.repeated.push(Diagnostic::new(span.clone(), message).label("the second one"));
+            }
             *key = Some((name, span));
             return;
         }
@@ -151,6 +196,53 @@ impl Spans {
             Some(Frame::Sequence { next, .. }) => *next += 1,
             None => {}
         }
+    }
+}
+
+fn too_deep() -> String {
+    format!("more than {MAX_DEPTH} values lie in each other")
+}
+
+/// How much a text stands for, so that it can be given up before it is unfolded.
+#[derive(Debug, Default)]
+struct Size {
+    /// The values so far.
+    values: usize,
+    /// The anchors of the values that are open, and how many values there were before each; 0 is no anchor.
+    open: Vec<(usize, usize)>,
+    /// How many values stand behind each anchor.
+    anchors: HashMap<usize, usize>,
+}
+
+impl Size {
+    fn count(&mut self, event: &Event<'_>) -> Result<(), String> {
+        match event {
+            Event::Scalar(_, _, anchor, _) => {
+                self.values += 1;
+                self.anchors.insert(*anchor, 1);
+            }
+            Event::Alias(anchor) => match self.anchors.get(anchor) {
+                Some(values) => self.values = self.values.saturating_add(*values),
+                None => return Err("the alias stands inside the value that it repeats".to_owned()),
+            },
+            Event::SequenceStart(anchor, _) | Event::MappingStart(anchor, _) => {
+                self.open.push((*anchor, self.values));
+                self.values += 1;
+                if self.open.len() > MAX_DEPTH {
+                    return Err(too_deep());
+                }
+            }
+            Event::SequenceEnd | Event::MappingEnd => {
+                if let Some((anchor, before)) = self.open.pop() {
+                    self.anchors.insert(anchor, self.values - before);
+                }
+            }
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+        }
+        if self.values > MAX_VALUES {
+            return Err(format!("the file stands for more than {MAX_VALUES} values, aliases unfolded"));
+        }
+        Ok(())
     }
 }
 
@@ -184,7 +276,8 @@ mod tests {
 
     #[test]
     fn a_repeated_key_is_an_error_with_a_place() {
-        let error = Document::read("a: 1\nb: 2\na: 3\n").unwrap_err();
-        assert!(error.message.contains("duplicate"), "{}", error.message);
+        let errors = Document::read("a: 1\nb: 2\na: 3\n").unwrap_err();
+        assert_eq!((errors.len(), errors[0].span), (1, (10, 11)));
+        assert_eq!(errors[0].message, "`a` stands twice");
     }
 }

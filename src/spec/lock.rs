@@ -58,7 +58,8 @@ pub struct LockedNode {
 impl Lock {
     /// Reads a lockfile.
     pub fn read(text: &str) -> Result<Self, String> {
-        let lock: Self = document::from_yaml(text)?;
+        let lock: Self = document::from_yaml(text)
+            .map_err(|error| format!("it is no lockfile: {}", error.replace("struct Lock", "a mapping")))?;
         if lock.version != LOCK_VERSION {
             return Err(format!("it has version {}, and this luthflow reads version {LOCK_VERSION}", lock.version));
         }

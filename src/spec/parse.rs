@@ -35,9 +35,10 @@ pub struct Parsed {
 pub fn parse(text: &str, default_name: &str, overrides: &Overrides) -> Parsed {
     let document = match Document::read(text) {
         Ok(document) => document,
-        Err(diagnostic) => return Parsed { pipeline: None, diagnostics: vec![diagnostic] },
+        Err(diagnostics) => return Parsed { pipeline: None, diagnostics },
     };
-    let mut reader = Reader { document: &document, diagnostics: Vec::new(), unreadable: Vec::new() };
+    let mut reader =
+        Reader { document: &document, diagnostics: Vec::new(), unreadable: Vec::new(), unreadable_params: Vec::new() };
     let Some(top) = reader.top() else {
         return Parsed { pipeline: None, diagnostics: reader.diagnostics };
     };
@@ -47,14 +48,18 @@ pub fn parse(text: &str, default_name: &str, overrides: &Overrides) -> Parsed {
     let mut axes = reader.axes(&top);
     let nodes = reader.nodes(&top);
     reader.overrides(overrides, &mut params, &mut axes);
-    let Reader { diagnostics, unreadable, .. } = reader;
-    Parsed { pipeline: Some(Pipeline { name, params, axes, nodes, unreadable, document }), diagnostics }
+    let Reader { diagnostics, unreadable, unreadable_params, .. } = reader;
+    Parsed {
+        pipeline: Some(Pipeline { name, params, axes, nodes, unreadable, unreadable_params, document }),
+        diagnostics,
+    }
 }
 
 struct Reader<'a> {
     document: &'a Document,
     diagnostics: Vec<Diagnostic>,
     unreadable: Vec<String>,
+    unreadable_params: Vec<String>,
 }
 
 const TOP_FIELDS: [&str; 5] = ["version", "name", "params", "sweep", "nodes"];
@@ -62,9 +67,11 @@ const TOP_FIELDS: [&str; 5] = ["version", "name", "params", "sweep", "nodes"];
 impl Reader<'_> {
     fn top(&mut self) -> Option<Map<String, Value>> {
         let Value::Object(top) = &self.document.value else {
-            let span = self.document.value_span(&FieldPath::root());
+            let empty = self.document.value.is_null();
+            let span = if empty { 0..0 } else { self.document.value_span(&FieldPath::root()) };
+            let message = if empty { "the file is empty" } else { "a pipeline is a mapping" };
             let help = "start with `version: 1` and `nodes:`";
-            self.diagnostics.push(Diagnostic::new(span, "a pipeline is a mapping").help(help));
+            self.diagnostics.push(Diagnostic::new(span, message).help(help));
             return None;
         };
         for key in top.keys().filter(|key| !TOP_FIELDS.contains(&key.as_str())) {
@@ -136,6 +143,8 @@ impl Reader<'_> {
             } else if value.is_object() {
                 self.at_value(&path, format!("the parameter `{name}` must be a value or a list")).help =
                     Some("several values to try go under `sweep:`".into());
+                self.unreadable_params.push(name);
+                continue;
             }
             params.insert(name, value);
         }
@@ -153,7 +162,7 @@ impl Reader<'_> {
                 Ok(values) => axes.push(Axis { name, values }),
                 Err(message) => {
                     self.at_value(&path, message);
-                    axes.push(Axis { name, values: vec![Value::Null] });
+                    self.unreadable_params.push(name);
                 }
             }
         }
@@ -205,7 +214,8 @@ impl Reader<'_> {
 
     /// Puts the command line's values in place of the file's. A parameter that is set is swept no longer.
     fn overrides(&mut self, overrides: &Overrides, params: &mut Bindings, axes: &mut Vec<Axis>) {
-        let known: Vec<String> = params.keys().cloned().chain(axes.iter().map(|axis| axis.name.clone())).collect();
+        let axis_names = axes.iter().map(|axis| &axis.name);
+        let known: Vec<String> = params.keys().chain(axis_names).chain(&self.unreadable_params).cloned().collect();
         let flags = overrides.set.iter().map(|(name, _)| ("--set", name));
         for (flag, name) in flags.chain(overrides.sweep.iter().map(|(name, _)| ("--sweep", name))) {
             if !known.contains(name) {
@@ -221,7 +231,8 @@ impl Reader<'_> {
         for (name, values) in &overrides.sweep {
             match axes.iter_mut().find(|axis| axis.name == *name) {
                 Some(axis) => axis.values.clone_from(values),
-                None => axes.push(Axis { name: name.clone(), values: values.clone() }),
+                None if known.contains(name) => axes.push(Axis { name: name.clone(), values: values.clone() }),
+                None => {}
             }
         }
         // A swept parameter has its own value at every point; the file's single one must not shadow it.

@@ -22,6 +22,8 @@ pub struct Pipeline {
     pub nodes: Vec<NodeSpec>,
     /// The names of nodes that could not be read at all, so that they are not missed a second time.
     pub unreadable: Vec<String>,
+    /// The parameters whose values could not be read, likewise.
+    pub unreadable_params: Vec<String>,
     pub(super) document: Document,
 }
 
@@ -61,6 +63,11 @@ impl Pipeline {
     /// Returns where the value of a field of a node stands; `field` is a path such as `tasks[0].minimal_pairs.data`.
     pub fn field_span(&self, node: &NodeSpec, field: &str) -> Range<usize> {
         self.document.value_span(&node.path().join(&FieldPath::parse(field)))
+    }
+
+    /// Returns where the name of an axis stands; nowhere if the command line made it.
+    pub fn axis_span(&self, name: &str) -> Range<usize> {
+        self.document.exact_key_span(&FieldPath::root().key("sweep").key(name)).unwrap_or(0..0)
     }
 
     /// Returns the node with this name.

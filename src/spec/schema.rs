@@ -1,6 +1,6 @@
 //! The JSON Schema of a pipeline file, generated from the same types that read it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
@@ -9,12 +9,14 @@ use serde_json::{Map, Value, json};
 use super::params::{
     CurateParams, EvalParams, InitParams, Kind, MergeParams, ReportParams, SftParams, SourceParams, TokenizerParams,
 };
+use super::path::{FieldPath, Segment};
 
 /// Returns the schema of a whole pipeline file, for editors and for reading.
 pub fn pipeline_schema() -> Value {
     let mut generator = SchemaSettings::draft2020_12().into_generator();
-    let nodes: Vec<Value> = Kind::ALL.into_iter().map(|kind| node_schema(kind, &mut generator)).collect();
-    let definitions = generator.take_definitions(true);
+    let mut nodes: Vec<Value> = Kind::ALL.into_iter().map(|kind| node_schema(kind, &mut generator)).collect();
+    let mut definitions = generator.take_definitions(true);
+    nodes.iter_mut().chain(definitions.values_mut()).for_each(allow_parameters);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "luthflow pipeline",
@@ -43,6 +45,29 @@ pub fn pipeline_schema() -> Value {
         },
         "$defs": definitions
     })
+}
+
+/// Lets `${name}` stand wherever a setting has a value that is no text: the types describe what it becomes.
+fn allow_parameters(schema: &mut Value) {
+    let Some(object) = schema.as_object_mut() else { return };
+    for choice in object.get_mut("oneOf").and_then(Value::as_array_mut).into_iter().flatten() {
+        allow_parameters(choice);
+    }
+    for (name, setting) in object.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Some(inner) = setting.as_object_mut() else { continue };
+        // That inputs are not serialised says nothing about pipeline files.
+        inner.remove("writeOnly");
+        let is_text = inner.get("type").is_some_and(|kind| kind == "string" || kind == &json!(["string", "null"]));
+        if name == "kind" || is_text {
+            continue;
+        }
+        let description = inner.remove("description");
+        let mut outer = json!({"anyOf": [inner, {"type": "string", "pattern": r"\$\{.+\}"}]});
+        if let (Some(outer), Some(description)) = (outer.as_object_mut(), description) {
+            outer.shift_insert(0, "description".into(), description);
+        }
+        *setting = outer;
+    }
 }
 
 /// Returns the schema of one kind's settings, without `kind` itself.
@@ -83,11 +108,58 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
     }
 }
 
+/// Returns the fields that a block of a kind's settings cannot do without: `at` is its place below the node.
+pub fn required_at(kind: Kind, at: &FieldPath) -> Vec<String> {
+    let mut generator = SchemaSettings::draft2020_12().into_generator();
+    let root = params_schema(kind, &mut generator);
+    let definitions = generator.take_definitions(true);
+    let resolve = |schema: &Value| -> Value {
+        let name = schema.get("$ref").and_then(Value::as_str).and_then(|reference| reference.rsplit('/').next());
+        name.and_then(|name| definitions.get(name)).unwrap_or(schema).clone()
+    };
+    let mut schema = root;
+    for segment in &at.0 {
+        let next = match segment {
+            Segment::Index(_) => schema.get("items").cloned(),
+            Segment::Key(key) => {
+                // One word of several (`bits_per_byte: {…}`) is an alternative with that one property.
+                let alternatives = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+                std::iter::once(&schema).chain(alternatives).find_map(|s| s.get("properties")?.get(key).cloned())
+            }
+        };
+        let Some(next) = next else { return Vec::new() };
+        schema = resolve(&next);
+    }
+    required(&schema)
+}
+
 /// Returns the fields that a kind cannot do without.
 pub fn required_fields(kind: Kind) -> &'static [String] {
-    static FIELDS: LazyLock<BTreeMap<Kind, Vec<String>>> =
-        LazyLock::new(|| Kind::ALL.into_iter().map(|kind| (kind, required(&kind_schema(kind)))).collect());
-    FIELDS.get(&kind).map_or(&[], Vec::as_slice)
+    shape(kind).map_or(&[], |shape| &shape.required)
+}
+
+/// Returns the fields among these that a kind does not know.
+pub fn unknown_fields(kind: Kind, fields: &Value) -> impl Iterator<Item = &str> {
+    let names = fields.as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+    names.filter(move |name| !shape(kind).is_some_and(|shape| shape.known.contains(*name)))
+}
+
+/// What is asked of every node's settings, read from the schemas once.
+struct Shape {
+    required: Vec<String>,
+    known: BTreeSet<String>,
+}
+
+fn shape(kind: Kind) -> Option<&'static Shape> {
+    static SHAPES: LazyLock<BTreeMap<Kind, Shape>> = LazyLock::new(|| {
+        let shape = |kind| {
+            let schema = kind_schema(kind);
+            let known = schema.get("properties").and_then(Value::as_object).into_iter().flat_map(Map::keys);
+            (kind, Shape { required: required(&schema), known: known.cloned().collect() })
+        };
+        Kind::ALL.into_iter().map(shape).collect()
+    });
+    SHAPES.get(&kind)
 }
 
 fn required(schema: &Value) -> Vec<String> {

@@ -117,7 +117,7 @@ fn decimal(scaled: i64, places: usize) -> Value {
 fn places(text: &str) -> usize {
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let fraction = mantissa.split_once('.').map_or(0, |(_, fraction)| fraction.len() as i64);
-    usize::try_from(fraction - exponent.parse::<i64>().unwrap_or(0)).unwrap_or(0)
+    usize::try_from(fraction.saturating_sub(exponent.parse::<i64>().unwrap_or(0))).unwrap_or(0)
 }
 
 #[cfg(test)]

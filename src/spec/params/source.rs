@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, InputType, Kind, Mistake, Output, Params};
+use crate::digest::Digest;
 
 /// Brings files from outside into the graph. The files enter the key by content, never by place or time.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -71,10 +72,15 @@ impl Params for SourceParams {
 
     fn check(&self) -> Vec<Mistake> {
         let help = "give `dataset: data/*.jsonl` or `model: path/to/model`";
-        match (&self.dataset, &self.model) {
+        let mut mistakes = match (&self.dataset, &self.model) {
             (None, None) => vec![Mistake::new("", "a source needs `dataset` or `model`").help(help)],
             (Some(_), Some(_)) => vec![Mistake::new("model", "a source is a data set or a model, not both").help(help)],
             _ => Vec::new(),
+        };
+        if let Some(digest) = self.digest.as_ref().filter(|digest| digest.parse::<Digest>().is_err()) {
+            let help = "`luthflow show` prints the one to write: `blake3:` and 64 hexadecimal digits";
+            mistakes.push(Mistake::new("digest", format!("`{digest}` is no digest")).help(help));
         }
+        mistakes
     }
 }
