@@ -190,7 +190,8 @@ impl Observer for Human {
             Event::NodeSkipped { node, because } => {
                 self.ended(node);
                 self.skipped += 1;
-                let why = if because == "interrupted" { because.clone() } else { format!("because of {because}") };
+                let stopped = because == "interrupted" || because == "stopped";
+                let why = if stopped { because.clone() } else { format!("{because} failed") };
                 match self.skipped {
                     ..=NAMED => self.tagged(&style("skip").yellow(), node, &why),
                     count if count == NAMED + 1 => self.tagged(&style("skip").yellow(), "and others", ""),

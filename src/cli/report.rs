@@ -84,7 +84,7 @@ impl From<ExecError> for CliError {
                 Exit::UserError
             }
             ExecError::SourceDrifted { .. } | ExecError::Locked { .. } => Exit::Differs,
-            ExecError::Io(_) => Exit::Internal,
+            ExecError::LockUnwritable { .. } | ExecError::Io(_) => Exit::Internal,
         };
         let details = match &error {
             ExecError::Locked { differences, .. } => differences.clone(),

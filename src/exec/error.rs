@@ -47,7 +47,15 @@ pub enum ExecError {
         /// Every difference, one sentence each.
         differences: Vec<String>,
     },
-    /// A lockfile cannot be read or written.
+    /// A lockfile cannot be written. The run itself is not touched by that.
+    #[error("the run is over, but its lockfile {} cannot be written: {why}", path.display())]
+    LockUnwritable {
+        /// The lockfile.
+        path: PathBuf,
+        /// What is wrong.
+        why: String,
+    },
+    /// A lockfile cannot be read.
     #[error("cannot use the lockfile {}: {why}", path.display())]
     LockFile {
         /// The lockfile.
@@ -72,11 +80,10 @@ impl ExecError {
             ExecError::Locked { .. } => {
                 Some("undo the change, or run without `--locked` to write a new lockfile".into())
             }
-            ExecError::LockFile { .. } => Some(
-                "to read: bring it back from version control, or delete it, and a run writes it anew; to write: make its \
-                 folder writable, or run with `--locked`"
-                    .into(),
-            ),
+            ExecError::LockFile { .. } => {
+                Some("bring it back from version control, or delete it: a run writes it anew".into())
+            }
+            ExecError::LockUnwritable { .. } => Some("make its folder writable, or run with `--locked`".into()),
             ExecError::SourceUnusable { .. } | ExecError::Io(_) => None,
         }
     }

@@ -153,7 +153,8 @@ pub fn write(path: &Path, lock: &Lock) -> Result<(), ExecError> {
     if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    let unwritable = |error: std::io::Error| ExecError::LockFile { path: path.to_path_buf(), why: error.to_string() };
+    let unwritable =
+        |error: std::io::Error| ExecError::LockUnwritable { path: path.to_path_buf(), why: error.to_string() };
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut draft = tempfile::Builder::new().prefix(".lock-").tempfile_in(folder).map_err(unwritable)?;
     draft.write_all(text.as_bytes()).map_err(unwritable)?;
