@@ -53,8 +53,13 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
     ];
     let mut inputs = Inputs::default();
     for (slot, path) in [("model".to_owned(), model), (tasks[0].slot(0), &texts), (tasks[1].slot(1), &pairs)] {
-        let artifact =
-            InputArtifact { name: slot.clone(), label: slot.clone(), axes: BTreeMap::new(), path: path.to_owned() };
+        let artifact = InputArtifact {
+            name: slot.clone(),
+            label: slot.clone(),
+            axes: BTreeMap::new(),
+            path: path.to_owned(),
+            digest: None,
+        };
         inputs.0.insert(slot, vec![artifact]);
     }
     let out = dir.join("out");
