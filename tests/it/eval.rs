@@ -116,6 +116,16 @@ fn threads_leave_no_trace_in_the_scores() {
 }
 
 #[test]
+fn a_pass_longer_than_the_model_knows_is_refused_with_the_way_out() {
+    let world = tempfile::tempdir().unwrap();
+    let model = model(world.path());
+    assert!(evaluate(&model, world.path(), 256, 1).is_ok());
+    let error = evaluate(&model, world.path(), 257, 1).unwrap_err();
+    assert!(error.to_string().contains("`max_length` is 257, the model is made for 256 positions"), "{error}");
+    assert_eq!(error.way_out(), Some("set `max_length: 256` or less"));
+}
+
+#[test]
 fn a_folder_that_is_no_model_is_named() {
     let world = tempfile::tempdir().unwrap();
     let error = evaluate(&world.path().join("nothing"), world.path(), 32, 1).unwrap_err();
