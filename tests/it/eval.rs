@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use luthflow::data::Tokenizer;
 use luthflow::model::{CausalLm, Packed};
 use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
-use luthflow::spec::params::{BitsPerByte, EvalParams, InputRef, MinimalPairs, Op, Task};
+use luthflow::spec::params::{BitsPerByte, EvalParams, InputRef, Kind, MinimalPairs, Op, Task};
 use serde_json::Value;
 
 struct Silent;
@@ -130,4 +130,19 @@ fn a_folder_that_is_no_model_is_named() {
     let world = tempfile::tempdir().unwrap();
     let error = evaluate(&world.path().join("nothing"), world.path(), 32, 1).unwrap_err();
     assert!(error.to_string().contains("cannot use the model `model`"), "{error}");
+}
+
+#[test]
+fn a_limit_of_no_rows_is_a_mistake() {
+    let mistakes = |limit: usize| {
+        let tasks = serde_json::json!([
+            {"bits_per_byte": {"name": "a", "data": "d"}},
+            {"minimal_pairs": {"name": "b", "data": "d", "limit": limit}},
+        ]);
+        let fields = serde_json::json!({"model": "m", "tasks": tasks});
+        let found = Op::from_fields(Kind::Eval, fields).unwrap().check();
+        found.into_iter().map(|mistake| mistake.field).collect::<Vec<_>>()
+    };
+    assert_eq!(mistakes(1), [""; 0]);
+    assert_eq!(mistakes(0), ["tasks[1].minimal_pairs.limit"]);
 }

@@ -91,13 +91,9 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
 
 /// Returns the score, and how many tokens went through the model.
 fn run_task(task: &Task, dir: &std::path::Path, bench: &Bench<'_>) -> Result<(Score, usize), OpError> {
-    let limit = match task {
-        Task::BitsPerByte(task) => task.limit,
-        Task::MinimalPairs(task) => task.limit,
-    };
     let rows = data::open(dir).map_err(|error| OpError::caused("the data cannot be read", error))?;
     let rows = rows
-        .take(limit.unwrap_or(usize::MAX))
+        .take(task.limit().unwrap_or(usize::MAX))
         .map(|row| row.map_err(|error| OpError::caused("the data cannot be read", error)));
     let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
     match task {
