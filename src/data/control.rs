@@ -44,7 +44,7 @@ impl ControlTokens {
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
         let special = added.iter().filter(|(_, token)| token.special && !token.content.is_empty());
-        let mut tokens: Vec<Control> = special
+        let tokens = special
             .map(|(id, token)| Control {
                 name: token.content.clone(),
                 id: *id,
@@ -52,6 +52,10 @@ impl ControlTokens {
                 takes_behind: token.rstrip,
             })
             .collect();
+        Self::new(tokens)
+    }
+
+    fn new(mut tokens: Vec<Control>) -> Self {
         tokens.sort_by(|a, b| b.name.len().cmp(&a.name.len()).then_with(|| a.id.cmp(&b.id)));
         let mut begins = [false; 256];
         for token in &tokens {
@@ -126,11 +130,7 @@ mod tests {
             takes_before: *takes,
             takes_behind: *takes,
         };
-        let mut tokens: Vec<Control> = names.iter().enumerate().map(control).collect();
-        tokens.sort_by_key(|token| std::cmp::Reverse(token.name.len()));
-        let mut begins = [false; 256];
-        tokens.iter().for_each(|token| begins[usize::from(token.name.as_bytes()[0])] = true);
-        ControlTokens { tokens, begins }
+        ControlTokens::new(names.iter().enumerate().map(control).collect())
     }
 
     fn shown(tokens: &ControlTokens, text: &str, literal: &[usize]) -> Vec<String> {
