@@ -2,11 +2,12 @@
 //!
 //! A chat is rendered whole and tokenized whole, once. Rendering turn by turn and gluing the tokens together is wrong
 //! for templates whose text depends on the turns that follow (Qwen3 strips reasoning from all but the last answer) and
-//! for tokens that reach over a seam.
+//! for tokens that reach over a seam. What a message says stays text, even where it spells a control token
+//! ([`super::control`]).
 
 use std::ops::Range;
 
-use super::spans::{Marks, chatml_spans};
+use super::spans::{Marks, Rendered};
 use super::{DataError, Message, Tokenizer, beginning};
 
 /// The tokens of a chat.
@@ -21,15 +22,21 @@ pub struct ChatTokens {
 impl Tokenizer {
     /// Returns a chat as text, by the template of the tokenizer's folder.
     pub fn render_chat(&self, chat: &[Message], add_generation_prompt: bool) -> Result<String, DataError> {
-        self.render_with_spans(chat, add_generation_prompt).map(|(text, _)| text)
+        self.render(chat, add_generation_prompt).map(|rendered| rendered.text)
+    }
+
+    /// Returns the ids of a chat, without a mask, whoever speaks in it.
+    pub fn chat_ids(&self, chat: &[Message]) -> Result<Vec<u32>, DataError> {
+        let Rendered { text, literal, .. } = self.render(chat, false)?;
+        self.encode_rendered(&text, &literal).map(|(ids, _)| ids)
     }
 
     /// Returns the tokens of a chat. A token that reaches beyond what the assistant said doesn't count as said. A chat
     /// in which the assistant says nothing is an error, since training on it would do nothing and hide a mistake.
     pub fn encode_chat(&self, chat: &[Message]) -> Result<ChatTokens, DataError> {
-        let (text, spans) = self.render_with_spans(chat, false)?;
-        let (ids, covered) = self.encode_with_offsets(&text)?;
-        let assistant = mask(&covered, &spans);
+        let Rendered { text, said, literal } = self.render(chat, false)?;
+        let (ids, covered) = self.encode_rendered(&text, &literal)?;
+        let assistant = mask(&covered, &said);
         if assistant.contains(&true) {
             return Ok(ChatTokens { ids, assistant });
         }
@@ -41,14 +48,13 @@ impl Tokenizer {
         Err(DataError::NothingTrained { start: start_of(chat), reason })
     }
 
-    fn render_with_spans(&self, chat: &[Message], prompt: bool) -> Result<(String, Vec<Range<usize>>), DataError> {
-        let marks = Marks::absent_from(chat);
-        let marked = self.template()?.render(chat, prompt, marks)?;
-        let (text, spans) = marks
-            .take_out(&marked)
-            .map_err(|reason| DataError::Template { start: start_of(chat), reason: reason.into() })?;
-        let spans = if spans.is_empty() { chatml_spans(&text) } else { spans };
-        Ok((text, spans))
+    fn render(&self, chat: &[Message], prompt: bool) -> Result<Rendered, DataError> {
+        let failed = |reason: &str| DataError::Template { start: start_of(chat), reason: reason.into() };
+        let marks = Marks::absent_from(chat).map_err(failed)?;
+        let mark = |text: &str| self.control().mark(text, marks.literal).into_owned();
+        let marked: Vec<Message> =
+            chat.iter().map(|turn| Message { role: mark(&turn.role), content: mark(&turn.content) }).collect();
+        marks.take_out(&self.template()?.render(&marked, prompt, marks)?).map_err(failed)
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod bpe;
 mod chat;
+mod control;
 mod error;
 mod folder;
 mod lines;

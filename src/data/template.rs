@@ -218,7 +218,7 @@ mod tests {
 
     fn render(source: &str, chat: &[Message]) -> Result<String, DataError> {
         let template = ChatTemplate::new(source, SpecialTokens::default()).unwrap();
-        template.render(chat, false, Marks { begin: '[', end: ']' })
+        template.render(chat, false, Marks { begin: '[', end: ']', literal: '*' })
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! Nothing is added to a text on its own account: no beginning-of-sequence token, no truncation, no padding, whatever
 //! the files say. Training and evaluation put [`Tokenizer::document_start`] and [`Tokenizer::document_end`] where they
-//! belong. The name of a special token inside a text becomes that token, as in transformers.
+//! belong. The name of a special token inside a text stays text, unlike in transformers: [`super::control`] says why.
 
 use std::io::Read;
 use std::ops::Range;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use fs_err as fs;
 use serde_json::Value;
 
+use super::control::{ControlTokens, Piece};
 use super::template::{ChatTemplate, SpecialTokens};
 use super::{DataError, beginning};
 
@@ -38,7 +39,9 @@ const LARGEST_FILE: u64 = 256 << 20;
 
 /// Turns text into token ids.
 pub struct Tokenizer {
+    /// Takes the names of special tokens for text.
     inner: tokenizers::Tokenizer,
+    control: ControlTokens,
     template: Option<ChatTemplate>,
     folder: PathBuf,
     vocab_size: usize,
@@ -55,6 +58,8 @@ impl Tokenizer {
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| bad(format!("tokenizer.json: {e}")))?;
         inner.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         inner.with_padding(None);
+        inner.set_encode_special_tokens(true);
+        let control = ControlTokens::of(&inner);
         let config = read_config(dir)?;
         let tokens = special_tokens(&config);
         let id = |token: &str| inner.token_to_id(token);
@@ -70,20 +75,41 @@ impl Tokenizer {
         // Ids may have gaps, and an embedding needs a row for the greatest one.
         let greatest = inner.get_vocab(true).into_values().max();
         let vocab_size = greatest.map_or(0, |id| id as usize + 1);
-        Ok(Self { inner, template, folder: dir.to_owned(), vocab_size, document_start, document_end, turn_end })
+        let folder = dir.to_owned();
+        Ok(Self { inner, control, template, folder, vocab_size, document_start, document_end, turn_end })
     }
 
-    /// Returns the token ids of a text, without special tokens around it.
+    /// Returns the token ids of a text, without special tokens around it or in it: their names are text like any other.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
         let encoding = self.inner.encode_fast(text, false).map_err(|error| tokenize_error(text, &*error))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    /// Returns the token ids of a text and the bytes of it that each one covers.
-    pub(super) fn encode_with_offsets(&self, text: &str) -> Result<(Vec<u32>, Vec<Range<usize>>), DataError> {
-        let encoding = self.inner.encode(text, false).map_err(|error| tokenize_error(text, &*error))?;
-        let covered = encoding.get_offsets().iter().map(|&(start, end)| start..end).collect();
-        Ok((encoding.get_ids().to_vec(), covered))
+    /// Returns the token ids of a text in which the names of special tokens are those tokens, as in transformers.
+    pub fn encode_with_control(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        self.encode_rendered(text, &[]).map(|(ids, _)| ids)
+    }
+
+    /// Returns the token ids of a text and the bytes of it that each one covers. The names of special tokens are those
+    /// tokens, except at the bytes in `literal`.
+    pub(super) fn encode_rendered(
+        &self,
+        text: &str,
+        literal: &[usize],
+    ) -> Result<(Vec<u32>, Vec<Range<usize>>), DataError> {
+        let (mut ids, mut covered) = (Vec::new(), Vec::new());
+        for Piece { range, id } in self.control.split(text, literal) {
+            if let Some(id) = id {
+                ids.push(id);
+                covered.push(range);
+                continue;
+            }
+            let encoding =
+                self.inner.encode(&text[range.clone()], false).map_err(|error| tokenize_error(text, &*error))?;
+            ids.extend_from_slice(encoding.get_ids());
+            covered.extend(encoding.get_offsets().iter().map(|(start, end)| range.start + start..range.start + end));
+        }
+        Ok((ids, covered))
     }
 
     /// Returns the text of token ids, special tokens included.
@@ -110,6 +136,10 @@ impl Tokenizer {
     /// Returns the token that ends a turn of a ChatML chat.
     pub fn turn_end(&self) -> Option<u32> {
         self.turn_end
+    }
+
+    pub(super) fn control(&self) -> &ControlTokens {
+        &self.control
     }
 
     pub(super) fn template(&self) -> Result<&ChatTemplate, DataError> {

@@ -7,6 +7,7 @@ mod curate;
 mod cx;
 mod error;
 mod eval;
+mod fit;
 mod init;
 mod merge;
 mod report;

@@ -3,6 +3,9 @@
 //! The files are copied as they are, and not turned into rows: a source is what its digest pins, so what it holds must
 //! be what anyone can fetch and compare. How to read them is written beside them. Whether they *can* be read is tried
 //! here on the first rows of each, so that a wrong format fails at the source and not three nodes later.
+//!
+//! Between the look at a file that decided this node's key and the copy somebody may write to the file. Then the
+//! artifact would stand under the key of another content, so the copy is digested, and it must be what was looked at.
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
@@ -12,6 +15,7 @@ use fs_err as fs;
 
 use super::{InputArtifact, OpCx, OpError, Outcome};
 use crate::data::{Format, SourceManifest, TextUnit};
+use crate::digest::{Digest, file_digest};
 use crate::spec::params::{SourceFormat, SourceParams, TextRows};
 
 /// The slot with the files to bring in.
@@ -90,7 +94,9 @@ fn copy_all(
     cx.progress.phase("copying", Some(total), "B");
     let mut done = 0;
     for file in files {
-        copy(&file.path, &place(&file.name), &mut done, cx)?;
+        let copied = place(&file.name);
+        copy(&file.path, &copied, &mut done, cx)?;
+        check_copy(file, &copied)?;
     }
     Ok(done)
 }
@@ -112,6 +118,19 @@ fn copy(from: &Path, to: &Path, done: &mut u64, cx: &OpCx<'_>) -> Result<(), OpE
         cx.progress.position(*done);
     }
     Ok(writer.flush()?)
+}
+
+/// Fails if the copy isn't what the file was when the source was looked up.
+fn check_copy(file: &InputArtifact, copied: &Path) -> Result<(), OpError> {
+    let Some(expected) = &file.digest else { return Ok(()) };
+    let failed = |error: String| OpError::new(format!("cannot check the copy of {}: {error}", file.path.display()));
+    let expected: Digest = expected.parse().map_err(|error| failed(format!("{error}")))?;
+    let (digest, _) = file_digest(copied).map_err(|error| failed(error.to_string()))?;
+    if digest == expected {
+        return Ok(());
+    }
+    let message = format!("{} changed while it was brought in", file.path.display());
+    Err(OpError::new(message).help("run again when whoever writes it is done"))
 }
 
 fn format_of(format: SourceFormat) -> Format {

@@ -6,7 +6,7 @@ use std::path::Path;
 use fs_err as fs;
 use luthflow::data::{self, Row, RowWriter};
 use luthflow::ops::OpError;
-use luthflow::spec::params::Kind;
+use luthflow::spec::params::{Kind, Op};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -177,4 +177,15 @@ fn chats_are_curated_message_by_message() {
         let roles = |chat: &[luthflow::data::Message]| chat.iter().map(|m| m.role.clone()).collect::<Vec<_>>();
         assert_eq!(roles(before), roles(after));
     }
+}
+
+#[test]
+fn a_sample_of_no_rows_is_a_mistake() {
+    let mistakes = |rows: usize| {
+        let fields = json!({"from": ["a"], "steps": [{"normalize": {}}, {"sample": {"rows": rows}}]});
+        let found = Op::from_fields(Kind::Curate, fields).unwrap().check();
+        found.into_iter().map(|mistake| mistake.field).collect::<Vec<_>>()
+    };
+    assert_eq!(mistakes(1), [""; 0]);
+    assert_eq!(mistakes(0), ["steps[1].sample.rows"]);
 }

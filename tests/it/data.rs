@@ -164,6 +164,25 @@ fn file_names_stay_inside_the_source() {
 }
 
 #[test]
+fn a_file_that_changed_since_it_was_looked_at_is_not_brought_in() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("a.txt");
+    fs::write(&path, "un\ndeux\n").unwrap();
+    let digest = luthflow::digest::file_digest(&path).unwrap().0;
+    let bring = |digest: String| {
+        let mut inputs = inputs(&[("files", "a.txt", &path)]);
+        inputs.0.get_mut("files").unwrap()[0].digest = Some(digest);
+        run(Kind::Source, json!({"dataset": "x"}), &inputs)
+    };
+    assert_eq!(bring(digest.hex()).unwrap().read("files/a.txt"), "un\ndeux\n");
+    fs::write(&path, "un\ntrois\n").unwrap();
+    let error = bring(digest.hex()).err().unwrap();
+    assert!(error.to_string().contains("a.txt changed while it was brought in"), "{error}");
+    assert!(error.way_out().unwrap().contains("run again"), "{error}");
+    assert!(bring("no digest".into()).is_err());
+}
+
+#[test]
 fn a_model_is_copied_as_a_folder_and_must_look_like_one() {
     let dir = TempDir::new().unwrap();
     let file = |name: &str| {

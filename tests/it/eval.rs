@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use luthflow::data::Tokenizer;
 use luthflow::model::{CausalLm, Packed};
 use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
-use luthflow::spec::params::{BitsPerByte, EvalParams, InputRef, MinimalPairs, Op, Task};
+use luthflow::spec::params::{BitsPerByte, EvalParams, InputRef, Kind, MinimalPairs, Op, Task};
 use serde_json::Value;
 
 struct Silent;
@@ -53,8 +53,13 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
     ];
     let mut inputs = Inputs::default();
     for (slot, path) in [("model".to_owned(), model), (tasks[0].slot(0), &texts), (tasks[1].slot(1), &pairs)] {
-        let artifact =
-            InputArtifact { name: slot.clone(), label: slot.clone(), axes: BTreeMap::new(), path: path.to_owned() };
+        let artifact = InputArtifact {
+            name: slot.clone(),
+            label: slot.clone(),
+            axes: BTreeMap::new(),
+            path: path.to_owned(),
+            digest: None,
+        };
         inputs.0.insert(slot, vec![artifact]);
     }
     let out = dir.join("out");
@@ -111,8 +116,33 @@ fn threads_leave_no_trace_in_the_scores() {
 }
 
 #[test]
+fn a_pass_longer_than_the_model_knows_is_refused_with_the_way_out() {
+    let world = tempfile::tempdir().unwrap();
+    let model = model(world.path());
+    assert!(evaluate(&model, world.path(), 256, 1).is_ok());
+    let error = evaluate(&model, world.path(), 257, 1).unwrap_err();
+    assert!(error.to_string().contains("`max_length` is 257, the model is made for 256 positions"), "{error}");
+    assert_eq!(error.way_out(), Some("set `max_length: 256` or less"));
+}
+
+#[test]
 fn a_folder_that_is_no_model_is_named() {
     let world = tempfile::tempdir().unwrap();
     let error = evaluate(&world.path().join("nothing"), world.path(), 32, 1).unwrap_err();
     assert!(error.to_string().contains("cannot use the model `model`"), "{error}");
+}
+
+#[test]
+fn a_limit_of_no_rows_is_a_mistake() {
+    let mistakes = |limit: usize| {
+        let tasks = serde_json::json!([
+            {"bits_per_byte": {"name": "a", "data": "d"}},
+            {"minimal_pairs": {"name": "b", "data": "d", "limit": limit}},
+        ]);
+        let fields = serde_json::json!({"model": "m", "tasks": tasks});
+        let found = Op::from_fields(Kind::Eval, fields).unwrap().check();
+        found.into_iter().map(|mistake| mistake.field).collect::<Vec<_>>()
+    };
+    assert_eq!(mistakes(1), [""; 0]);
+    assert_eq!(mistakes(0), ["tasks[1].minimal_pairs.limit"]);
 }

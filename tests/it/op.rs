@@ -53,8 +53,13 @@ impl Ran {
 pub(crate) fn inputs(all: &[(&str, &str, &Path)]) -> Inputs {
     let mut inputs = Inputs::default();
     for &(slot, name, path) in all {
-        let artifact =
-            InputArtifact { name: name.into(), label: name.into(), axes: BTreeMap::new(), path: path.into() };
+        let artifact = InputArtifact {
+            name: name.into(),
+            label: name.into(),
+            axes: BTreeMap::new(),
+            path: path.into(),
+            digest: None,
+        };
         inputs.0.entry(slot.into()).or_default().push(artifact);
     }
     inputs

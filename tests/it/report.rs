@@ -36,7 +36,8 @@ impl World {
         fs_err::create_dir_all(&path).unwrap();
         fs_err::write(path.join(file), content).unwrap();
         let axes: BTreeMap<String, Value> = serde_json::from_value(axes.clone()).unwrap();
-        let artifact = InputArtifact { name: format!("node of {label}"), label: label.into(), axes, path };
+        let artifact =
+            InputArtifact { name: format!("node of {label}"), label: label.into(), axes, path, digest: None };
         self.inputs.0.entry(slot.into()).or_default().push(artifact);
     }
 

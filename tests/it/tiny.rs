@@ -108,6 +108,7 @@ pub(crate) fn run(
             label: (*slot).into(),
             axes: BTreeMap::new(),
             path: path.to_path_buf(),
+            digest: None,
         };
         ((*slot).to_owned(), vec![artifact])
     };

@@ -19,6 +19,7 @@ use std::time::Instant;
 
 pub(super) use scores::{Score, Scores};
 
+use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{self, Row, Tokenizer};
 use crate::model::{CausalLm, Packed};
@@ -69,6 +70,7 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
     let unusable = || format!("cannot use the model `{}`", cx.inputs.one("model").map_or("", |input| &input.name));
     let tokenizer = Tokenizer::load(dir).map_err(|error| OpError::caused(unusable(), error))?;
     let model = CausalLm::load(dir).map_err(|error| OpError::caused(unusable(), error))?;
+    check_positions(model.config(), "max_length", params.max_length)?;
     let bench = Bench { scorer: &model, encoder: &tokenizer, max_length: params.max_length, cx };
     let begin = Instant::now();
     let mut tokens = 0;
@@ -89,13 +91,9 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
 
 /// Returns the score, and how many tokens went through the model.
 fn run_task(task: &Task, dir: &std::path::Path, bench: &Bench<'_>) -> Result<(Score, usize), OpError> {
-    let limit = match task {
-        Task::BitsPerByte(task) => task.limit,
-        Task::MinimalPairs(task) => task.limit,
-    };
     let rows = data::open(dir).map_err(|error| OpError::caused("the data cannot be read", error))?;
     let rows = rows
-        .take(limit.unwrap_or(usize::MAX))
+        .take(task.limit().unwrap_or(usize::MAX))
         .map(|row| row.map_err(|error| OpError::caused("the data cannot be read", error)));
     let rows: Vec<Row> = rows.collect::<Result<_, _>>()?;
     match task {

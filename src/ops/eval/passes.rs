@@ -35,7 +35,7 @@ pub(super) fn score(
     texts: &[&str],
     row: impl Fn(usize) -> usize,
 ) -> Result<Scored, OpError> {
-    let windows = windows(bench, texts)?;
+    let windows = windows(bench, texts, &row)?;
     let tokens: usize = windows.iter().map(|window| window.ids.len()).sum();
     bench.cx.progress.phase(&format!("scoring {name}"), Some(tokens as u64), "tokens");
     let mut log_probs = vec![0.0; texts.len()];
@@ -68,14 +68,20 @@ pub(super) fn score(
     Ok(Scored { log_probs, tokens })
 }
 
-/// Returns the windows of all texts, longest first.
-fn windows(bench: &Bench<'_>, texts: &[&str]) -> Result<Vec<Window>, OpError> {
+/// Returns the windows of all texts, longest first. A text without tokens is an error: nothing would be scored, and its
+/// bytes would count as if the model had known them.
+fn windows(bench: &Bench<'_>, texts: &[&str], row: impl Fn(usize) -> usize) -> Result<Vec<Window>, OpError> {
     if bench.max_length < 2 {
         return Err(OpError::new(format!("`max_length` {} leaves no token to predict", bench.max_length)));
     }
     let mut windows = Vec::with_capacity(texts.len());
     for (text, content) in texts.iter().enumerate() {
-        for piece in bench.encoder.encode(content)?.chunks(bench.max_length - 1) {
+        let tokens = bench.encoder.encode(content)?;
+        if tokens.is_empty() {
+            let message = format!("the tokenizer makes no token of the text in row {}", row(text) + 1);
+            return Err(OpError::new(message).help("drop such rows in a `curate` node"));
+        }
+        for piece in tokens.chunks(bench.max_length - 1) {
             let ids = std::iter::once(bench.encoder.start()).chain(piece.iter().copied()).collect();
             windows.push(Window { ids, text });
         }

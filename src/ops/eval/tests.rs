@@ -9,12 +9,12 @@ use crate::ops::{Inputs, Progress};
 
 const START: u32 = 1000;
 
-/// A token is a byte.
+/// A token is a byte; of a tilde nothing is made.
 struct Bytes;
 
 impl Encoder for Bytes {
     fn encode(&self, text: &str) -> Result<Vec<u32>, OpError> {
-        Ok(text.bytes().map(u32::from).collect())
+        Ok(text.bytes().filter(|byte| *byte != b'~').map(u32::from).collect())
     }
 
     fn start(&self) -> u32 {
@@ -163,6 +163,14 @@ fn undefined_probabilities_are_an_error_that_names_the_row() {
     let impossible: Answer = |_, _| f32::NEG_INFINITY;
     let (result, _) = with(impossible, 16, |bench| bits_per_byte::run("x", &texts(&["a"]), bench));
     assert!(result.unwrap_err().to_string().contains("row 1"));
+}
+
+#[test]
+fn a_text_without_tokens_is_an_error_that_names_the_row() {
+    let (result, _) = with(uneven, 16, |bench| bits_per_byte::run("x", &texts(&["abc", "", "~~", "d"]), bench));
+    assert!(result.unwrap_err().to_string().contains("row 3"));
+    let (result, _) = with(uneven, 16, |bench| minimal_pairs::run("x", &[pair("a", "b"), pair("a", "~")], bench));
+    assert!(result.unwrap_err().to_string().contains("row 2"));
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod train;
 
 use std::path::Path;
 
+use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{Tokenizer, copy_tokenizer};
 use crate::model::{CausalLm, ModelError};
@@ -48,12 +49,7 @@ fn check_fit(params: &SftParams, model: &CausalLm, tokenizer: &Tokenizer) -> Res
     if tokens > rows {
         return Err(OpError::new(format!("the tokenizer has {tokens} tokens, the model's embedding only {rows}")));
     }
-    let (asked, most) = (params.sequence_len, config.max_position_embeddings);
-    if asked > most {
-        let message = format!("`sequence_len` is {asked}, the model is made for {most} positions");
-        return Err(OpError::new(message).help(format!("set `sequence_len: {most}` or less")));
-    }
-    Ok(())
+    check_positions(config, "sequence_len", params.sequence_len)
 }
 
 fn save(model: &CausalLm, source: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

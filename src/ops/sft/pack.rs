@@ -1,16 +1,24 @@
-//! Which samples go into which forward pass: shuffled, packed without padding, known before the first step.
+//! Which samples go into which forward pass: shuffled, packed without padding, counted before the first step.
 //!
 //! Each pass over the data is shuffled by its own random stream and packed best-fit-decreasing (Johnson 1973): longest
 //! sample first, each into the fullest bin that still has room. Bins are then shuffled, since packing leaves the long
 //! samples in the first ones. The whole plan depends on the lengths, the settings and the seed alone, so the number of
 //! steps is exact and the learning rate falls to its end.
+//!
+//! How many bins come out depends on the lengths and not on the order of samples that are equally long. So one packing
+//! tells the number of steps of all passes, and a pass is packed when its turn comes: a thousand passes need the memory
+//! of one.
 
 use std::collections::BTreeSet;
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
+use crate::ops::{OpCx, OpError};
 use crate::spec::params::SftParams;
+
+/// Samples packed between two looks at whether to stop.
+const SAMPLES_AT_A_TIME: usize = 1 << 16;
 
 /// The samples of one packed sequence, by their place in the list.
 type Bin = Vec<usize>;
@@ -24,33 +32,74 @@ pub(super) struct Step {
     pub(super) done: (usize, usize),
 }
 
-/// Returns all steps of a training run over samples of these lengths, none longer than `sequence_len`.
-pub(super) fn plan(lengths: &[usize], params: &SftParams) -> Vec<Step> {
-    let bins_in_step = params.micro_batch_size * params.gradient_accumulation_steps;
-    let most = params.max_steps.unwrap_or(usize::MAX);
-    let mut steps: Vec<Step> = Vec::new();
-    let passes = params.epochs.ceil() as u64;
-    for pass in 0..passes {
-        let mut bins = pack(lengths, params.sequence_len, params.seed, pass);
-        let all = bins.len();
-        let share = (params.epochs - pass as f64).min(1.0);
-        bins.truncate(((all as f64 * share).ceil() as usize).clamp(1, all));
-        let mut done = pass as usize * all;
-        for bins in bins.chunks(bins_in_step) {
-            if steps.len() == most {
-                return steps;
-            }
-            done += bins.len();
-            let batches = bins.chunks(params.micro_batch_size).map(<[Bin]>::concat).collect();
-            steps.push(Step { batches, done: (done, all) });
-        }
-    }
-    steps
+/// The plan of a training run.
+pub(super) struct Plan<'a> {
+    params: &'a SftParams,
+    lengths: Vec<usize>,
+    /// Bins of a whole pass.
+    bins: usize,
+    /// Steps of the whole run.
+    steps: usize,
 }
 
-/// Packs all samples once.
-fn pack(lengths: &[usize], capacity: usize, seed: u64, pass: u64) -> Vec<Bin> {
-    let mut generator = ChaCha8Rng::seed_from_u64(seed);
+impl<'a> Plan<'a> {
+    /// Plans a training run over samples of these lengths, none longer than `sequence_len`.
+    pub(super) fn new(lengths: Vec<usize>, params: &'a SftParams, cx: &OpCx<'_>) -> Result<Self, OpError> {
+        cx.progress.phase("packing", Some(lengths.len() as u64), "samples");
+        let bins = pack(&lengths, params, 0, |packed| {
+            cx.progress.position(packed as u64);
+            cx.check_cancelled()
+        })?;
+        let mut plan = Self { params, lengths, bins: bins.len(), steps: 0 };
+        let steps = (0..plan.passes())
+            .map(|pass| plan.bins_of(pass).div_ceil(plan.bins_in_step()))
+            .fold(0_usize, usize::saturating_add);
+        plan.steps = steps.min(params.max_steps.unwrap_or(usize::MAX));
+        Ok(plan)
+    }
+
+    /// Returns the number of steps of the whole run.
+    pub(super) fn steps(&self) -> usize {
+        self.steps
+    }
+
+    /// Returns the number of passes over the data; the last one may be a part of one.
+    pub(super) fn passes(&self) -> u64 {
+        self.params.epochs.ceil() as u64
+    }
+
+    /// Returns the steps of a pass. `max_steps` does not shorten it: whoever takes the steps counts them.
+    pub(super) fn pass(&self, pass: u64, cx: &OpCx<'_>) -> Result<Vec<Step>, OpError> {
+        let mut bins = pack(&self.lengths, self.params, pass, |_| cx.check_cancelled())?;
+        bins.truncate(self.bins_of(pass));
+        let mut done = pass as usize * self.bins;
+        let step = |bins: &[Bin]| {
+            done += bins.len();
+            let batches = bins.chunks(self.params.micro_batch_size).map(<[Bin]>::concat).collect();
+            Step { batches, done: (done, self.bins) }
+        };
+        Ok(bins.chunks(self.bins_in_step()).map(step).collect())
+    }
+
+    fn bins_in_step(&self) -> usize {
+        self.params.micro_batch_size.saturating_mul(self.params.gradient_accumulation_steps)
+    }
+
+    /// Returns how many bins of a pass are gone through.
+    fn bins_of(&self, pass: u64) -> usize {
+        let share = (self.params.epochs - pass as f64).min(1.0);
+        ((self.bins as f64 * share).ceil() as usize).clamp(1, self.bins)
+    }
+}
+
+/// Packs all samples once. `go_on` is told from time to time how many are packed, and may end it.
+fn pack(
+    lengths: &[usize],
+    params: &SftParams,
+    pass: u64,
+    go_on: impl Fn(usize) -> Result<(), OpError>,
+) -> Result<Vec<Bin>, OpError> {
+    let mut generator = ChaCha8Rng::seed_from_u64(params.seed);
     generator.set_stream(pass);
     let mut order: Vec<usize> = (0..lengths.len()).collect();
     shuffle(&mut order, &mut generator);
@@ -58,19 +107,22 @@ fn pack(lengths: &[usize], capacity: usize, seed: u64, pass: u64) -> Vec<Bin> {
     let mut bins: Vec<Bin> = Vec::new();
     // Room left, and the bin that has it.
     let mut room: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for sample in order {
+    for (packed, sample) in order.into_iter().enumerate() {
+        if packed % SAMPLES_AT_A_TIME == 0 {
+            go_on(packed)?;
+        }
         let length = lengths[sample];
         let found = room.range((length, 0)..).next().copied();
         let (left, bin) = found.unwrap_or_else(|| {
             bins.push(Bin::new());
-            (capacity, bins.len() - 1)
+            (params.sequence_len, bins.len() - 1)
         });
         room.remove(&(left, bin));
         bins[bin].push(sample);
         room.insert((left.saturating_sub(length), bin));
     }
     shuffle(&mut bins, &mut generator);
-    bins
+    Ok(bins)
 }
 
 /// Puts items in random order (Fisher and Yates). Fewer than 2³² items, so the bias of the remainder is below 2⁻³².
@@ -83,9 +135,12 @@ fn shuffle<T>(items: &mut [T], generator: &mut ChaCha8Rng) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicBool;
+
     use serde_json::json;
 
     use super::*;
+    use crate::ops::{Inputs, Progress};
 
     fn params(change: &serde_json::Value) -> SftParams {
         let mut fields = json!({"model": "m", "data": ["d"], "sequence_len": 100, "epochs": 1.0});
@@ -97,10 +152,39 @@ mod tests {
         (0..200).map(|i| 1 + (i * i * 37) % 100).collect()
     }
 
+    /// Packs into bins of 100.
+    fn pack_by(lengths: &[usize], seed: u64, pass: u64) -> Vec<Bin> {
+        pack(lengths, &params(&json!({"seed": seed})), pass, |_| Ok(())).unwrap()
+    }
+
+    /// Calls `work` with what a node may use.
+    fn with_cx<T>(cancelled: bool, work: impl FnOnce(&OpCx<'_>) -> T) -> T {
+        struct Silent;
+        impl Progress for Silent {
+            fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
+            fn position(&self, _: u64) {}
+            fn note(&self, _: &str) {}
+        }
+        let (inputs, cancelled, out) = (Inputs::default(), AtomicBool::new(cancelled), std::path::Path::new("."));
+        work(&OpCx { inputs: &inputs, out, threads: 1, progress: &Silent, cancelled: &cancelled })
+    }
+
+    /// All steps of a run, one pass after the other.
+    fn steps(lengths: &[usize], change: &serde_json::Value) -> Vec<Step> {
+        let params = params(change);
+        with_cx(false, |cx| {
+            let plan = Plan::new(lengths.to_vec(), &params, cx).unwrap();
+            let mut steps: Vec<Step> = (0..plan.passes()).flat_map(|pass| plan.pass(pass, cx).unwrap()).collect();
+            assert!(plan.steps() == steps.len() || Some(plan.steps()) == params.max_steps, "{change}");
+            steps.truncate(plan.steps());
+            steps
+        })
+    }
+
     #[test]
     fn every_sample_is_in_one_bin_that_holds_it() {
         let lengths = lengths();
-        let bins = pack(&lengths, 100, 1, 0);
+        let bins = pack_by(&lengths, 1, 0);
         let mut all: Vec<usize> = bins.concat();
         all.sort_unstable();
         assert_eq!(all, (0..200).collect::<Vec<_>>());
@@ -113,25 +197,50 @@ mod tests {
     #[test]
     fn passes_and_seeds_differ_and_repeat() {
         let lengths = lengths();
-        assert_eq!(pack(&lengths, 100, 1, 0), pack(&lengths, 100, 1, 0));
-        assert_ne!(pack(&lengths, 100, 1, 0), pack(&lengths, 100, 1, 1));
-        assert_ne!(pack(&lengths, 100, 1, 0), pack(&lengths, 100, 2, 0));
+        assert_eq!(pack_by(&lengths, 1, 0), pack_by(&lengths, 1, 0));
+        assert_ne!(pack_by(&lengths, 1, 0), pack_by(&lengths, 1, 1));
+        assert_ne!(pack_by(&lengths, 1, 0), pack_by(&lengths, 2, 0));
     }
 
     #[test]
     fn steps_follow_epochs_batches_and_the_limit() {
         let lengths = vec![100; 10];
-        let count = |change: serde_json::Value| {
-            plan(&lengths, &params(&change)).iter().map(|s| s.batches.len()).collect::<Vec<_>>()
-        };
+        let count =
+            |change: serde_json::Value| steps(&lengths, &change).iter().map(|s| s.batches.len()).collect::<Vec<_>>();
         assert_eq!(count(json!({})), [1; 10]);
         assert_eq!(count(json!({"epochs": 1.5})), [1; 15]);
         assert_eq!(count(json!({"epochs": 0.01})), [1]);
         assert_eq!(count(json!({"gradient_accumulation_steps": 4})), [4, 4, 2]);
         assert_eq!(count(json!({"micro_batch_size": 2, "gradient_accumulation_steps": 2})), [2, 2, 1]);
         assert_eq!(count(json!({"epochs": 3, "max_steps": 12})), [1; 12]);
-        let steps = plan(&lengths, &params(&json!({"epochs": 2, "micro_batch_size": 4})));
+        let steps = steps(&lengths, &json!({"epochs": 2, "micro_batch_size": 4}));
         assert_eq!(steps.iter().map(|s| s.done.0).collect::<Vec<_>>(), [4, 8, 10, 14, 18, 20]);
         assert_eq!(steps[0].batches[0].len(), 4);
+    }
+
+    #[test]
+    fn the_steps_of_all_passes_are_known_from_the_first() {
+        for change in [
+            json!({"epochs": 7.3}),
+            json!({"epochs": 20, "micro_batch_size": 3, "gradient_accumulation_steps": 2}),
+            json!({"epochs": 3, "max_steps": 41}),
+            json!({"epochs": 0.5, "max_steps": 100_000}),
+        ] {
+            let steps = steps(&lengths(), &change);
+            let (done, all) = steps.last().unwrap().done;
+            assert!(
+                change.get("max_steps").is_some() || done as f64 / all as f64 >= change["epochs"].as_f64().unwrap()
+            );
+        }
+        let bins: Vec<usize> = (0..50).map(|pass| pack_by(&lengths(), pass % 3, pass).len()).collect();
+        assert!(bins.iter().all(|count| *count == bins[0]), "{bins:?}");
+    }
+
+    #[test]
+    fn planning_stops_when_it_is_told_to() {
+        let params = params(&json!({"epochs": 1000}));
+        with_cx(true, |cx| assert!(Plan::new(lengths(), &params, cx).is_err()));
+        let plan = with_cx(false, |cx| Plan::new(lengths(), &params, cx).unwrap());
+        with_cx(true, |cx| assert!(plan.pass(3, cx).is_err()));
     }
 }

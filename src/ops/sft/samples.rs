@@ -111,7 +111,7 @@ fn encode(row: &Row, train_on: TrainOn, tokenizer: &Tokenizer) -> Result<Option<
                 Ok(Some(Sample::new(tokens.ids, tokens.assistant)))
             }
             TrainOn::All => {
-                let ids = tokenizer.encode(&tokenizer.render_chat(messages, false)?)?;
+                let ids = tokenizer.chat_ids(messages)?;
                 let trained = vec![true; ids.len()];
                 Ok(Some(Sample::new(ids, trained)))
             }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::optim::{AdamW, clip_factor, gradient_norm};
-use super::pack::{Step, plan};
+use super::pack::{Plan, Step};
 use super::samples::Sample;
 use super::schedule::learning_rate;
 use crate::model::{CausalLm, ModelError, Packed};
@@ -46,30 +46,38 @@ pub(super) fn train(
     cx: &OpCx<'_>,
 ) -> Result<Summary, OpError> {
     let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
-    let steps = plan(&lengths, params);
+    let plan = Plan::new(lengths, params, cx)?;
+    let steps = plan.steps();
     let mut optimizer = AdamW::new(params);
     let mut log = std::io::BufWriter::new(fs_err::File::create(log)?);
-    let mut losses = Vec::with_capacity(steps.len());
-    let mut summary =
-        Summary { steps: steps.len(), final_loss: 0.0, tokens: 0, trained_tokens: 0, duration: Duration::ZERO };
-    cx.progress.phase("training", Some(steps.len() as u64), "steps");
+    let mut summary = Summary { steps, final_loss: 0.0, tokens: 0, trained_tokens: 0, duration: Duration::ZERO };
+    let averaged = steps.div_ceil(10);
+    cx.progress.phase("training", Some(steps as u64), "steps");
     let start = Instant::now();
-    for (index, step) in steps.iter().enumerate() {
-        let figures = gradients(model, samples, step, cx).and_then(|figures| check(model, index, figures));
-        let figures = figures.map_err(|error| locate(error, index + 1))?;
-        let rate = learning_rate(params, index, steps.len());
-        optimizer.step(model.parameters(), rate, clip_factor(figures.grad_norm, params.max_grad_norm));
-        write_line(&mut log, index + 1, step, rate, &figures)?;
-        losses.push(figures.loss);
-        summary.tokens += figures.tokens;
-        summary.trained_tokens += figures.trained_tokens;
-        cx.progress.position(index as u64 + 1);
-        cx.progress.note(&format!("loss {:.3}", figures.loss));
+    let mut index = 0;
+    for pass in 0..plan.passes() {
+        if index == steps {
+            break;
+        }
+        for step in plan.pass(pass, cx)?.iter().take(steps - index) {
+            let figures = gradients(model, samples, step, cx).and_then(|figures| check(model, index, figures));
+            let figures = figures.map_err(|error| locate(error, index + 1))?;
+            let rate = learning_rate(params, index, steps);
+            optimizer.step(model.parameters(), rate, clip_factor(figures.grad_norm, params.max_grad_norm));
+            index += 1;
+            write_line(&mut log, index, step, rate, &figures)?;
+            if index > steps - averaged {
+                summary.final_loss += figures.loss;
+            }
+            summary.tokens += figures.tokens;
+            summary.trained_tokens += figures.trained_tokens;
+            cx.progress.position(index as u64);
+            cx.progress.note(&format!("loss {:.3}", figures.loss));
+        }
     }
     summary.duration = start.elapsed();
     log.flush()?;
-    let last = &losses[losses.len() - losses.len().div_ceil(10)..];
-    summary.final_loss = last.iter().sum::<f64>() / last.len() as f64;
+    summary.final_loss /= averaged as f64;
     Ok(summary)
 }
 

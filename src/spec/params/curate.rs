@@ -184,6 +184,11 @@ impl Params for CurateParams {
                 CurateStep::Language(language) if language.keep.is_empty() => {
                     mistakes.push(Mistake::new(format!("steps[{i}].language.keep"), "no language is kept"));
                 }
+                CurateStep::Sample(sample) if sample.rows == 0 => {
+                    let help = "keep 1 row or more, or leave the step out";
+                    let mistake = Mistake::new(format!("steps[{i}].sample.rows"), "a sample of 0 rows keeps nothing");
+                    mistakes.push(mistake.help(help));
+                }
                 CurateStep::Normalize(_)
                 | CurateStep::Length(_)
                 | CurateStep::Language(_)

@@ -84,6 +84,14 @@ impl Task {
         }
     }
 
+    /// Returns how many rows are scored at most.
+    pub fn limit(&self) -> Option<usize> {
+        match self {
+            Task::BitsPerByte(task) => task.limit,
+            Task::MinimalPairs(task) => task.limit,
+        }
+    }
+
     /// Returns the slot of the task's data, when it is the `index`-th of its node.
     pub fn slot(&self, index: usize) -> String {
         format!("tasks[{index}].{}.data", self.field())
@@ -119,6 +127,11 @@ impl Params for EvalParams {
             mistakes.push(Mistake::new("max_length", format!("{} leaves no token to predict", self.max_length)));
         }
         for (i, task) in self.tasks.iter().enumerate() {
+            if task.limit() == Some(0) {
+                let field = format!("tasks[{i}].{}.limit", task.field());
+                let help = "set it to 1 or more, or leave it out to score all rows";
+                mistakes.push(Mistake::new(field, "0 rows leave nothing to score").help(help));
+            }
             let field = format!("tasks[{i}].{}.name", task.field());
             let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
             if task.name().is_empty() || !task.name().chars().all(plain) {

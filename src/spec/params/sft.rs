@@ -36,7 +36,7 @@ pub struct SftParams {
     /// How the learning rate moves after the warm-up.
     #[serde(default)]
     pub lr_scheduler: Schedule,
-    /// The share of all steps during which the learning rate rises from zero.
+    /// The share of all steps during which the learning rate rises. It is above zero from the first step on.
     #[serde(default = "default_warmup_ratio")]
     pub warmup_ratio: f64,
     /// AdamW's decoupled weight decay; norms are left out of it.

@@ -13,7 +13,8 @@ pub struct SourceParams {
     /// A data set: a path or a glob, relative to the pipeline file.
     #[serde(default, skip_serializing)]
     pub dataset: Option<String>,
-    /// A model: a folder in Hugging Face layout, relative to the pipeline file.
+    /// A model: a folder in Hugging Face layout, relative to the pipeline file. Only the files that lie directly in it
+    /// are brought in; folders inside it are left out.
     #[serde(default, skip_serializing)]
     pub model: Option<String>,
     /// How the files of a data set are read; by file name when left out (`.jsonl`, `.txt`).
