@@ -80,6 +80,7 @@ impl Scheduler<'_, '_> {
                 label: file.name.clone(),
                 axes: BTreeMap::new(),
                 path: file.path.clone(),
+                digest: Some(file.digest.hex()),
             };
             slots.insert("files".to_owned(), files.iter().map(input).collect());
         }
@@ -93,6 +94,7 @@ impl Scheduler<'_, '_> {
                     label: self.plan.label(artifact.from).to_owned(),
                     axes: from.axes.clone(),
                     path: self.cache.artifact_path(&action.artifact).join(artifact.output.path),
+                    digest: None,
                 });
             }
             slots.insert(slot.name.clone(), artifacts);
