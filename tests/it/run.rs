@@ -189,3 +189,35 @@ fn files_with_odd_names_and_odd_files_are_understood() {
         "a mistake in the pipeline ends a run before it begins"
     );
 }
+
+#[test]
+fn a_source_that_changes_under_a_run_is_not_kept_under_the_old_key() {
+    let world = World::new();
+    // Long enough to hash and copy that the other source still waits when it is overwritten.
+    world.write("data/en.txt", &"A line that is long enough to stay.\n".repeat(1_500_000));
+    let mut child = world
+        .command(&["run", "--json", "--jobs", "1", "pipeline.yaml", "text_en", "text_fr"])
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    while let Some(Ok(line)) = lines.next() {
+        if line.contains("run_started") {
+            break;
+        }
+    }
+    let french = world.read("data/fr.txt");
+    world.write("data/fr.txt", "Autre chose.\n");
+    let rest: Vec<String> = lines.map_while(Result::ok).collect();
+    let code = child.wait().unwrap().code();
+    world.write("data/fr.txt", &french);
+    // Whichever came first, the look or the edit: what is kept under a key is what the key was made of.
+    assert!(code == Some(1) || code == Some(0), "{rest:?}");
+    let show = world.json(&["show", "text_fr", "--json"]);
+    if show["state"] == "fresh" {
+        let path = std::path::Path::new(show["path"].as_str().unwrap()).join("files/fr.txt");
+        assert_eq!(std::fs::read_to_string(path).unwrap(), french);
+    } else {
+        assert!(rest.iter().any(|line| line.contains("changed while it was brought in")), "{rest:?}");
+    }
+}
