@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
 use super::exit::Exit;
 
 /// Returns a flag that is set once the user wants to stop.
 pub(super) fn flag() -> std::io::Result<Arc<AtomicBool>> {
     let flag = Arc::new(AtomicBool::new(false));
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
     for signal in [SIGINT, SIGTERM, SIGHUP] {
         // Order matters: on the second signal the flag is already set, and the program ends.
         signal_hook::flag::register_conditional_shutdown(
