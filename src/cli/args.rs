@@ -48,19 +48,19 @@ pub(super) enum Command {
     /// Run what is stale
     Run(RunArgs),
     /// Say what would run, and why
-    Plan(PlanArgs),
+    Plan(LookArgs),
     /// Look for mistakes in a pipeline file
     Check(PipelineArgs),
     /// Say in a few lines how things stand
-    Status(PlanArgs),
+    Status(LookArgs),
     /// Print the graph as DOT or Mermaid
     Graph(GraphArgs),
     /// Show a node: its state, key, artifact and metrics
-    Show(NodeArgs),
+    Show(LookArgs),
     /// Say why a node is fresh or stale, and what its key is made of
-    Explain(NodeArgs),
+    Explain(LookArgs),
     /// Print what a node wrote when it last ran
-    Log(NodeArgs),
+    Log(LookArgs),
     /// Copy a node's artifact into a folder, which is named last
     Export(ExportArgs),
     /// Look after the cache
@@ -132,22 +132,10 @@ pub(super) struct RunArgs {
     pub(super) json: bool,
 }
 
-/// Arguments of commands that look at a plan.
+/// Arguments of commands that look at a plan or a node.
 #[derive(Debug, Args)]
-pub(super) struct PlanArgs {
+pub(super) struct LookArgs {
     /// Which pipeline and which nodes.
-    #[command(flatten)]
-    pub(super) pipeline: PipelineArgs,
-
-    /// Print JSON
-    #[arg(long)]
-    pub(super) json: bool,
-}
-
-/// Arguments of commands about one node.
-#[derive(Debug, Args)]
-pub(super) struct NodeArgs {
-    /// Which pipeline and which node.
     #[command(flatten)]
     pub(super) pipeline: PipelineArgs,
 

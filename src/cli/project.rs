@@ -84,6 +84,9 @@ impl Project {
 
 /// Opens the cache for looking.
 pub(super) fn read_cache(cli: &Cli) -> Result<Cache, CliError> {
+    if cli.cache_dir.exists() && !cli.cache_dir.is_dir() {
+        return Err(CliError::user(format!("{} is not a folder, so it is no cache", cli.cache_dir.display())));
+    }
     let cache = Cache::open(&cli.cache_dir, Access::Read, &mut |_| {})?;
     notices(&cache);
     Ok(cache)
@@ -133,12 +136,14 @@ fn read(file: &Path) -> Result<String, CliError> {
         return Err(CliError::user(format!("{} has {size} bytes: that is no pipeline", file.display())));
     }
     let bytes = fs_err::read(file).map_err(|error| cannot_read(&error))?;
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
         let line = good.split(|byte| *byte == b'\n').count();
         let why = format!("{} is not UTF-8 text: line {line} holds a byte that is no character", file.display());
         CliError::user(why).help("save the file as UTF-8")
-    })
+    })?;
+    // Some editors begin a file with a byte order mark.
+    Ok(text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text))
 }
 
 fn cannot_read(error: &std::io::Error) -> CliError {
@@ -155,6 +160,9 @@ fn overrides(args: &PipelineArgs) -> Result<Overrides, CliError> {
         let (name, values) = split(argument, "--sweep")?;
         let values =
             sweep::values_of_argument(values).map_err(|why| CliError::user(format!("`--sweep {argument}`: {why}")))?;
+        if overrides.sweep.iter().any(|(earlier, _)| *earlier == name) {
+            return Err(CliError::user(format!("`--sweep {name}` is given twice")).help("give all its values at once"));
+        }
         overrides.sweep.push((name, values));
     }
     Ok(overrides)

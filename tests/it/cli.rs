@@ -261,3 +261,21 @@ fn from_another_folder_with_a_path() {
     let status: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(status["pipeline"], "tiny");
 }
+
+#[test]
+fn a_byte_order_mark_is_no_mistake_and_a_cache_must_be_a_folder() {
+    let world = World::new();
+    world.write("pipeline.yaml", &format!("\u{feff}{}", world.read("pipeline.yaml")));
+    assert_eq!(world.run(&["check"]).code, 0);
+    world.write("file", "");
+    for args in [&["plan", "--cache-dir", "file"][..], &["cache", "verify", "--cache-dir", "file"]] {
+        let ran = world.run(args);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+    }
+    let nowhere = world.run(&["cache", "verify", "--cache-dir", "nowhere"]);
+    assert_eq!(nowhere.code, 2);
+    assert!(nowhere.stderr.contains("there is no cache at nowhere"), "{}", nowhere.stderr);
+    let twice = world.run(&["plan", "--sweep", "t=0.1", "--sweep", "t=0.2"]);
+    assert_eq!(twice.code, 2);
+    assert!(twice.stderr.contains("given twice"), "{}", twice.stderr);
+}

@@ -8,17 +8,9 @@ use std::sync::atomic::AtomicBool;
 
 use luthflow::data::Tokenizer;
 use luthflow::model::{CausalLm, Packed};
-use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome};
 use luthflow::spec::params::{BitsPerByte, EvalParams, InputRef, Kind, MinimalPairs, Op, Task};
 use serde_json::Value;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
-    fn position(&self, _: u64) {}
-    fn note(&self, _: &str) {}
-}
 
 const TEXTS: [&str; 3] = ["Il était une fois un roi.", "Once upon a time there was a king.", "naïve ☃"];
 const PAIRS: [(&str, &str); 2] = [("The cats sleep.", "The cats sleeps."), ("Le roi dort.", "Le roi dorment.")];
@@ -65,7 +57,7 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
     let out = dir.join("out");
     fs_err::create_dir_all(&out).unwrap();
     let cancelled = AtomicBool::new(false);
-    let cx = OpCx { inputs: &inputs, out: &out, threads, progress: &Silent, cancelled: &cancelled };
+    let cx = OpCx { inputs: &inputs, out: &out, threads, progress: &crate::op::Silent, cancelled: &cancelled };
     let op = Op::Eval(EvalParams { model: InputRef::default(), tasks, max_length });
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let outcome = pool.install(|| ops::run(&op, &cx))?;

@@ -6,18 +6,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome};
 use luthflow::spec::params::{InputRef, MergeMethod, MergeParameters, MergeParams, Op};
 use luthflow::tensor::{Declared, Dtype, TensorFile, TensorWriter};
 use proptest::prelude::*;
-
-struct Silent;
-
-impl Progress for Silent {
-    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
-    fn position(&self, _: u64) {}
-    fn note(&self, _: &str) {}
-}
 
 fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/mergekit")
@@ -38,7 +30,10 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
     let params = MergeParams { method, base: InputRef::default(), models: names, parameters };
     let cancelled = AtomicBool::new(false);
     fs_err::create_dir_all(out).unwrap();
-    ops::run(&Op::Merge(params), &OpCx { inputs: &inputs, out, threads: 2, progress: &Silent, cancelled: &cancelled })
+    ops::run(
+        &Op::Merge(params),
+        &OpCx { inputs: &inputs, out, threads: 2, progress: &crate::op::Silent, cancelled: &cancelled },
+    )
 }
 
 fn t(t: f64) -> MergeParameters {

@@ -6,17 +6,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
-use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome};
 use luthflow::spec::params::{InputRef, Op, ReportParams};
 use serde_json::{Value, json};
-
-struct Silent;
-
-impl Progress for Silent {
-    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
-    fn position(&self, _: u64) {}
-    fn note(&self, _: &str) {}
-}
 
 /// A world of score tables and training logs.
 struct World {
@@ -77,7 +69,8 @@ impl World {
         let out = self.dir.path().join(out);
         fs_err::create_dir_all(&out).unwrap();
         let cancelled = AtomicBool::new(false);
-        let cx = OpCx { inputs: &self.inputs, out: &out, threads: 1, progress: &Silent, cancelled: &cancelled };
+        let cx =
+            OpCx { inputs: &self.inputs, out: &out, threads: 1, progress: &crate::op::Silent, cancelled: &cancelled };
         ops::run(&Op::Report(params), &cx).map(|outcome| (outcome, out))
     }
 }

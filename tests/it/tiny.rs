@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use luthflow::model::{CausalLm, Packed};
-use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome};
 use luthflow::spec::params::{Kind, Op};
 use luthflow::tensor::TensorFile;
 use serde_json::Value;
@@ -84,15 +84,6 @@ pub(crate) fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
 }
 
-/// Says nothing.
-pub(crate) struct Silent;
-
-impl Progress for Silent {
-    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
-    fn position(&self, _: u64) {}
-    fn note(&self, _: &str) {}
-}
-
 /// Runs a node on `threads` threads; each input is a slot and a folder.
 pub(crate) fn run(
     kind: Kind,
@@ -115,7 +106,9 @@ pub(crate) fn run(
     let inputs = Inputs(inputs.iter().map(artifact).collect());
     let cancelled = AtomicBool::new(false);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-    pool.install(|| ops::run(&op, &OpCx { inputs: &inputs, out, threads, progress: &Silent, cancelled: &cancelled }))
+    pool.install(|| {
+        ops::run(&op, &OpCx { inputs: &inputs, out, threads, progress: &crate::op::Silent, cancelled: &cancelled })
+    })
 }
 
 /// Returns a model folder with the fixture's tokenizer: the tied or the untied model.

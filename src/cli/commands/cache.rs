@@ -10,6 +10,10 @@ use crate::cli::project::{notices, read_cache};
 use crate::cli::report::CliError;
 
 pub(in crate::cli) fn run(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+    if !cli.cache_dir.is_dir() {
+        let why = format!("there is no cache at {}", cli.cache_dir.display());
+        return Err(CliError::user(why).help("`--cache-dir` says where it is"));
+    }
     match args.command {
         CacheCommand::Ls => list(args, cli),
         CacheCommand::Verify => verify(args, cli),

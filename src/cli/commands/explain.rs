@@ -5,14 +5,14 @@ use serde_json::json;
 
 use super::plan::{JSON_VERSION, colored, reasons, word};
 use super::show::state_of;
-use crate::cli::args::{Cli, NodeArgs};
+use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
 use crate::exec::NodeState;
 
-pub(in crate::cli) fn run(args: &NodeArgs, cli: &Cli) -> Result<Exit, CliError> {
+pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
     let project = Project::load(&args.pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);

@@ -1,12 +1,12 @@
 //! `luthflow log NODE`: what a node wrote when it last ran.
 
-use crate::cli::args::{Cli, NodeArgs};
+use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
 
-pub(in crate::cli) fn run(args: &NodeArgs, cli: &Cli) -> Result<Exit, CliError> {
+pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
     let project = Project::load(&args.pipeline, cli)?;
     let cache = read_cache(cli)?;
     let name = &project.plan.instance(project.target()?).name;

@@ -3,7 +3,7 @@
 use console::style;
 use serde_json::{Value, json};
 
-use crate::cli::args::{Cli, PlanArgs};
+use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
@@ -13,7 +13,7 @@ use crate::exec::NodeState;
 /// The version of the JSON that `plan`, `status` and `show` print.
 pub(in crate::cli) const JSON_VERSION: u32 = 1;
 
-pub(in crate::cli) fn run(args: &PlanArgs, cli: &Cli) -> Result<Exit, CliError> {
+pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
     let project = Project::load(&args.pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::plan::{JSON_VERSION, colored, reasons, word};
 use crate::cache::{Action, Cache};
-use crate::cli::args::{Cli, NodeArgs};
+use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
@@ -15,7 +15,7 @@ use crate::cli::report::CliError;
 use crate::exec::{Decider, NodeState, locked};
 use crate::plan::InstanceId;
 
-pub(in crate::cli) fn run(args: &NodeArgs, cli: &Cli) -> Result<Exit, CliError> {
+pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
     let project = Project::load(&args.pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::plan::JSON_VERSION;
-use crate::cli::args::{Cli, PlanArgs};
+use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
@@ -11,7 +11,7 @@ use crate::cli::report::CliError;
 use crate::exec::NodeState;
 use crate::exec::locked;
 
-pub(in crate::cli) fn run(args: &PlanArgs, cli: &Cli) -> Result<Exit, CliError> {
+pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
     let project = Project::load(&args.pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);
