@@ -1,6 +1,6 @@
 //! What is left after a run is killed at any instant, and after an artifact rots.
 
-use std::process::Stdio;
+use std::process::{Child, Stdio};
 
 use crate::world::{NODES, World};
 
@@ -45,18 +45,8 @@ fn killed_at_random_instants_the_next_run_goes_on_and_the_cache_is_whole() {
 
 #[test]
 fn an_interrupted_run_stops_and_the_next_one_goes_on() {
-    let world = World::new();
-    world.edit("max_steps: 4, seed", "max_steps: 100000, epochs: 900, seed");
-    let mut child = world.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-    // Interrupt it in the middle of the training.
-    while let Some(Ok(line)) = lines.next() {
-        if line.contains("node_progress") && line.contains("\"base\"") {
-            break;
-        }
-    }
-    let killed = std::process::Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
-    assert!(killed.success());
+    let (world, mut child, lines) = in_the_middle_of_a_training();
+    send("INT", child.id());
     let last = lines.map_while(Result::ok).last().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(130));
     let last: serde_json::Value = serde_json::from_str(&last).unwrap();
@@ -93,7 +83,21 @@ fn a_rotten_artifact_is_noticed_and_made_again_and_never_served() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
 fn a_worker_that_is_killed_costs_one_node() {
+    let (_world, mut child, lines) = in_the_middle_of_a_training();
+    for worker in children_of(child.id()) {
+        send("KILL", worker);
+    }
+    let lines: Vec<String> = lines.map_while(Result::ok).collect();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    assert!(lines.iter().any(|line| line.contains("was ended by signal 9 (SIGKILL)")), "{lines:?}");
+}
+
+type Lines = std::io::Lines<std::io::BufReader<std::process::ChildStdout>>;
+
+/// Starts a run whose `base` trains for very long, and returns once it does.
+fn in_the_middle_of_a_training() -> (World, Child, Lines) {
     let world = World::new();
     world.edit("max_steps: 4, seed", "max_steps: 100000, epochs: 900, seed");
     let mut child = world.command(&["run", "--json"]).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -103,14 +107,23 @@ fn a_worker_that_is_killed_costs_one_node() {
             break;
         }
     }
-    let requests = String::from_utf8(
-        std::process::Command::new("pgrep").args(["-P", &child.id().to_string()]).output().unwrap().stdout,
-    )
-    .unwrap();
-    for worker in requests.split_whitespace() {
-        std::process::Command::new("kill").args(["-9", worker]).status().unwrap();
-    }
-    let lines: Vec<String> = lines.map_while(Result::ok).collect();
-    assert_eq!(child.wait().unwrap().code(), Some(1));
-    assert!(lines.iter().any(|line| line.contains("was ended by signal 9 (SIGKILL)")), "{lines:?}");
+    (world, child, lines)
+}
+
+/// Sends a signal. The shell's own `kill` is there even where the program is not.
+fn send(signal: &str, process: u32) {
+    let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status().unwrap();
+    assert!(sent.success());
+}
+
+/// The processes whose parent is `parent`, from `/proc`.
+#[cfg(target_os = "linux")]
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let parent_of = |process: u32| -> Option<u32> {
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    processes.filter(|process| parent_of(*process) == Some(parent)).collect()
 }
