@@ -175,6 +175,12 @@ impl<'a> Decider<'a> {
         Ok(files)
     }
 
+    /// Finds and digests the files of all wanted sources. One that is not there is a mistake in the pipeline, and best
+    /// said before anything runs.
+    pub fn find_sources(&self, wanted: &[bool]) -> Result<(), ExecError> {
+        self.plan.ids().filter(|id| wanted[id.index()]).try_for_each(|id| self.source_files(id).map(drop))
+    }
+
     fn reasons(&self, id: InstanceId, key: &Digest, parts: &KeyParts) -> Result<Vec<StaleReason>, ExecError> {
         let instance = self.plan.instance(id);
         let Some(last) = self.cache.last(&self.scope, &instance.name)? else {

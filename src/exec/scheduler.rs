@@ -71,10 +71,7 @@ pub fn run(
     let started = Instant::now();
     let plan = decider.plan;
     let nodes = options.wanted.iter().filter(|wanted| **wanted).count();
-    // A source that is not there is a mistake in the pipeline, and best said before anything runs.
-    for id in plan.ids().filter(|id| options.wanted[id.index()]) {
-        decider.source_files(id)?;
-    }
+    decider.find_sources(&options.wanted)?;
     observer.event(&Event::RunStarted { version: EVENT_VERSION, pipeline: plan.name.clone(), nodes });
     let (reports, inbox) = channel();
     let mut scheduler = Scheduler {

@@ -40,10 +40,8 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     if args.locked {
         demand_locked(&decider, lock.as_ref(), &lock_path, &wanted)?;
     }
-    // Sources are hashed, and the cache was waited for: until here Ctrl-C simply ends the program.
-    for id in project.plan.ids().filter(|id| wanted[id.index()]) {
-        decider.source_files(id)?;
-    }
+    // The run would find the sources itself, but hashing them can take long, and until here Ctrl-C ends the program.
+    decider.find_sources(&wanted)?;
     let cancelled = interrupt::flag()?;
     let cores = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     let options = RunOptions {
