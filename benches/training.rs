@@ -83,7 +83,15 @@ fn run(kind: Kind, fields: Value, inputs: &[(&str, &Path)], threads: usize) -> (
     };
     let inputs = Inputs(inputs.iter().map(artifact).collect());
     let (out, cancelled) = (TempDir::new().unwrap(), AtomicBool::new(false));
-    let cx = OpCx { inputs: &inputs, out: out.path(), threads, progress: &Silent, cancelled: &cancelled };
+    let cx = OpCx {
+        inputs: &inputs,
+        out: out.path(),
+        scratch: out.path(),
+        environment: &|_| None,
+        threads,
+        progress: &Silent,
+        cancelled: &cancelled,
+    };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let outcome = pool.install(|| ops::run(&op, &cx)).unwrap();
     (outcome, out)

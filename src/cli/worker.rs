@@ -26,7 +26,7 @@ pub(super) fn run(request: &Path) -> Result<Exit, CliError> {
         std::thread::sleep(GRACE);
         end();
     })?;
-    child::serve(request, std::io::stdout(), &cancelled)?;
+    child::serve(request, std::io::stdout(), &|name| std::env::var_os(name), &cancelled)?;
     Ok(Exit::Success)
 }
 

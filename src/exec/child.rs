@@ -4,6 +4,7 @@
 //! standard output and leaves a result file. Its standard input stays open and empty: when it ends, the parent is gone
 //! or wants the node to stop. So a crash, an out-of-memory kill or Ctrl-C costs one node, whichever side it hits.
 
+use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -16,6 +17,9 @@ use serde_json::Value;
 use crate::ops::{self, Inputs, OpCx, Outcome, Progress};
 use crate::spec::params::{Kind, Op};
 
+/// Looks a variable of the environment up.
+pub type Environment = dyn Fn(&str) -> Option<OsString> + Sync;
+
 /// What the parent asks of a child.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Request {
@@ -27,6 +31,8 @@ pub struct Request {
     pub inputs: Inputs,
     /// The empty folder that becomes its artifact.
     pub out: PathBuf,
+    /// An empty folder beside it for what is needed meanwhile.
+    pub scratch: PathBuf,
     /// Where the result goes.
     pub result: PathBuf,
     /// How many threads it may use.
@@ -76,9 +82,14 @@ pub enum Message {
 }
 
 /// Runs the node that the request file describes and writes the result file.
-pub fn serve(request: &Path, mut output: impl Write + Send, cancelled: &AtomicBool) -> std::io::Result<()> {
+pub fn serve(
+    request: &Path,
+    mut output: impl Write + Send,
+    environment: &Environment,
+    cancelled: &AtomicBool,
+) -> std::io::Result<()> {
     let request: Request = serde_json::from_slice(&fs_err::read(request)?)?;
-    let answer = run(&request, &mut output, cancelled);
+    let answer = run(&request, &mut output, environment, cancelled);
     let draft = request.result.with_extension("draft");
     let written = fs_err::write(&draft, serde_json::to_vec(&answer)?);
     if written.and_then(|()| fs_err::rename(&draft, &request.result)).is_err() {
@@ -88,14 +99,21 @@ pub fn serve(request: &Path, mut output: impl Write + Send, cancelled: &AtomicBo
     Ok(())
 }
 
-fn run(request: &Request, output: impl Write + Send, cancelled: &AtomicBool) -> Answer {
+fn run(request: &Request, output: impl Write + Send, environment: &Environment, cancelled: &AtomicBool) -> Answer {
     let op = match Op::from_fields(request.kind, request.fields.clone()) {
         Ok(op) => op,
         Err(error) => return Answer::Failed { error: vec![format!("the request is damaged: {error}")], help: None },
     };
     let speaker = Speaker { inner: Mutex::new(SpeakerState { output, said: None, note: None, position: None }) };
-    let cx =
-        OpCx { inputs: &request.inputs, out: &request.out, threads: request.threads, progress: &speaker, cancelled };
+    let cx = OpCx {
+        inputs: &request.inputs,
+        out: &request.out,
+        scratch: &request.scratch,
+        environment,
+        threads: request.threads,
+        progress: &speaker,
+        cancelled,
+    };
     match ops::run(&op, &cx) {
         Ok(outcome) => Answer::Done(outcome),
         Err(error) => Answer::Failed { error: error.chain(), help: error.way_out().map(str::to_owned) },

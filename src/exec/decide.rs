@@ -78,7 +78,7 @@ impl<'a> Decider<'a> {
     /// Returns the record of the key of an instance whose inputs are all there.
     pub fn parts_of(&self, id: InstanceId, done: &[Option<Action>]) -> Result<KeyParts, ExecError> {
         self.parts(id, |artifact| {
-            done[artifact.from.index()].as_ref().and_then(|action| output_digest(action, artifact.output.name))
+            done[artifact.from.index()].as_ref().and_then(|action| output_digest(action, &artifact.output.name))
         })
     }
 

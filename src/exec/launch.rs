@@ -34,6 +34,7 @@ impl Scheduler<'_, '_> {
             fields: instance.fields.clone(),
             inputs: self.inputs(id)?,
             out: staging.path().to_path_buf(),
+            scratch: staging.scratch().join("work"),
             result: files.result.clone(),
             threads,
         };
@@ -93,7 +94,7 @@ impl Scheduler<'_, '_> {
                     name: from.name.clone(),
                     label: self.plan.label(artifact.from).to_owned(),
                     axes: from.axes.clone(),
-                    path: self.cache.artifact_path(&action.artifact).join(artifact.output.path),
+                    path: self.cache.artifact_path(&action.artifact).join(&*artifact.output.path),
                     digest: None,
                 });
             }

@@ -75,7 +75,7 @@ pub fn differences(decider: &Decider<'_>, lock: &Lock, wanted: &[bool]) -> Resul
 
 fn locked_digest(decider: &Decider<'_>, lock: &Lock, artifact: &Artifacts) -> Option<crate::digest::Digest> {
     let locked = lock.node(&decider.plan.instance(artifact.from).name)?;
-    let digest = locked.outputs.get(artifact.output.name).unwrap_or(&locked.artifact);
+    let digest = locked.outputs.get(&*artifact.output.name).unwrap_or(&locked.artifact);
     digest.parse().ok()
 }
 

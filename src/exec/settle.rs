@@ -61,7 +61,8 @@ impl Scheduler<'_, '_> {
                 return Err(Refusal::Drifted(why));
             }
         }
-        let outputs = instance.op.outputs().iter().map(|output| (output.name.into(), output.path.into())).collect();
+        let outputs =
+            instance.op.outputs().into_iter().map(|output| (output.name.into(), output.path.into())).collect();
         let new = NewAction {
             key: running.key,
             kind: instance.kind().name().to_owned(),

@@ -4,6 +4,7 @@
 //! artifact, byte for byte, so nothing that differs between two equal runs may be written there.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -17,6 +18,10 @@ pub struct OpCx<'a> {
     pub inputs: &'a Inputs,
     /// The empty folder that becomes the artifact.
     pub out: &'a Path,
+    /// An empty folder beside it for what is needed meanwhile.
+    pub scratch: &'a Path,
+    /// Looks a variable of the environment up.
+    pub environment: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     /// How many threads it may use; results never depend on it.
     pub threads: usize,
     /// Where it says how far it is.

@@ -3,6 +3,7 @@
 //! Ops know neither the cache nor the scheduler nor the terminal: they get folders to read, a folder to write and a
 //! sink for progress.
 
+mod command;
 mod curate;
 mod cx;
 mod error;
@@ -31,5 +32,8 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
         Op::Merge(params) => merge::run(params, cx),
         Op::Eval(params) => eval::run(params, cx),
         Op::Report(params) => report::run(params, cx),
+        Op::Command(params) => command::run(params, cx),
+        // The scheduler compares metrics itself: nothing is read or written.
+        Op::Select(_) => Err(OpError::new("a selection does not run in a process of its own")),
     }
 }

@@ -6,6 +6,7 @@ use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::Value;
 
+use crate::spec::Execution;
 use crate::spec::params::{InputType, Kind, Op, Output};
 
 /// A node instance of one plan. Only the plan that gave it out knows what it means.
@@ -34,6 +35,8 @@ pub struct Instance {
     pub axes: BTreeMap<String, Value>,
     /// What it reads.
     pub slots: Vec<Slot>,
+    /// How it is to be run.
+    pub execution: Execution,
 }
 
 impl Instance {
@@ -57,7 +60,7 @@ pub struct Slot {
 }
 
 /// An artifact, or one output of it, that a slot reads.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Artifacts {
     /// The instance that makes it.
     pub from: InstanceId,

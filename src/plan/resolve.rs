@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::graph::{Artifacts, Instance, InstanceId, Plan, Slot};
 use crate::spec::bind::{Bound, bind};
 use crate::spec::diagnostic::Diagnostic;
-use crate::spec::params::{Input, Op, Output};
+use crate::spec::params::{Input, InputType, Op, Output};
 use crate::spec::pipeline::{Axis, NodeSpec, Pipeline};
 use crate::spec::substitute::Bindings;
 use crate::spec::{suggest, sweep};
@@ -214,7 +214,8 @@ impl<'a> Resolver<'a> {
             let id = InstanceId(self.instances.len());
             let name = instance_name(&node.name, &reaching, &point);
             let fields = bound.fields.clone();
-            self.instances.push(Instance { name, node: node.name.clone(), op, fields, axes: point, slots });
+            let (name_of_node, execution) = (node.name.clone(), node.execution);
+            self.instances.push(Instance { name, node: name_of_node, op, fields, axes: point, slots, execution });
             self.by_node.entry(&node.name).or_default().push(id);
         }
     }
@@ -257,7 +258,7 @@ impl<'a> Resolver<'a> {
 fn find_output(source: &Op, input: &Input<'_>, span: std::ops::Range<usize>) -> Result<Output, Diagnostic> {
     let outputs = source.outputs();
     let wanted = input.from.output();
-    let names = || outputs.iter().map(|output| output.name).filter(|name| !name.is_empty());
+    let names = || outputs.iter().map(|output| &*output.name).filter(|name| !name.is_empty());
     let Some(output) = outputs.iter().find(|output| output.name == wanted) else {
         let node = input.from.node();
         let listed: Vec<String> = names().map(|name| format!("`{node}.{name}`")).collect();
@@ -269,11 +270,11 @@ fn find_output(source: &Op, input: &Input<'_>, span: std::ops::Range<usize>) -> 
         };
         return Err(Diagnostic::new(span, message).maybe_help(help));
     };
-    if output.kind != input.expects {
+    if output.kind != input.expects && input.expects != InputType::Any {
         let message = format!("`{}` is a {}, and a {} is needed here", input.from, output.kind, input.expects);
         return Err(Diagnostic::new(span, message));
     }
-    Ok(*output)
+    Ok(output.clone())
 }
 
 /// Returns every combination of the axes' values, the last axis moving fastest.

@@ -8,10 +8,10 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::diagnostic::Diagnostic;
-use super::params::{Mistake, Op};
+use super::params::{Kind, Mistake, Op};
 use super::path::{FieldPath, Segment};
 use super::pipeline::{NodeSpec, Pipeline};
-use super::substitute::{Bindings, Unresolved, substitute};
+use super::substitute::{Bindings, Names, Unresolved, substitute};
 use super::{schema, suggest};
 
 /// The most mistakes that are looked for in one node.
@@ -35,7 +35,10 @@ pub struct Bound {
 /// Reads the settings of `node` with the parameters of one sweep point.
 pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound {
     let (mut used, mut unresolved) = (BTreeSet::new(), Vec::new());
-    let fields = substitute(&node.fields, bindings, &mut used, &mut unresolved);
+    let is_node = |name: &str| pipeline.node(name.split('.').next().unwrap_or(name)).is_some();
+    let is_node: Option<&dyn Fn(&str) -> bool> = if node.kind == Kind::Command { Some(&is_node) } else { None };
+    let names = Names { bindings, is_node };
+    let fields = substitute(&node.fields, &names, &mut used, &mut unresolved);
     let mut diagnostics: Vec<Diagnostic> =
         unresolved.iter().filter_map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
     let mut left = fields.clone();

@@ -8,6 +8,8 @@
 pub mod bind;
 pub mod diagnostic;
 pub mod document;
+pub mod execution;
+pub mod expression;
 pub mod lock;
 pub mod params;
 pub mod parse;
@@ -19,5 +21,6 @@ pub mod suggest;
 pub mod sweep;
 
 pub use diagnostic::Diagnostic;
+pub use execution::{Execution, Needs};
 pub use parse::{Overrides, Parsed, parse};
 pub use pipeline::{Axis, NodeSpec, Pipeline};

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostic;
 use super::document::Document;
+use super::execution::Execution;
 use super::params::Kind;
 use super::path::FieldPath;
 use super::pipeline::{Axis, NodeSpec, Pipeline};
@@ -198,7 +199,12 @@ impl Reader<'_> {
         match fields.shift_remove("kind") {
             Some(Value::String(kind)) => {
                 if let Some(kind) = Kind::from_name(&kind) {
-                    return Some(NodeSpec { name: name.to_owned(), kind, fields: Value::Object(fields) });
+                    return Some(NodeSpec {
+                        name: name.to_owned(),
+                        kind,
+                        fields: Value::Object(fields),
+                        execution: Execution::default(),
+                    });
                 }
                 self.at_value(&path.key("kind"), format!("unknown kind `{kind}`")).help = suggest::help(&kind, kinds);
             }

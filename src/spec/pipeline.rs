@@ -5,6 +5,7 @@ use std::ops::Range;
 use serde_json::Value;
 
 use super::document::Document;
+use super::execution::Execution;
 use super::params::Kind;
 use super::path::FieldPath;
 use super::substitute::Bindings;
@@ -43,8 +44,10 @@ pub struct NodeSpec {
     pub name: String,
     /// Its kind.
     pub kind: Kind,
-    /// Everything below it but `kind`.
+    /// Everything below it but `kind` and how it is to be run.
     pub fields: Value,
+    /// How it is to be run.
+    pub execution: Execution,
 }
 
 impl NodeSpec {

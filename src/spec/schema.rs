@@ -7,7 +7,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::params::{
-    CurateParams, EvalParams, InitParams, Kind, MergeParams, ReportParams, SftParams, SourceParams, TokenizerParams,
+    CommandParams, CurateParams, EvalParams, InitParams, Kind, MergeParams, ReportParams, SelectParams, SftParams,
+    SourceParams, TokenizerParams,
 };
 use super::path::{FieldPath, Segment};
 
@@ -104,6 +105,8 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         Kind::Sft => of::<SftParams>(generator),
         Kind::Merge => of::<MergeParams>(generator),
         Kind::Eval => of::<EvalParams>(generator),
+        Kind::Select => of::<SelectParams>(generator),
+        Kind::Command => of::<CommandParams>(generator),
         Kind::Report => of::<ReportParams>(generator),
     }
 }

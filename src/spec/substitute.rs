@@ -22,32 +22,41 @@ pub struct Unresolved {
     pub name: Option<String>,
 }
 
+/// What `${…}` can stand for.
+pub struct Names<'a> {
+    /// The parameters.
+    pub bindings: &'a Bindings,
+    /// Says whether a name that is no parameter is a node. Where there are such names (the arguments of a program), they
+    /// and the `$${` are left as they are, for whoever fills them in.
+    pub is_node: Option<&'a dyn Fn(&str) -> bool>,
+}
+
 /// Replaces every `${name}` in `value` and notes which names were used.
 pub fn substitute(
     value: &Value,
-    bindings: &Bindings,
+    names: &Names<'_>,
     used: &mut BTreeSet<String>,
     unresolved: &mut Vec<Unresolved>,
 ) -> Value {
-    walk(value, &FieldPath::root(), bindings, used, unresolved)
+    walk(value, &FieldPath::root(), names, used, unresolved)
 }
 
 fn walk(
     value: &Value,
     at: &FieldPath,
-    bindings: &Bindings,
+    names: &Names<'_>,
     used: &mut BTreeSet<String>,
     unresolved: &mut Vec<Unresolved>,
 ) -> Value {
     match value {
-        Value::String(text) if text.contains("${") => replace(text, at, bindings, used, unresolved),
+        Value::String(text) if text.contains("${") => replace(text, at, names, used, unresolved),
         Value::Array(items) => {
-            let item = |(i, item)| walk(item, &at.index(i), bindings, used, unresolved);
+            let item = |(i, item)| walk(item, &at.index(i), names, used, unresolved);
             Value::Array(items.iter().enumerate().map(item).collect())
         }
         Value::Object(map) => {
             let entry =
-                |(key, value): (&String, &Value)| (key.clone(), walk(value, &at.key(key), bindings, used, unresolved));
+                |(key, value): (&String, &Value)| (key.clone(), walk(value, &at.key(key), names, used, unresolved));
             Value::Object(map.iter().map(entry).collect())
         }
         other => other.clone(),
@@ -57,7 +66,7 @@ fn walk(
 fn replace(
     text: &str,
     at: &FieldPath,
-    bindings: &Bindings,
+    names: &Names<'_>,
     used: &mut BTreeSet<String>,
     unresolved: &mut Vec<Unresolved>,
 ) -> Value {
@@ -67,7 +76,7 @@ fn replace(
         let (before, after) = (&rest[..start], &rest[start + 2..]);
         if let Some(kept) = before.strip_suffix('$') {
             out.push_str(kept);
-            out.push_str("${");
+            out.push_str(if names.is_node.is_some() { "$${" } else { "${" });
             rest = after;
             continue;
         }
@@ -78,8 +87,12 @@ fn replace(
         };
         let name = after[..end].trim();
         rest = &after[end + 1..];
+        if !names.bindings.contains_key(name) && names.is_node.is_some_and(|is_node| is_node(name)) {
+            out.push_str(&format!("${{{name}}}"));
+            continue;
+        }
         used.insert(name.to_owned());
-        match bindings.get(name) {
+        match names.bindings.get(name) {
             Some(value) if out.is_empty() && rest.is_empty() && before.is_empty() => return value.clone(),
             Some(value) => out.push_str(&sweep::show(value)),
             None => unresolved.push(Unresolved { at: at.clone(), name: Some(name.to_owned()) }),
@@ -98,7 +111,8 @@ mod tests {
     fn apply(value: &Value) -> (Value, Vec<String>, usize) {
         let bindings = Bindings::from([("t".to_owned(), json!(0.5)), ("tags".to_owned(), json!(["a", "b"]))]);
         let (mut used, mut unresolved) = (BTreeSet::new(), Vec::new());
-        let value = substitute(value, &bindings, &mut used, &mut unresolved);
+        let names = Names { bindings: &bindings, is_node: None };
+        let value = substitute(value, &names, &mut used, &mut unresolved);
         (value, used.into_iter().collect(), unresolved.len())
     }
 

@@ -156,7 +156,15 @@ fn an_interrupted_node_stops() {
     let out = TempDir::new().unwrap();
     let inputs = inputs(&[("from[0]", "", data.path())]);
     let cancelled = AtomicBool::new(true);
-    let cx = OpCx { inputs: &inputs, out: out.path(), threads: 1, progress: &crate::op::Silent, cancelled: &cancelled };
+    let cx = OpCx {
+        inputs: &inputs,
+        out: out.path(),
+        scratch: out.path(),
+        environment: &|_| None,
+        threads: 1,
+        progress: &crate::op::Silent,
+        cancelled: &cancelled,
+    };
     assert_eq!(ops::run(&op, &cx).err().unwrap().to_string(), "interrupted");
 }
 

@@ -57,7 +57,15 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
     let out = dir.join("out");
     fs_err::create_dir_all(&out).unwrap();
     let cancelled = AtomicBool::new(false);
-    let cx = OpCx { inputs: &inputs, out: &out, threads, progress: &crate::op::Silent, cancelled: &cancelled };
+    let cx = OpCx {
+        inputs: &inputs,
+        out: &out,
+        scratch: &out,
+        environment: &|_| None,
+        threads,
+        progress: &crate::op::Silent,
+        cancelled: &cancelled,
+    };
     let op = Op::Eval(EvalParams { model: InputRef::default(), tasks, max_length });
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let outcome = pool.install(|| ops::run(&op, &cx))?;

@@ -32,7 +32,15 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
     fs_err::create_dir_all(out).unwrap();
     ops::run(
         &Op::Merge(params),
-        &OpCx { inputs: &inputs, out, threads: 2, progress: &crate::op::Silent, cancelled: &cancelled },
+        &OpCx {
+            inputs: &inputs,
+            out,
+            scratch: out,
+            environment: &|_| None,
+            threads: 2,
+            progress: &crate::op::Silent,
+            cancelled: &cancelled,
+        },
     )
 }
 

@@ -70,7 +70,15 @@ pub(crate) fn run_with(threads: usize, kind: Kind, fields: Value, inputs: &Input
     let op = Op::from_fields(kind, fields).unwrap();
     assert_eq!(op.check(), []);
     let out = TempDir::new().unwrap();
-    let cx = OpCx { inputs, out: out.path(), threads, progress: &Silent, cancelled: &AtomicBool::new(false) };
+    let cx = OpCx {
+        inputs,
+        out: out.path(),
+        scratch: out.path(),
+        environment: &|_| None,
+        threads,
+        progress: &Silent,
+        cancelled: &AtomicBool::new(false),
+    };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let outcome = pool.install(|| ops::run(&op, &cx))?;
     Ok(Ran { out, outcome })

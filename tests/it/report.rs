@@ -69,8 +69,15 @@ impl World {
         let out = self.dir.path().join(out);
         fs_err::create_dir_all(&out).unwrap();
         let cancelled = AtomicBool::new(false);
-        let cx =
-            OpCx { inputs: &self.inputs, out: &out, threads: 1, progress: &crate::op::Silent, cancelled: &cancelled };
+        let cx = OpCx {
+            inputs: &self.inputs,
+            out: &out,
+            scratch: &out,
+            environment: &|_| None,
+            threads: 1,
+            progress: &crate::op::Silent,
+            cancelled: &cancelled,
+        };
         ops::run(&Op::Report(params), &cx).map(|outcome| (outcome, out))
     }
 }

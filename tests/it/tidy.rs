@@ -25,7 +25,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
 /// Outside crates that only these modules may name.
 const HOMES: &[(&str, &[&str])] = &[
     ("rusqlite", &["cache"]),
-    ("rustix", &["cache"]),
+    ("object_store", &["cache"]),
+    ("reqwest", &["cache"]),
+    ("rustls", &["cache"]),
+    ("tokio", &["cache"]),
+    ("futures", &["cache"]),
+    ("reflink_copy", &["ops"]),
+    ("rustix", &["cache", "exec", "ops"]),
     // Ops hash rows by the million into sets; no such hash identifies anything outside its node.
     ("blake3", &["digest", "ops"]),
     ("candle_core", &["tensor", "model", "ops"]),

@@ -107,7 +107,18 @@ pub(crate) fn run(
     let cancelled = AtomicBool::new(false);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     pool.install(|| {
-        ops::run(&op, &OpCx { inputs: &inputs, out, threads, progress: &crate::op::Silent, cancelled: &cancelled })
+        ops::run(
+            &op,
+            &OpCx {
+                inputs: &inputs,
+                out,
+                scratch: out,
+                environment: &|_| None,
+                threads,
+                progress: &crate::op::Silent,
+                cancelled: &cancelled,
+            },
+        )
     })
 }
 

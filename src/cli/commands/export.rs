@@ -42,7 +42,7 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     let outputs = instance.op.outputs();
     let wanted = output.clone().unwrap_or_default();
     let subfolder = match outputs.iter().find(|output| output.name == wanted) {
-        Some(output) => output.path,
+        Some(output) => output.path.as_ref(),
         None if output.is_none() => "",
         None => return Err(CliError::user(format!("`{}` has no output `{wanted}`", instance.name))),
     };

@@ -57,7 +57,15 @@ fn with<T>(answer: Answer, max_length: usize, run: impl FnOnce(&Bench<'_>) -> T)
     let scorer = Known { answer, asked: RefCell::default() };
     let (inputs, cancelled) = (Inputs::default(), AtomicBool::new(false));
     let out = std::path::Path::new(".");
-    let cx = OpCx { inputs: &inputs, out, threads: 1, progress: &Silent, cancelled: &cancelled };
+    let cx = OpCx {
+        inputs: &inputs,
+        out,
+        scratch: out,
+        environment: &|_| None,
+        threads: 1,
+        progress: &Silent,
+        cancelled: &cancelled,
+    };
     let result = run(&Bench { scorer: &scorer, encoder: &Bytes, max_length, cx: &cx });
     (result, scorer.asked.into_inner())
 }

@@ -166,7 +166,15 @@ mod tests {
             fn note(&self, _: &str) {}
         }
         let (inputs, cancelled, out) = (Inputs::default(), AtomicBool::new(cancelled), std::path::Path::new("."));
-        work(&OpCx { inputs: &inputs, out, threads: 1, progress: &Silent, cancelled: &cancelled })
+        work(&OpCx {
+            inputs: &inputs,
+            out,
+            scratch: out,
+            environment: &|_| None,
+            threads: 1,
+            progress: &Silent,
+            cancelled: &cancelled,
+        })
     }
 
     /// All steps of a run, one pass after the other.

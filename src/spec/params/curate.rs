@@ -151,9 +151,12 @@ impl Params for CurateParams {
     fn outputs(&self) -> Vec<Output> {
         let kind = InputType::Dataset;
         if self.split().is_some() {
-            vec![Output { name: "train", path: "train", kind }, Output { name: "eval", path: "eval", kind }]
+            vec![
+                Output { name: "train".into(), path: "train".into(), kind },
+                Output { name: "eval".into(), path: "eval".into(), kind },
+            ]
         } else {
-            vec![Output { name: "", path: "rows", kind }]
+            vec![Output { name: "".into(), path: "rows".into(), kind }]
         }
     }
 

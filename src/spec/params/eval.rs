@@ -115,7 +115,7 @@ impl Params for EvalParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![Output { name: "", path: "", kind: InputType::Scores }]
+        vec![Output { name: "".into(), path: "".into(), kind: InputType::Scores }]
     }
 
     fn check(&self) -> Vec<Mistake> {

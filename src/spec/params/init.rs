@@ -110,7 +110,7 @@ impl Params for InitParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![Output { name: "", path: "", kind: InputType::Model }]
+        vec![Output { name: "".into(), path: "".into(), kind: InputType::Model }]
     }
 
     fn check(&self) -> Vec<Mistake> {

@@ -43,6 +43,10 @@ pub enum InputType {
     Scores,
     /// A rendered report.
     Report,
+    /// Files that only another program understands.
+    Files,
+    /// As something expected: whatever there is.
+    Any,
 }
 
 impl fmt::Display for InputType {
@@ -54,6 +58,8 @@ impl fmt::Display for InputType {
             InputType::Log => "training log",
             InputType::Scores => "score table",
             InputType::Report => "report",
+            InputType::Files => "folder of files",
+            InputType::Any => "artifact",
         })
     }
 }

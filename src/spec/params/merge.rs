@@ -59,7 +59,7 @@ impl Params for MergeParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![Output { name: "", path: "", kind: InputType::Model }]
+        vec![Output { name: "".into(), path: "".into(), kind: InputType::Model }]
     }
 
     fn check(&self) -> Vec<Mistake> {

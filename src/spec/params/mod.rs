@@ -11,16 +11,19 @@
 //!
 //! No `flatten` and no `untagged`: they would spoil the error messages.
 
+mod command;
 mod curate;
 mod eval;
 mod init;
 mod input;
 mod merge;
 mod report;
+mod select;
 mod sft;
 mod source;
 mod tokenizer;
 
+pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
     CurateParams, CurateStep, Dedup, Language, LanguageCode, Length, Normalize, Sample, Split, UnicodeForm,
 };
@@ -29,9 +32,12 @@ pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use merge::{MergeMethod, MergeParameters, MergeParams};
 pub use report::ReportParams;
+pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{Schedule, SftParams, TrainOn};
 pub use source::{SourceFormat, SourceParams, TextRows};
 pub use tokenizer::TokenizerParams;
+
+use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
@@ -80,12 +86,12 @@ impl Mistake {
 }
 
 /// One thing a node offers to others: a folder inside its artifact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
     /// The name after the dot (`train` in `corpus.train`); empty for what the bare node name means.
-    pub name: &'static str,
-    /// The folder inside the artifact, empty for all of it.
-    pub path: &'static str,
+    pub name: Cow<'static, str>,
+    /// The folder or file inside the artifact, empty for all of it.
+    pub path: Cow<'static, str>,
     /// What it is.
     pub kind: InputType,
 }
@@ -108,14 +114,28 @@ pub enum Kind {
     Merge,
     /// Scores of a model.
     Eval,
+    /// The best instance of a swept node.
+    Select,
+    /// Any other program.
+    Command,
     /// Tables and curves over everything gathered.
     Report,
 }
 
 impl Kind {
     /// Every kind, in the order a pipeline usually runs them.
-    pub const ALL: [Kind; 8] =
-        [Kind::Source, Kind::Curate, Kind::Tokenizer, Kind::Init, Kind::Sft, Kind::Merge, Kind::Eval, Kind::Report];
+    pub const ALL: [Kind; 10] = [
+        Kind::Source,
+        Kind::Curate,
+        Kind::Tokenizer,
+        Kind::Init,
+        Kind::Sft,
+        Kind::Merge,
+        Kind::Eval,
+        Kind::Select,
+        Kind::Command,
+        Kind::Report,
+    ];
 
     /// Returns the word written in `kind:`.
     pub fn name(self) -> &'static str {
@@ -127,6 +147,8 @@ impl Kind {
             Kind::Sft => SftParams::NAME,
             Kind::Merge => MergeParams::NAME,
             Kind::Eval => EvalParams::NAME,
+            Kind::Select => SelectParams::NAME,
+            Kind::Command => CommandParams::NAME,
             Kind::Report => ReportParams::NAME,
         }
     }
@@ -154,6 +176,10 @@ pub enum Op {
     Merge(MergeParams),
     /// See [`EvalParams`].
     Eval(EvalParams),
+    /// See [`SelectParams`].
+    Select(SelectParams),
+    /// See [`CommandParams`].
+    Command(CommandParams),
     /// See [`ReportParams`].
     Report(ReportParams),
 }
@@ -169,6 +195,8 @@ macro_rules! with_params {
             Op::Sft($params) => $body,
             Op::Merge($params) => $body,
             Op::Eval($params) => $body,
+            Op::Select($params) => $body,
+            Op::Command($params) => $body,
             Op::Report($params) => $body,
         }
     };
@@ -193,6 +221,8 @@ impl Op {
             Kind::Sft => Op::Sft(read(fields)?),
             Kind::Merge => Op::Merge(read(fields)?),
             Kind::Eval => Op::Eval(read(fields)?),
+            Kind::Select => Op::Select(read(fields)?),
+            Kind::Command => Op::Command(read(fields)?),
             Kind::Report => Op::Report(read(fields)?),
         })
     }

@@ -38,7 +38,7 @@ impl Params for ReportParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![Output { name: "", path: "", kind: InputType::Report }]
+        vec![Output { name: "".into(), path: "".into(), kind: InputType::Report }]
     }
 
     fn check(&self) -> Vec<Mistake> {

@@ -139,8 +139,8 @@ impl Params for SftParams {
 
     fn outputs(&self) -> Vec<Output> {
         vec![
-            Output { name: "", path: "model", kind: InputType::Model },
-            Output { name: "log", path: "log", kind: InputType::Log },
+            Output { name: "".into(), path: "model".into(), kind: InputType::Model },
+            Output { name: "log".into(), path: "log".into(), kind: InputType::Log },
         ]
     }
 

@@ -68,7 +68,7 @@ impl Params for SourceParams {
 
     fn outputs(&self) -> Vec<Output> {
         let kind = if self.model.is_some() { InputType::Model } else { InputType::Dataset };
-        vec![Output { name: "", path: "", kind }]
+        vec![Output { name: "".into(), path: "".into(), kind }]
     }
 
     fn check(&self) -> Vec<Mistake> {

@@ -43,7 +43,7 @@ impl Params for TokenizerParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![Output { name: "", path: "", kind: InputType::Tokenizer }]
+        vec![Output { name: "".into(), path: "".into(), kind: InputType::Tokenizer }]
     }
 
     fn check(&self) -> Vec<Mistake> {
