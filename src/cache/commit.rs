@@ -73,6 +73,20 @@ impl Cache {
         Ok(action)
     }
 
+    /// Puts an action on record that has no bytes of its own: its artifact is that of `of`.
+    pub fn commit_alias(&self, new: NewAction, of: &Action) -> Result<Action, CacheError> {
+        self.need_write("committing an action")?;
+        let NewAction { key, kind, parts, metrics, measured, duration_ms, producer, chosen, .. } = new;
+        let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let of = of.clone();
+        let action = Action { key, kind, parts, metrics, measured, duration_ms, producer, chosen, created, ..of };
+        let record = action.to_record().map_err(io::Error::from)?;
+        write_whole(&self.layout.action(&action.key), record.as_bytes(), &self.layout.staging())?;
+        let row = [(action.key, action.artifact, record)];
+        self.with_index(|index| index.enter(&row));
+        Ok(action)
+    }
+
     /// Moves the tree to its place, unless the same artifact lies there, byte for byte.
     fn publish(&self, staging: &Staging, manifest: &Manifest, artifact: &Digest) -> Result<(), CacheError> {
         let place = self.layout.object(artifact);
@@ -109,10 +123,24 @@ fn action_of(manifest: &Manifest, new: NewAction) -> Result<Action, CacheError> 
         }
         outputs.insert(name, output.digest());
     }
-    let NewAction { key, kind, parts, metrics, measured, duration_ms, producer, .. } = new;
+    let NewAction { key, kind, parts, metrics, measured, duration_ms, producer, chosen, .. } = new;
     let (artifact, size, files) = (manifest.digest(), manifest.total_size(), manifest.files.len() as u64);
     let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Ok(Action { key, kind, parts, artifact, size, files, outputs, metrics, measured, duration_ms, created, producer })
+    Ok(Action {
+        key,
+        kind,
+        parts,
+        artifact,
+        size,
+        files,
+        outputs,
+        metrics,
+        measured,
+        duration_ms,
+        created,
+        producer,
+        chosen,
+    })
 }
 
 /// Makes every file read-only and writes files and folders through to the disk.

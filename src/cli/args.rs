@@ -119,6 +119,26 @@ pub(super) struct RunArgs {
     #[arg(short, long, value_name = "N")]
     pub(super) jobs: Option<usize>,
 
+    /// What nodes may have of this machine [default: all of it]: `gpu=1,memory=16GB,cpu=8`
+    #[arg(long, value_name = "SLOTS")]
+    pub(super) slots: Option<String>,
+
+    /// Try a node that failed so often again, each time after twice as long a wait
+    #[arg(long, value_name = "N")]
+    pub(super) retries: Option<u32>,
+
+    /// End a try of a node that takes longer: `90s`, `15m`, `2h`
+    #[arg(long, value_name = "TIME", value_parser = crate::spec::execution::duration)]
+    pub(super) timeout: Option<std::time::Duration>,
+
+    /// Say what would run, and why, and run nothing: the same as `plan`
+    #[arg(short = 'n', long)]
+    pub(super) dry_run: bool,
+
+    /// Go on watching the files that the pipeline is made from, and run again when one changes
+    #[arg(short, long, conflicts_with = "dry_run")]
+    pub(super) watch: bool,
+
     /// How many threads all nodes together use [default: one for every core]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,

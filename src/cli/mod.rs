@@ -8,6 +8,7 @@ mod commands;
 mod exit;
 mod interrupt;
 mod json;
+mod machine;
 mod output;
 mod progress;
 mod project;

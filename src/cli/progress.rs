@@ -178,6 +178,27 @@ impl Observer for Human {
                     _ => {}
                 }
             }
+            Event::NodeElsewhere { node, holder } => {
+                self.tagged(&style("wait").yellow(), node, &format!("{holder} runs it"));
+            }
+            Event::NodeFetched { node, seconds, .. } => {
+                self.ended(node);
+                self.tagged(&style("fetched").green(), node, &output::duration(*seconds));
+            }
+            Event::NodeChose { node, instance, value, of, .. } => {
+                self.tagged(&style("chose").green().bold(), node, &format!("{instance} of {of}, at {value}"));
+            }
+            Event::NodeRetrying { node, error, attempt, attempts, wait_seconds, .. } => {
+                self.ended(node);
+                let why = error.first().map_or("", String::as_str);
+                let wait = output::duration(*wait_seconds);
+                let text = format!("{why}; new try {attempt} of {attempts} in {wait}");
+                self.tagged(&style("again").yellow(), node, &text);
+            }
+            Event::NodeRehearsed { node, seconds, .. } => {
+                self.ended(node);
+                self.tagged(&style("redone").green(), node, &output::duration(*seconds));
+            }
             Event::NodeStarted { node, reasons, .. } => self.started(node, reasons),
             Event::NodeProgress { node, phase, done, total, unit, note } => {
                 self.progress(node, &Position { phase, done: *done, total: *total, unit, note });

@@ -8,12 +8,13 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::ExecError;
+use super::select::Chosen;
 use super::sources::{self, SourceFile};
 use crate::cache::{Action, Cache};
 use crate::digest::Digest;
 use crate::plan::graph::{Artifacts, Instance, InstanceId, Plan, Slot};
 use crate::plan::{InputPart, KeyParts, StaleReason, stale};
-use crate::spec::params::{Kind, Op};
+use crate::spec::params::Op;
 use crate::spec::sweep;
 
 /// Decides what is fresh, for one plan over one cache.
@@ -78,7 +79,8 @@ impl<'a> Decider<'a> {
     /// Returns the record of the key of an instance whose inputs are all there.
     pub fn parts_of(&self, id: InstanceId, done: &[Option<Action>]) -> Result<KeyParts, ExecError> {
         self.parts(id, |artifact| {
-            done[artifact.from.index()].as_ref().and_then(|action| output_digest(action, &artifact.output.name))
+            let action = done[artifact.from.index()].as_ref()?;
+            Some(Known { digest: output_digest(action, &artifact.output.name)?, chosen: Chosen::of_action(action) })
         })
     }
 
@@ -127,37 +129,36 @@ impl<'a> Decider<'a> {
         Ok(NodeState::Stale(reasons))
     }
 
-    /// Returns the record that an instance's key is made of; `digest_of` gives the content of what it reads.
-    pub fn parts(
-        &self,
-        id: InstanceId,
-        digest_of: impl Fn(&Artifacts) -> Option<Digest>,
-    ) -> Result<KeyParts, ExecError> {
+    /// Returns the record that an instance's key is made of; `known` gives the content of what it reads.
+    pub fn parts(&self, id: InstanceId, known: impl Fn(&Artifacts) -> Option<Known>) -> Result<KeyParts, ExecError> {
         let instance = self.plan.instance(id);
-        if instance.kind() == Kind::Source {
+        let mut inputs = BTreeMap::new();
+        if reads_files(&instance.op) {
             let files = self.source_files(id)?;
             let part = |file: &SourceFile| InputPart { digest: file.digest, name: Some(file.name.clone()) };
-            let inputs = BTreeMap::from([("files".to_owned(), files.iter().map(part).collect())]);
-            return Ok(KeyParts::new(instance, inputs));
+            inputs.insert("files".to_owned(), files.iter().map(part).collect());
         }
-        let missing = Digest::of(b"missing");
-        let mut inputs = BTreeMap::new();
         for slot in &instance.slots {
-            let part = |artifact: &Artifacts| InputPart {
-                digest: digest_of(artifact).unwrap_or(missing),
-                name: slot.gathers.then(|| self.gathered_name(artifact.from)),
+            let part = |artifact: &Artifacts| {
+                let known = known(artifact).unwrap_or_else(Known::missing);
+                let name = slot.gathers.then(|| self.gathered_name(artifact.from, known.chosen.as_ref()));
+                InputPart { digest: known.digest, name }
             };
             inputs.insert(slot.name.clone(), slot.artifacts.iter().map(part).collect());
         }
         Ok(KeyParts::new(instance, inputs))
     }
 
-    /// What a gathering node writes about an instance: its label and its point of the sweep.
-    fn gathered_name(&self, id: InstanceId) -> String {
+    /// What a gathering node writes about an instance: its label and its point of the sweep; of a selection, those of
+    /// what it chose.
+    fn gathered_name(&self, id: InstanceId, chosen: Option<&Chosen>) -> String {
         let point = |axes: &BTreeMap<String, Value>| {
             axes.iter().map(|(name, value)| format!("{name}={}", sweep::show(value))).collect::<Vec<_>>().join(",")
         };
-        format!("{} {}", self.plan.label(id), point(&self.plan.instance(id).axes))
+        match chosen {
+            Some(chosen) => format!("{} {} {}", self.plan.label(id), chosen.instance, point(&chosen.axes)),
+            None => format!("{} {}", self.plan.label(id), point(&self.plan.instance(id).axes)),
+        }
     }
 
     /// Returns the files of a source instance, found and digested once.
@@ -168,6 +169,7 @@ impl<'a> Decider<'a> {
         let instance = self.plan.instance(id);
         let files = match &instance.op {
             Op::Source(params) => sources::find(&instance.name, params, &self.base, self.cache)?,
+            Op::Command(params) => sources::find_files(&instance.name, &params.files, &self.base, self.cache)?,
             _ => Vec::new(),
         };
         let files = Rc::new(files);
@@ -206,6 +208,30 @@ impl<'a> Decider<'a> {
             if artifact.output.name.is_empty() { from.clone() } else { format!("{from}.{}", artifact.output.name) }
         };
         artifacts.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// What is known of something that a node reads.
+#[derive(Debug, Clone)]
+pub struct Known {
+    /// The digest of its content.
+    pub digest: Digest,
+    /// What it chose, if it is a selection.
+    pub chosen: Option<Chosen>,
+}
+
+impl Known {
+    fn missing() -> Self {
+        Self { digest: Digest::of(b"missing"), chosen: None }
+    }
+}
+
+/// Says whether a node reads files from outside.
+fn reads_files(op: &Op) -> bool {
+    match op {
+        Op::Source(_) => true,
+        Op::Command(params) => !params.files.is_empty(),
+        _ => false,
     }
 }
 

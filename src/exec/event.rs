@@ -39,6 +39,73 @@ pub enum Event {
         /// Its artifact.
         artifact: Digest,
     },
+    /// Another process on the same cache runs the same action; the node waits for it.
+    NodeElsewhere {
+        /// The node instance.
+        node: String,
+        /// Who runs it.
+        holder: String,
+    },
+    /// The result of a node came from the remote store.
+    NodeFetched {
+        /// The node instance.
+        node: String,
+        /// Its kind.
+        kind: &'static str,
+        /// Its key.
+        key: Digest,
+        /// Its artifact.
+        artifact: Digest,
+        /// Where the artifact lies.
+        path: PathBuf,
+        /// How long it took.
+        seconds: f64,
+    },
+    /// A selection was made.
+    NodeChose {
+        /// The node instance.
+        node: String,
+        /// Its kind.
+        kind: &'static str,
+        /// Its key.
+        key: Digest,
+        /// The artifact of what it chose.
+        artifact: Digest,
+        /// The instance that it chose.
+        instance: String,
+        /// The point of the sweep of that instance.
+        axes: BTreeMap<String, serde_json::Value>,
+        /// What the expression gave for it.
+        value: f64,
+        /// How many instances it was chosen from.
+        of: usize,
+    },
+    /// A node failed and is tried again.
+    NodeRetrying {
+        /// The node instance.
+        node: String,
+        /// Its kind.
+        kind: &'static str,
+        /// What went wrong, outermost first.
+        error: Vec<String>,
+        /// Which new try this will be.
+        attempt: u32,
+        /// How many there may be.
+        attempts: u32,
+        /// How long is waited before.
+        wait_seconds: f64,
+    },
+    /// A node ran only to be compared; its result was not kept.
+    NodeRehearsed {
+        /// The node instance.
+        node: String,
+        /// Its kind.
+        kind: &'static str,
+        /// What it gave.
+        artifact: Digest,
+        /// How long it ran.
+        seconds: f64,
+    },
     /// A node begins to run.
     NodeStarted {
         /// The node instance.
@@ -108,6 +175,8 @@ pub enum Event {
     RunFinished {
         /// The node instances that ran.
         ran: Vec<String>,
+        /// Those that came from the remote store.
+        fetched: Vec<String>,
         /// Those that need not.
         fresh: Vec<String>,
         /// Those that failed.

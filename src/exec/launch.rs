@@ -1,34 +1,42 @@
-//! Starting a node: its inputs are checked, its staging folder and files are made, and a child process begins.
+//! Starting a node: its staging folder, its request and its files are made, and a job begins on a thread of its own.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
 
-use super::ExecError;
 use super::child::Request;
 use super::event::Event;
-use super::scheduler::{Queued, Running, Scheduler};
+use super::job::{Job, Keep};
+use super::locked;
+use super::resources::Grant;
+use super::scheduler::{Queued, Running, Scheduler, Why};
+use super::select::Chosen;
 use super::sources::SourceFile;
-use super::worker::{self, WorkerFiles};
-use crate::cache::{CacheError, RunId};
+use super::worker::{Control, WorkerFiles};
+use super::{ExecError, shared};
+use crate::cache::{Action, NewAction, RunId};
 use crate::ops::{InputArtifact, Inputs};
 use crate::plan::InstanceId;
+use crate::plan::graph::Artifacts;
 use crate::spec::params::Kind;
 
-impl Scheduler<'_, '_> {
-    pub(super) fn start(&mut self, id: InstanceId, queued: Queued) -> Result<(), ExecError> {
+impl Scheduler<'_, '_, '_> {
+    pub(super) fn start(
+        &mut self,
+        id: InstanceId,
+        queued: Queued,
+        lease: Option<shared::Lease>,
+        grant: Grant,
+    ) -> Result<(), ExecError> {
         let instance = self.plan.instance(id);
-        if !self.inputs_are_whole(id)? {
-            self.damaged = true;
-            return Ok(());
-        }
+        shared::claim(self.cache, &std::mem::take(&mut self.unclaimed))?;
         let staging = self.cache.begin(&instance.name)?;
         let log = self.cache.log_path(self.run_id()?, &instance.name);
-        let files =
-            WorkerFiles { request: log.with_extension("request.json"), result: log.with_extension("result.json"), log };
-        // A training takes every core for minutes: it must not be left with half of them because something small
-        // happened to run when it began.
-        let sharing = self.options.jobs.min(self.running.len() + 1 + self.queue.len()).max(1);
-        let threads =
-            if instance.kind() == Kind::Sft { self.options.cores } else { self.options.cores / sharing }.max(1);
+        let files = WorkerFiles {
+            request: log.with_extension("request.json"),
+            result: log.with_extension("result.json"),
+            log: log.clone(),
+        };
         let request = Request {
             kind: instance.kind(),
             fields: instance.fields.clone(),
@@ -36,46 +44,103 @@ impl Scheduler<'_, '_> {
             out: staging.path().to_path_buf(),
             scratch: staging.scratch().join("work"),
             result: files.result.clone(),
-            threads,
+            threads: self.threads(id),
         };
         self.observer.event(&Event::NodeStarted {
             node: instance.name.clone(),
             kind: instance.kind().name(),
-            reasons: queued.reasons,
-            threads,
+            reasons: queued.reasons.clone(),
+            threads: request.threads,
         });
-        let worker = worker::start(&self.options.program, id, &request, &files, self.reports.clone())?;
-        let progress = (String::new(), 0, None, String::new(), String::new());
-        let (key, parts) = (queued.key, queued.parts);
-        self.running.insert(id, Running { worker: Some(worker), staging, key, parts, files, progress });
+        let control = Arc::new(Control::default());
+        let job = Job {
+            id,
+            cache: self.cache,
+            program: self.options.program.clone(),
+            request,
+            environment: environment(&grant),
+            files,
+            staging: Some(staging),
+            _lease: lease,
+            reads: self.reads(id),
+            checked: Arc::clone(&self.checked),
+            new: self.new_action(id, &queued),
+            keep: self.keep(id, queued.why),
+            fetch: queued.why == Why::Stale && shared::has_remote(self.cache),
+            control: Arc::clone(&control),
+        };
+        let reports = self.reports.clone();
+        std::thread::Builder::new().name("job".into()).spawn_scoped(self.scope, move || job.run(&reports))?;
+        let timeout = instance.execution.timeout.or(self.options.timeout);
+        let running = Running {
+            control,
+            grant,
+            queued,
+            log,
+            deadline: timeout.map(|timeout| Instant::now() + timeout),
+            asked: None,
+            timed_out: false,
+            progress: (String::new(), 0, None, String::new(), String::new()),
+        };
+        self.running.insert(id, running);
         Ok(())
     }
 
-    /// Checks the bytes of everything an instance reads, each artifact once a run.
-    fn inputs_are_whole(&mut self, id: InstanceId) -> Result<bool, ExecError> {
-        for slot in &self.plan.instance(id).slots {
-            for artifact in &slot.artifacts {
-                let Some(action) = &self.done[artifact.from.index()] else { continue };
-                if self.checked.contains(&action.artifact) {
-                    continue;
-                }
-                match self.cache.check(&action.artifact) {
-                    Ok(()) => {
-                        self.checked.insert(action.artifact);
-                    }
-                    Err(CacheError::Damaged { .. }) => return Ok(false),
-                    Err(error) => return Err(error.into()),
-                }
-            }
+    /// How many threads an instance gets. A training takes every core for minutes: it must not be left with half of them
+    /// because something small happened to run when it began.
+    fn threads(&self, id: InstanceId) -> usize {
+        let instance = self.plan.instance(id);
+        match instance.execution.needs.cpu {
+            Some(cores) => cores as usize,
+            None if instance.kind() == Kind::Sft => self.options.cores,
+            None => self.share_of_threads(),
         }
-        Ok(true)
+        .max(1)
+    }
+
+    fn new_action(&self, id: InstanceId, queued: &Queued) -> NewAction {
+        let instance = self.plan.instance(id);
+        let outputs =
+            instance.op.outputs().into_iter().map(|output| (output.name.into(), output.path.into())).collect();
+        NewAction {
+            key: queued.key,
+            kind: instance.kind().name().to_owned(),
+            parts: queued.parts.to_value(),
+            outputs,
+            metrics: BTreeMap::new(),
+            measured: BTreeMap::new(),
+            duration_ms: 0,
+            producer: locked::producer(),
+            chosen: None,
+        }
+    }
+
+    fn keep(&self, id: InstanceId, why: Why) -> Keep {
+        if why == Why::Rehearsal {
+            return Keep::Never;
+        }
+        let locked = self.options.locked.and_then(|lock| lock.node(&self.plan.instance(id).name));
+        match locked.and_then(|locked| locked.artifact.parse().ok()) {
+            Some(artifact) => Keep::IfArtifact(artifact),
+            None => Keep::Always,
+        }
+    }
+
+    /// The artifacts that an instance reads, each once.
+    fn reads(&self, id: InstanceId) -> Vec<crate::digest::Digest> {
+        let artifacts = self.plan.instance(id).slots.iter().flat_map(|slot| &slot.artifacts);
+        let actions = artifacts.filter_map(|artifact| self.done[artifact.from.index()].as_ref());
+        let mut reads: Vec<_> = actions.map(|action| action.artifact).collect();
+        reads.sort_unstable();
+        reads.dedup();
+        reads
     }
 
     fn inputs(&self, id: InstanceId) -> Result<Inputs, ExecError> {
         let mut slots = BTreeMap::new();
         let instance = self.plan.instance(id);
-        if instance.kind() == Kind::Source {
-            let files = self.decider.source_files(id)?;
+        let files = self.decider.source_files(id)?;
+        if !files.is_empty() {
             let input = |file: &SourceFile| InputArtifact {
                 name: file.name.clone(),
                 label: file.name.clone(),
@@ -86,21 +151,29 @@ impl Scheduler<'_, '_> {
             slots.insert("files".to_owned(), files.iter().map(input).collect());
         }
         for slot in &instance.slots {
-            let mut artifacts = Vec::new();
-            for artifact in &slot.artifacts {
-                let from = self.plan.instance(artifact.from);
-                let Some(action) = &self.done[artifact.from.index()] else { continue };
-                artifacts.push(InputArtifact {
-                    name: from.name.clone(),
-                    label: self.plan.label(artifact.from).to_owned(),
-                    axes: from.axes.clone(),
-                    path: self.cache.artifact_path(&action.artifact).join(&*artifact.output.path),
-                    digest: None,
-                });
-            }
-            slots.insert(slot.name.clone(), artifacts);
+            let input = |artifact: &Artifacts| self.done_of(artifact).map(|action| self.input(artifact, action));
+            slots.insert(slot.name.clone(), slot.artifacts.iter().filter_map(input).collect());
         }
         Ok(Inputs(slots))
+    }
+
+    fn done_of(&self, artifact: &Artifacts) -> Option<&Action> {
+        self.done[artifact.from.index()].as_ref()
+    }
+
+    /// What an artifact is called is what a selection chose, where it is one.
+    fn input(&self, artifact: &Artifacts, action: &Action) -> InputArtifact {
+        let from = self.plan.instance(artifact.from);
+        let chosen = Chosen::of_action(action);
+        let label =
+            chosen.as_ref().map_or_else(|| self.plan.label(artifact.from).to_owned(), |chosen| chosen.instance.clone());
+        InputArtifact {
+            name: from.name.clone(),
+            label,
+            axes: chosen.map_or_else(|| from.axes.clone(), |chosen| chosen.axes),
+            path: self.cache.artifact_path(&action.artifact).join(&*artifact.output.path),
+            digest: None,
+        }
     }
 
     fn run_id(&mut self) -> Result<&RunId, ExecError> {
@@ -109,4 +182,9 @@ impl Scheduler<'_, '_> {
         }
         Ok(self.run_id.as_ref().expect("it was just set"))
     }
+}
+
+/// Which GPUs a node may see: those that are its own, if it asked for any.
+fn environment(grant: &Grant) -> Vec<(String, String)> {
+    if grant.gpus.is_empty() { Vec::new() } else { vec![("CUDA_VISIBLE_DEVICES".to_owned(), grant.gpus.join(","))] }
 }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::Path;
 
-use super::decide::Decider;
+use super::decide::{Decider, Known};
 use super::{ExecError, sources};
 use crate::cache::Action;
 use crate::plan::graph::{Artifacts, InstanceId};
@@ -73,10 +73,11 @@ pub fn differences(decider: &Decider<'_>, lock: &Lock, wanted: &[bool]) -> Resul
     Ok(differences)
 }
 
-fn locked_digest(decider: &Decider<'_>, lock: &Lock, artifact: &Artifacts) -> Option<crate::digest::Digest> {
+fn locked_digest(decider: &Decider<'_>, lock: &Lock, artifact: &Artifacts) -> Option<Known> {
     let locked = lock.node(&decider.plan.instance(artifact.from).name)?;
     let digest = locked.outputs.get(&*artifact.output.name).unwrap_or(&locked.artifact);
-    digest.parse().ok()
+    let chosen = locked.chosen.and_then(|chosen| serde_json::from_value(chosen).ok());
+    Some(Known { digest: digest.parse().ok()?, chosen })
 }
 
 /// Says what changed, as exactly as the cache and the lockfile remember it.
@@ -144,6 +145,7 @@ fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result
         size: action.size,
         files,
         metrics: action.metrics.clone(),
+        chosen: action.chosen.clone(),
     })
 }
 

@@ -1,81 +1,61 @@
-//! What becomes of a node that ended: committed, failed, skipped; and of a run that is over.
+//! What becomes of a node that ended: kept, tried again, failed, skipped; and of a run that is over.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::child::Answer;
-use super::decide::Decider;
+use super::decide::{Decider, Decision};
 use super::event::Event;
-use super::scheduler::{RunReport, Running, Scheduler, State};
+use super::job::Ending;
+use super::scheduler::{Queued, RunReport, Running, Scheduler, State, Why};
+use super::select;
 use super::{ExecError, locked};
 use crate::cache::{Action, NewAction};
-use crate::digest::{Digest, Manifest};
-use crate::ops::Outcome;
+use crate::digest::Digest;
 use crate::plan::InstanceId;
 
-/// How a commit can fail.
-enum Refusal {
-    /// The artifact is not the one in the lockfile; it was not kept.
-    Drifted(String),
-    /// The cache or the disk.
-    Broken(ExecError),
-}
+/// How long is waited before the first new try, and at most.
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
-impl Scheduler<'_, '_> {
-    /// Takes note of a child that ended. A finished result is kept even when the user has stopped the run meanwhile.
-    pub(super) fn ended(&mut self, id: InstanceId, answer: Answer, took: Duration) {
-        let Some(running) = self.running.remove(&id) else { return };
-        let log = running.files.log.clone();
-        match answer {
-            Answer::Done(outcome) => match self.commit(id, running, outcome, took) {
-                Ok(action) => self.complete(id, action, State::Ran),
-                Err(Refusal::Drifted(why)) => {
-                    self.drifted = true;
-                    let help =
-                        "it is not reproducible here, or something outside the pipeline changed; nothing was kept";
-                    self.fail(id, vec![why], Some(help.into()), log);
-                }
-                Err(Refusal::Broken(error)) => {
-                    self.fail(id, vec!["its result cannot be kept".into(), error.to_string()], error.help(), log);
-                    self.broken.get_or_insert(error);
-                }
-            },
-            Answer::Failed { .. } if self.interrupted() => self.states[id.index()] = State::Skipped,
-            Answer::Failed { error, help } => self.fail(id, error, help, log),
+impl Scheduler<'_, '_, '_> {
+    /// Takes note of a job that ended. A finished result is kept even when the user has stopped the run meanwhile.
+    pub(super) fn ended(&mut self, id: InstanceId, ending: Ending, took: Duration) {
+        let Some(mut running) = self.running.remove(&id) else { return };
+        self.free.give_back(std::mem::take(&mut running.grant));
+        let log = running.log.clone();
+        match ending {
+            Ending::Committed(action) => self.ran(id, action, took),
+            Ending::Fetched(action) => self.came(id, action, running, took),
+            Ending::Rehearsed(rehearsed) => {
+                self.told.insert(id);
+                self.observer.event(&Event::NodeRehearsed {
+                    node: self.plan.instance(id).name.clone(),
+                    kind: self.plan.instance(id).kind().name(),
+                    artifact: rehearsed.artifact,
+                    seconds: took.as_secs_f64(),
+                });
+                self.rehearsed.insert(self.plan.instance(id).name.clone(), rehearsed);
+            }
+            Ending::Damaged => self.damaged = true,
+            Ending::Drifted(found) => {
+                self.drifted = true;
+                let why = self.drift(id, &found).unwrap_or_default();
+                let help = "it is not reproducible here, or something outside the pipeline changed; nothing was kept";
+                self.fail(id, vec![why], Some(help.into()), log);
+            }
+            Ending::Broken(error) => {
+                self.fail(id, vec!["its result cannot be kept".into(), error.to_string()], error.help(), log);
+                self.broken.get_or_insert(error);
+            }
+            Ending::Failed { .. } if self.interrupted() && !running.timed_out => {
+                self.states[id.index()] = State::Skipped;
+            }
+            Ending::Failed { error, help } => self.failed(id, running, error, help),
         }
     }
 
-    fn commit(
-        &mut self,
-        id: InstanceId,
-        running: Running,
-        outcome: Outcome,
-        took: Duration,
-    ) -> Result<Action, Refusal> {
+    fn ran(&mut self, id: InstanceId, action: Action, took: Duration) {
         let instance = self.plan.instance(id);
-        if self.options.locked.is_some() {
-            // A refused result must not be found by the next run, so it is looked at before it is kept.
-            let listing = Manifest::of_dir(running.staging.path());
-            let listing = listing.map_err(|error| Refusal::Broken(ExecError::Cache(error.into())))?;
-            if let Some(why) = self.drift(id, &listing.digest()) {
-                return Err(Refusal::Drifted(why));
-            }
-        }
-        let outputs =
-            instance.op.outputs().into_iter().map(|output| (output.name.into(), output.path.into())).collect();
-        let new = NewAction {
-            key: running.key,
-            kind: instance.kind().name().to_owned(),
-            parts: running.parts.to_value(),
-            outputs,
-            metrics: outcome.metrics,
-            measured: outcome.measured,
-            duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-            producer: locked::producer(),
-        };
-        let action = self.cache.commit(running.staging, new).map_err(|error| Refusal::Broken(error.into()))?;
-        // Its bytes were hashed a moment ago.
-        self.checked.insert(action.artifact);
         self.ran.insert(id);
         self.told.insert(id);
         self.observer.event(&Event::NodeFinished {
@@ -88,7 +68,105 @@ impl Scheduler<'_, '_> {
             metrics: action.metrics.clone(),
             measured: action.measured.clone(),
         });
-        Ok(action)
+        self.complete(id, action, State::Ran);
+    }
+
+    /// Takes what the remote store had, unless the lockfile demands something else: then the node runs after all.
+    fn came(&mut self, id: InstanceId, action: Action, running: Running, took: Duration) {
+        if self.drift(id, &action.artifact).is_some() {
+            let queued = Queued { why: Why::Again, ..running.queued };
+            self.queue.insert(self.plan.rank(id), queued);
+            return;
+        }
+        let instance = self.plan.instance(id);
+        self.fetched.insert(id);
+        self.told.insert(id);
+        self.observer.event(&Event::NodeFetched {
+            node: instance.name.clone(),
+            kind: instance.kind().name(),
+            key: action.key,
+            artifact: action.artifact,
+            path: self.cache.artifact_path(&action.artifact),
+            seconds: took.as_secs_f64(),
+        });
+        self.complete(id, action, State::Fetched);
+    }
+
+    /// A node that failed is tried again, each time after twice as long a wait, as often as it may be.
+    fn failed(&mut self, id: InstanceId, running: Running, mut error: Vec<String>, mut help: Option<String>) {
+        let execution = self.plan.instance(id).execution;
+        if running.timed_out {
+            let limit = execution.timeout.or(self.options.timeout).unwrap_or_default();
+            error = vec![format!("it took longer than its timeout of {} s, and was ended", limit.as_secs_f64())];
+            help = Some("give it more with `timeout:`, or `--timeout` for all nodes".into());
+        }
+        let retries = if execution.retries > 0 { execution.retries } else { self.options.retries };
+        let mut queued = running.queued;
+        if queued.tries >= retries || !self.may_start() {
+            self.fail(id, error, help, running.log);
+            return;
+        }
+        let wait = FIRST_WAIT.saturating_mul(2u32.saturating_pow(queued.tries)).min(LONGEST_WAIT);
+        queued.tries += 1;
+        queued.not_before = Some(Instant::now() + wait);
+        self.observer.event(&Event::NodeRetrying {
+            node: self.plan.instance(id).name.clone(),
+            kind: self.plan.instance(id).kind().name(),
+            error,
+            attempt: queued.tries,
+            attempts: retries,
+            wait_seconds: wait.as_secs_f64(),
+        });
+        self.queue.insert(self.plan.rank(id), queued);
+    }
+
+    /// A selection compares metrics that are on record: nothing runs, and what it gives on has its bytes already.
+    pub(super) fn select(&mut self, id: InstanceId, decision: Decision) -> Result<(), ExecError> {
+        let (key, parts) = match decision {
+            Decision::Fresh(action) => {
+                self.fresh(id, *action);
+                return Ok(());
+            }
+            Decision::Stale { key, parts, .. } => (key, parts),
+        };
+        let instance = self.plan.instance(id);
+        let (chosen, of) = match select::choose(self.plan, id, &self.done) {
+            Ok(choice) => choice,
+            Err(why) => {
+                let help = "`luthflow show` lists the metrics of a node";
+                self.fail(id, vec![why], Some(help.into()), PathBuf::new());
+                return Ok(());
+            }
+        };
+        let mut metrics = std::collections::BTreeMap::from([("value".to_owned(), chosen.value)]);
+        metrics
+            .extend(chosen.axes.iter().filter_map(|(name, value)| Some((format!("chosen.{name}"), value.as_f64()?))));
+        let new = NewAction {
+            key,
+            kind: instance.kind().name().to_owned(),
+            parts: parts.to_value(),
+            outputs: Vec::new(),
+            metrics,
+            measured: std::collections::BTreeMap::new(),
+            duration_ms: 0,
+            producer: locked::producer(),
+            chosen: serde_json::to_value(&chosen).ok(),
+        };
+        let action = self.cache.commit_alias(new, &of)?;
+        self.observer.event(&Event::NodeChose {
+            node: instance.name.clone(),
+            kind: instance.kind().name(),
+            key,
+            artifact: action.artifact,
+            instance: chosen.instance,
+            axes: chosen.axes,
+            value: chosen.value,
+            of: chosen.of,
+        });
+        self.ran.insert(id);
+        self.told.insert(id);
+        self.complete(id, action, State::Ran);
+        Ok(())
     }
 
     /// Says how an artifact differs from the lockfile, when the run must agree with one.
@@ -106,7 +184,9 @@ impl Scheduler<'_, '_> {
 
     pub(super) fn fail(&mut self, id: InstanceId, error: Vec<String>, help: Option<String>, log: PathBuf) {
         let instance = self.plan.instance(id);
+        // A rehearsal that fails takes nothing away from what is there.
         self.states[id.index()] = State::Failed;
+        self.failures += 1;
         self.told.insert(id);
         let (node, kind) = (instance.name.clone(), instance.kind().name());
         self.observer.event(&Event::NodeFailed { node: node.clone(), kind, error, help, log });
@@ -147,25 +227,39 @@ impl Scheduler<'_, '_> {
             ids.map(|id| self.plan.instance(*id).name.clone()).collect()
         };
         let is = |id: InstanceId, state: State| self.states[id.index()] == state;
-        let (ran, fresh) =
-            (named(&|id| self.ran.contains(&id)), named(&|id| is(id, State::Fresh) && !self.ran.contains(&id)));
-        let (failed, skipped) =
-            (named(&|id| is(id, State::Failed)), named(&|id| is(id, State::Skipped) && !self.ran.contains(&id)));
-        let seconds = started.elapsed().as_secs_f64();
+        let made = |id: InstanceId| self.ran.contains(&id) || self.fetched.contains(&id);
+        let ran = named(&|id| self.ran.contains(&id));
+        let fetched = named(&|id| self.fetched.contains(&id) && !self.ran.contains(&id));
+        let fresh = named(&|id| is(id, State::Fresh) && !made(id));
+        let failed = named(&|id| is(id, State::Failed));
+        let skipped = named(&|id| is(id, State::Skipped) && !made(id));
         let event = Event::RunFinished {
             ran: ran.clone(),
+            fetched: fetched.clone(),
             fresh: fresh.clone(),
             failed: failed.clone(),
             skipped: skipped.clone(),
             interrupted,
-            seconds,
+            seconds: started.elapsed().as_secs_f64(),
         };
         let mut broken = self.broken.take();
         if let Err(error) = self.put_on_record(&event) {
             broken.get_or_insert(error);
         }
         self.observer.event(&event);
-        RunReport { ran, fresh, failed, skipped, interrupted, drifted: self.drifted, broken, actions: self.done }
+        RunReport {
+            ran,
+            fetched,
+            fresh,
+            failed,
+            skipped,
+            rehearsed: self.rehearsed,
+            interrupted,
+            drifted: self.drifted,
+            broken,
+            actions: self.done,
+            id: self.run_id,
+        }
     }
 
     fn put_on_record(&self, event: &Event) -> Result<(), ExecError> {

@@ -31,9 +31,49 @@ pub fn find(node: &str, params: &SourceParams, base: &Path, cache: &Cache) -> Re
     if paths.is_empty() {
         return Err(ExecError::SourceMissing { node: node.into(), pattern: base.join(pattern).display().to_string() });
     }
+    let files = digested(node, pattern, paths, cache)?;
+    check_pin(node, params, &files)?;
+    Ok(files)
+}
+
+/// Finds and digests the files that a program needs, in the order of their paths relative to `base`.
+pub fn find_files(node: &str, patterns: &[String], base: &Path, cache: &Cache) -> Result<Vec<SourceFile>, ExecError> {
+    let mut all: BTreeMap<String, SourceFile> = BTreeMap::new();
+    for pattern in patterns {
+        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.clone(), why };
+        let paths = existing(node, pattern, base)?;
+        if paths.is_empty() {
+            return Err(ExecError::SourceMissing {
+                node: node.into(),
+                pattern: base.join(pattern).display().to_string(),
+            });
+        }
+        let mut named = BTreeMap::new();
+        for path in paths {
+            // The program finds it where the project has it; a file from elsewhere has no such place.
+            let below = path
+                .strip_prefix(base)
+                .ok()
+                .and_then(Path::to_str)
+                .filter(|name| !name.split('/').any(|part| part == ".."));
+            let name =
+                below.ok_or_else(|| unusable(format!("{} does not lie below {}", path.display(), base.display())))?;
+            named.insert(name.to_owned(), path.clone());
+        }
+        all.extend(digested(node, pattern, named, cache)?.into_iter().map(|file| (file.name.clone(), file)));
+    }
+    Ok(all.into_values().collect())
+}
+
+fn digested(
+    node: &str,
+    pattern: &str,
+    paths: BTreeMap<String, PathBuf>,
+    cache: &Cache,
+) -> Result<Vec<SourceFile>, ExecError> {
     let mut files = Vec::with_capacity(paths.len());
     for (name, path) in paths {
-        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.clone(), why };
+        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.into(), why };
         // A device or a pipe would be read for ever.
         if !fs_err::metadata(&path).map_err(|error| unusable(error.to_string()))?.is_file() {
             return Err(unusable(format!("{} is not a regular file", path.display())));
@@ -41,7 +81,6 @@ pub fn find(node: &str, params: &SourceParams, base: &Path, cache: &Cache) -> Re
         let (digest, size) = cache.file_digest(&path).map_err(|error| unusable(error.to_string()))?;
         files.push(SourceFile { name, path, digest, size });
     }
-    check_pin(node, params, &files)?;
     Ok(files)
 }
 
@@ -67,15 +106,8 @@ fn check_pin(node: &str, params: &SourceParams, files: &[SourceFile]) -> Result<
 
 fn dataset_files(node: &str, pattern: &str, base: &Path) -> Result<BTreeMap<String, PathBuf>, ExecError> {
     let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.into(), why };
-    let literal = base.join(pattern);
-    // A file that is there is meant as it is written, even if its name could be read as a glob.
-    let paths = if fs_err::symlink_metadata(&literal).is_ok_and(|found| !found.is_dir()) {
-        vec![literal]
-    } else {
-        matching(pattern, base).map_err(unusable)?
-    };
     let mut files = BTreeMap::new();
-    for path in paths {
+    for path in existing(node, pattern, base)? {
         let name = path.file_name().and_then(|name| name.to_str()).map(str::to_owned);
         let name = name.ok_or_else(|| unusable(format!("the name of {} is not UTF-8", path.display())))?;
         if let Some(other) = files.insert(name, path.clone()) {
@@ -84,6 +116,17 @@ fn dataset_files(node: &str, pattern: &str, base: &Path) -> Result<BTreeMap<Stri
         }
     }
     Ok(files)
+}
+
+/// Returns the files that a path or a glob means.
+fn existing(node: &str, pattern: &str, base: &Path) -> Result<Vec<PathBuf>, ExecError> {
+    let literal = base.join(pattern);
+    // A file that is there is meant as it is written, even if its name could be read as a glob.
+    if fs_err::symlink_metadata(&literal).is_ok_and(|found| !found.is_dir()) {
+        return Ok(vec![literal]);
+    }
+    let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.into(), why };
+    matching(pattern, base).map_err(unusable)
 }
 
 /// Returns the files that a glob matches; hidden ones only if it says so.

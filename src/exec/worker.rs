@@ -1,29 +1,13 @@
-//! The parent's side of running a node: one child process, watched by one thread.
+//! The parent's side of one child process: started, listened to, and ended with all it has started.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
-use std::sync::mpsc::Sender;
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::child::{Answer, Message, Request};
-use crate::plan::InstanceId;
-
-/// What a watching thread tells the scheduler.
-#[derive(Debug)]
-pub enum Report {
-    /// The child said something.
-    Said(InstanceId, Message),
-    /// The child ended.
-    Ended(InstanceId, Answer, Duration),
-}
-
-/// A running child. Dropping `hold` asks it to stop.
-#[derive(Debug)]
-pub struct Worker {
-    /// The child's standard input: open as long as the node is wanted.
-    pub hold: ChildStdin,
-}
 
 /// Where a node's request, result and log lie.
 #[derive(Debug, Clone)]
@@ -36,14 +20,58 @@ pub struct WorkerFiles {
     pub log: PathBuf,
 }
 
-/// Starts `program` on a request and a thread that watches it.
-pub fn start(
+/// How the scheduler reaches a child that another thread listens to.
+#[derive(Debug, Default)]
+pub struct Control {
+    stop: AtomicBool,
+    /// The child's standard input: it runs as long as this stays open.
+    hold: Mutex<Option<ChildStdin>>,
+    /// The process group of the child while it runs, or 0.
+    group: AtomicI32,
+}
+
+impl Control {
+    /// Asks the child to end, now or as soon as it starts.
+    pub fn ask(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        drop(self.hold().take());
+    }
+
+    /// Says whether the child was asked to end.
+    pub fn is_asked(&self) -> bool {
+        self.stop.load(Ordering::SeqCst)
+    }
+
+    /// Ends the child and all it has started, at once.
+    pub fn kill(&self) {
+        #[cfg(unix)]
+        if let Some(group) = rustix::process::Pid::from_raw(self.group.load(Ordering::SeqCst)) {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+    }
+
+    fn begin(&self, child: &mut Child) {
+        self.group.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
+        *self.hold() = child.stdin.take();
+        if self.is_asked() {
+            self.ask();
+        }
+    }
+
+    fn hold(&self) -> std::sync::MutexGuard<'_, Option<ChildStdin>> {
+        self.hold.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs `program` on a request until it ends, and returns its answer and how long it took. `said` hears its progress.
+pub fn execute(
     program: &Path,
-    id: InstanceId,
     request: &Request,
+    environment: &[(String, String)],
     files: &WorkerFiles,
-    reports: Sender<Report>,
-) -> std::io::Result<Worker> {
+    control: &Control,
+    said: &mut dyn FnMut(Message),
+) -> std::io::Result<(Answer, Duration)> {
     fs_err::write(&files.request, serde_json::to_vec_pretty(request)?)?;
     let _ = fs_err::remove_file(&files.result);
     let log = fs_err::File::create(&files.log)?;
@@ -52,6 +80,7 @@ pub fn start(
         .arg("node-worker")
         .arg(&files.request)
         .env("RAYON_NUM_THREADS", request.threads.to_string())
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::from(log.into_file()));
@@ -60,32 +89,35 @@ pub fn start(
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let started = Instant::now();
     let mut child = command.spawn()?;
-    let hold = child.stdin.take().ok_or_else(|| std::io::Error::other("the child has no standard input"))?;
-    let result = files.result.clone();
-    std::thread::Builder::new().name("watch".into()).spawn(move || {
-        let answer = watch(&mut child, id, &result, &reports);
-        // The scheduler may have given up; then nobody waits for the answer.
-        let _ = reports.send(Report::Ended(id, answer, started.elapsed()));
-    })?;
-    Ok(Worker { hold })
+    control.begin(&mut child);
+    let spoken = listen(&mut child, said);
+    // Its output has ended, and so has the child or is about to. What it started must not outlive it. As long as it is
+    // not waited for, its number is its own.
+    let written = read_answer(&files.result);
+    control.kill();
+    let status = child.wait();
+    control.group.store(0, Ordering::SeqCst);
+    let answer = written.or(spoken).unwrap_or_else(|| no_answer(status));
+    Ok((answer, started.elapsed()))
 }
 
-fn watch(child: &mut Child, id: InstanceId, result: &Path, reports: &Sender<Report>) -> Answer {
+/// Hears the child out, and returns the answer if it says it aloud.
+fn listen(child: &mut Child, said: &mut dyn FnMut(Message)) -> Option<Answer> {
     let mut spoken = None;
-    if let Some(output) = child.stdout.take() {
-        for line in BufReader::new(output).lines() {
-            let Ok(line) = line else { break };
-            match serde_json::from_str(&line) {
-                Ok(Message::Answer(answer)) => spoken = Some(answer),
-                Ok(message) => drop(reports.send(Report::Said(id, message))),
-                // Something else than the protocol: a library that prints. It is not for the scheduler.
-                Err(_) => {}
-            }
+    for line in BufReader::new(child.stdout.take()?).lines() {
+        let Ok(line) = line else { break };
+        match serde_json::from_str(&line) {
+            Ok(Message::Answer(answer)) => spoken = Some(answer),
+            Ok(message) => said(message),
+            // Something else than the protocol: a library that prints. It is not for the scheduler.
+            Err(_) => {}
         }
     }
-    let status = child.wait();
-    let written = fs_err::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
-    written.or(spoken).unwrap_or_else(|| no_answer(status))
+    spoken
+}
+
+fn read_answer(result: &Path) -> Option<Answer> {
+    fs_err::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
 }
 
 fn no_answer(status: std::io::Result<ExitStatus>) -> Answer {

@@ -53,6 +53,9 @@ pub struct LockedNode {
     /// Its metrics.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub metrics: BTreeMap<String, f64>,
+    /// For a selection: what it chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Value>,
 }
 
 impl Lock {

@@ -147,7 +147,7 @@ fn json_of_a_run() {
         "node_finished" => {
             vec!["artifact", "event", "key", "kind", "measured", "metrics", "node", "path", "seconds"]
         }
-        "run_finished" => vec!["event", "failed", "fresh", "interrupted", "ran", "seconds", "skipped"],
+        "run_finished" => vec!["event", "failed", "fetched", "fresh", "interrupted", "ran", "seconds", "skipped"],
         other => panic!("the event {other}"),
     };
     for event in &first.events[1..] {

@@ -10,6 +10,7 @@ mod cache_crash;
 mod cache_damage;
 mod cache_index;
 mod cli;
+mod command;
 mod crash;
 mod curate;
 mod data;

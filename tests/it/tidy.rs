@@ -18,7 +18,20 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("cache", &["digest"]),
     ("plan", &["spec", "digest"]),
     ("ops", &["spec::params", "data", "tensor", "model", "digest"]),
-    ("exec", &["plan", "cache", "ops", "spec::params", "spec::lock", "spec::sweep", "digest"]),
+    (
+        "exec",
+        &[
+            "plan",
+            "cache",
+            "ops",
+            "spec::params",
+            "spec::lock",
+            "spec::sweep",
+            "spec::execution",
+            "spec::suggest",
+            "digest",
+        ],
+    ),
     ("cli", &["spec", "plan", "exec", "cache", "digest", "tensor"]),
 ];
 
@@ -31,7 +44,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio", &["cache"]),
     ("futures", &["cache"]),
     ("reflink_copy", &["ops"]),
-    ("rustix", &["cache", "exec", "ops"]),
+    ("rustix", &["cache", "cli", "exec", "ops"]),
     // Ops hash rows by the million into sets; no such hash identifies anything outside its node.
     ("blake3", &["digest", "ops"]),
     ("candle_core", &["tensor", "model", "ops"]),

@@ -9,6 +9,7 @@ use crate::cache::{Access, Cache};
 use crate::cli::args::{Cli, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::json::JsonLines;
+use crate::cli::machine::resources;
 use crate::cli::progress::Human;
 use crate::cli::project::{Project, notices};
 use crate::cli::report::CliError;
@@ -48,9 +49,13 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         program: std::env::current_exe()?,
         jobs: args.jobs.unwrap_or_else(|| cores.min(2)).max(1),
         cores,
+        resources: resources(args, cores)?,
         keep_going: args.keep_going,
+        retries: args.retries.unwrap_or(0),
+        timeout: args.timeout,
         wanted,
         forced,
+        rehearse: HashSet::new(),
         locked: lock.as_ref().filter(|_| args.locked),
         cancelled: &cancelled,
     };

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+use crate::spec::sweep;
 
 /// Runs any program in an empty folder of its own. Its arguments are passed as they are: there is no shell.
 ///
@@ -56,8 +57,8 @@ pub enum Gives {
 /// One argument of a program, in which nodes may be named.
 ///
 /// In the key the names of nodes do not count, only where they stand: what fills the place counts by content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(into = "String")]
 pub struct Argument {
     /// What stands before each name and, last, behind all of them.
     texts: Vec<String>,
@@ -109,6 +110,20 @@ impl From<String> for Argument {
     }
 }
 
+/// A number or a truth value is what its text says: `[head, -n, 5]`.
+impl<'de> Deserialize<'de> for Argument {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(text) => Ok(Self::from(text)),
+            plain @ (serde_json::Value::Number(_) | serde_json::Value::Bool(_)) => Ok(Self::from(sweep::show(&plain))),
+            other => {
+                let found = if other.is_null() { "nothing" } else { "a list or a block of settings" };
+                Err(serde::de::Error::custom(format!("expected a text, found {found}")))
+            }
+        }
+    }
+}
+
 impl From<Argument> for String {
     /// As it enters a key: without the names.
     fn from(argument: Argument) -> Self {
@@ -123,7 +138,8 @@ impl JsonSchema for Argument {
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        String::json_schema(generator)
+        let _ = generator;
+        schemars::json_schema!({"type": ["string", "number", "boolean"]})
     }
 }
 
