@@ -47,8 +47,12 @@ pub fn params(plan: &Plan, id: InstanceId) -> Option<&SelectParams> {
     }
 }
 
-/// Returns every candidate of a selection with its value, in graph order. Everything that it reads must be done.
-pub fn candidates(plan: &Plan, id: InstanceId, done: &[Option<Action>]) -> Result<Vec<Candidate>, String> {
+/// Returns every candidate of a selection with its value, in graph order. `metrics` gives those of an instance.
+pub fn candidates<'m>(
+    plan: &Plan,
+    id: InstanceId,
+    metrics: &dyn Fn(InstanceId) -> Option<&'m BTreeMap<String, f64>>,
+) -> Result<Vec<Candidate>, String> {
     let instance = plan.instance(id);
     let Some(params) = params(plan, id) else { return Ok(Vec::new()) };
     let slot = |name: &str| instance.slots.iter().find(|slot| slot.name == name);
@@ -65,8 +69,8 @@ pub fn candidates(plan: &Plan, id: InstanceId, done: &[Option<Action>]) -> Resul
             let from = scores
                 .next()
                 .ok_or_else(|| format!("no scores belong to `{}`", instance_name(plan, candidate.from)))?;
-            let action = done[from.index()].as_ref().ok_or("its scores are not there")?;
-            metric_of(action, metric, &plan.instance(from).name)
+            let metrics = metrics(from).ok_or("its scores are not there")?;
+            metric_of(metrics, metric, &plan.instance(from).name)
         };
         let value = params.by.value(&mut metric)?;
         if value.is_nan() {
@@ -85,7 +89,8 @@ pub fn best(candidates: &[Candidate], goal: Goal) -> Option<&Candidate> {
 
 /// Returns the choice of a selection, and the action of the instance chosen.
 pub(super) fn choose(plan: &Plan, id: InstanceId, done: &[Option<Action>]) -> Result<(Chosen, Action), String> {
-    let candidates = candidates(plan, id, done)?;
+    let metrics = |id: InstanceId| done[id.index()].as_ref().map(|action| &action.metrics);
+    let candidates = candidates(plan, id, &metrics)?;
     let goal = params(plan, id).map_or(Goal::Max, |params| params.goal);
     let best = best(&candidates, goal).ok_or("there is nothing to choose from")?;
     let instance = plan.instance(best.id);
@@ -99,9 +104,9 @@ pub(super) fn choose(plan: &Plan, id: InstanceId, done: &[Option<Action>]) -> Re
     Ok((chosen, action))
 }
 
-fn metric_of(action: &Action, metric: &str, instance: &str) -> Result<f64, String> {
-    action.metrics.get(metric).copied().ok_or_else(|| {
-        let known = action.metrics.keys().map(String::as_str);
+fn metric_of(metrics: &BTreeMap<String, f64>, metric: &str, instance: &str) -> Result<f64, String> {
+    metrics.get(metric).copied().ok_or_else(|| {
+        let known = metrics.keys().map(String::as_str);
         let help = suggest::help(metric, known).map_or_else(String::new, |help| format!("; {help}"));
         format!("`{instance}` has no metric `{metric}`{help}")
     })
