@@ -95,9 +95,28 @@ pub(super) struct PipelineArgs {
     #[arg(long, value_name = "NAME=VALUES", help_heading = "Parameters")]
     pub(super) sweep: Vec<String>,
 
+    /// Let parameters with several values move together: `lr,epochs`
+    #[arg(long, value_name = "NAMES", help_heading = "Parameters")]
+    pub(super) zip: Vec<String>,
+
+    /// Leave out combinations: `method=linear,t=0.3`
+    #[arg(long, value_name = "NAME=VALUE,…", help_heading = "Parameters")]
+    pub(super) exclude: Vec<String>,
+
+    /// Take the parameters and sweeps of a profile
+    #[arg(long, value_name = "NAME", env = "LUTHFLOW_PROFILE", help_heading = "Parameters")]
+    pub(super) profile: Option<String>,
+
     /// The pipeline file, then the nodes: `sft`, `merged`, `merged[t=0.5]`
     #[arg(value_name = "PIPELINE | NODE")]
     pub(super) names: Vec<String>,
+}
+
+impl PipelineArgs {
+    /// Says whether parameters come from the command line, which the lockfile knows nothing of.
+    pub(super) fn change_parameters(&self) -> bool {
+        !(self.set.is_empty() && self.sweep.is_empty() && self.zip.is_empty() && self.exclude.is_empty())
+    }
 }
 
 /// Arguments of `run`.

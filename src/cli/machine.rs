@@ -17,7 +17,7 @@ pub(super) fn resources(args: &RunArgs, cores: usize) -> Result<Resources, CliEr
         match name.trim() {
             "cpu" => resources.cpu = count()?,
             "gpu" => resources.gpus = (0..count()?).map(|index| index.to_string()).collect(),
-            "memory" => resources.memory = execution::bytes(value).map_err(wrong)?,
+            "memory" => resources.memory = execution::memory(value).map_err(wrong)?,
             other => return Err(wrong(format!("there is no resource `{other}`"))),
         }
     }

@@ -13,6 +13,8 @@ mod output;
 mod progress;
 mod project;
 mod report;
+mod rounds;
+mod watch;
 mod worker;
 
 use std::ffi::OsString;

@@ -1,6 +1,9 @@
 //! From arguments to a plan: which pipeline file, with which parameters, over which cache.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+use serde_json::Value;
 
 use super::args::{Cli, PipelineArgs};
 use super::output;
@@ -8,7 +11,8 @@ use super::report::CliError;
 use crate::cache::{Access, Cache};
 use crate::exec::Decider;
 use crate::plan::{InstanceId, Plan, resolve, select};
-use crate::spec::{Overrides, parse, sweep};
+use crate::spec::params::Search;
+use crate::spec::{Overrides, SourceFile, parse_files, sweep};
 
 /// The largest pipeline file that is read, in bytes.
 const MAX_BYTES: u64 = crate::spec::document::MAX_BYTES as u64;
@@ -19,8 +23,12 @@ pub(super) struct Project {
     pub(super) file: PathBuf,
     /// What it means.
     pub(super) plan: Plan,
+    /// The searches that are on, each with the name of its `select` node.
+    #[expect(dead_code, reason = "for the rounds of `run`, which come with `exec`")]
+    pub(super) searches: Vec<(String, Search)>,
     /// The other names on the command line.
     pub(super) names: Vec<String>,
+    overrides: Overrides,
 }
 
 impl Project {
@@ -28,31 +36,25 @@ impl Project {
     pub(super) fn load(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
         let (file, names) = find(args, cli)?;
         let overrides = overrides(args)?;
-        let text = read(&file)?;
-        let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let parsed = parse(&text, &name, &overrides);
-        let mut diagnostics = parsed.diagnostics;
-        let plan = match &parsed.pipeline {
-            None => None,
-            Some(pipeline) => match resolve(pipeline) {
-                Ok(plan) => Some(plan),
-                Err(more) => {
-                    diagnostics.extend(more);
-                    None
-                }
-            },
-        };
-        diagnostics.sort();
-        diagnostics.dedup();
-        match plan {
-            Some(plan) if diagnostics.is_empty() => Ok(Self { file, plan, names }),
-            _ => Err(CliError::mistakes(&file, &text, diagnostics)),
-        }
+        let (plan, searches) = understand(&file, &overrides)?;
+        Ok(Self { file, plan, searches, names, overrides })
     }
 
-    /// Returns the lockfile: beside the pipeline, with the same name.
+    /// Resolves the pipeline again, with the values that its searches have tried and are to try next, by the whole name
+    /// of the parameter.
+    #[expect(dead_code, reason = "for the rounds of `run`, which come with `exec`")]
+    pub(super) fn with_trials(&self, trials: BTreeMap<String, Vec<Value>>) -> Result<Self, CliError> {
+        let overrides = Overrides { trials, ..self.overrides.clone() };
+        let (plan, searches) = understand(&self.file, &overrides)?;
+        Ok(Self { file: self.file.clone(), plan, searches, names: self.names.clone(), overrides })
+    }
+
+    /// Returns the lockfile: beside the pipeline, with the same name, and that of the profile behind it.
     pub(super) fn lock_path(&self) -> PathBuf {
-        self.file.with_extension("lock")
+        match &self.overrides.profile {
+            Some(profile) => self.file.with_extension(format!("{profile}.lock")),
+            None => self.file.with_extension("lock"),
+        }
     }
 
     /// Returns what decides about freshness, over `cache`.
@@ -78,6 +80,34 @@ impl Project {
             [name] => select::select_one(&self.plan, name).map_err(CliError::user),
             [] => Err(CliError::user("name a node").help("`luthflow status` lists them")),
             _ => Err(CliError::user("name one node only")),
+        }
+    }
+}
+
+/// Reads a pipeline with all that it includes, and resolves it.
+fn understand(file: &Path, overrides: &Overrides) -> Result<(Plan, Vec<(String, Search)>), CliError> {
+    let text = read(file)?;
+    let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let folder = file.parent().unwrap_or(Path::new(""));
+    let main = SourceFile { path: file.file_name().map(PathBuf::from).unwrap_or_default(), text };
+    let include = |path: &Path| read(&folder.join(path)).map_err(|error| error.to_string());
+    let parsed = parse_files(main, &name, overrides, &include);
+    let mut diagnostics = parsed.diagnostics;
+    let mut understood = None;
+    if let Some(pipeline) = parsed.pipeline {
+        match resolve(&pipeline) {
+            Ok(plan) => understood = Some((plan, pipeline.searches)),
+            Err(more) => diagnostics.extend(more),
+        }
+    }
+    diagnostics.sort();
+    diagnostics.dedup();
+    match understood {
+        Some(understood) if diagnostics.is_empty() => Ok(understood),
+        _ => {
+            let files: Vec<(PathBuf, String)> =
+                parsed.files.into_iter().map(|source| (folder.join(source.path), source.text)).collect();
+            Err(CliError::mistakes(file, &files, diagnostics))
         }
     }
 }
@@ -151,7 +181,11 @@ fn cannot_read(error: &std::io::Error) -> CliError {
 }
 
 fn overrides(args: &PipelineArgs) -> Result<Overrides, CliError> {
-    let mut overrides = Overrides::default();
+    // A variable that is no text cannot stand in a setting, so it is as if it were not there.
+    let env =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let profile = args.profile.clone().filter(|name| !name.is_empty());
+    let mut overrides = Overrides { profile, env: env.collect(), ..Overrides::default() };
     for argument in &args.set {
         let (name, value) = split(argument, "--set")?;
         overrides.set.push((name, sweep::scalar(value)));
@@ -164,6 +198,14 @@ fn overrides(args: &PipelineArgs) -> Result<Overrides, CliError> {
             return Err(CliError::user(format!("`--sweep {name}` is given twice")).help("give all its values at once"));
         }
         overrides.sweep.push((name, values));
+    }
+    for argument in &args.zip {
+        overrides.zip.push(argument.split(',').map(|name| name.trim().to_owned()).collect());
+    }
+    for argument in &args.exclude {
+        let pairs = argument.split(',').map(|pair| split(pair, "--exclude"));
+        let pairs = pairs.map(|pair| pair.map(|(name, value)| (name, sweep::scalar(value.trim()))));
+        overrides.exclude.push(pairs.collect::<Result<_, _>>()?);
     }
     Ok(overrides)
 }

@@ -2,7 +2,7 @@
 
 use std::error::Error as StdError;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, NamedSource, SourceCode};
 
@@ -38,15 +38,17 @@ impl CliError {
         Self { exit: Exit::Success, ..Self::user("") }
     }
 
-    /// Returns a report of all mistakes in a file.
-    pub(super) fn mistakes(path: &Path, text: &str, diagnostics: Vec<Diagnostic>) -> Self {
+    /// Returns a report of all mistakes in a pipeline: each is drawn in its own one of its files.
+    pub(super) fn mistakes(path: &Path, files: &[(PathBuf, String)], diagnostics: Vec<Diagnostic>) -> Self {
         let count = diagnostics.len();
-        let name = path.display().to_string();
-        let mistake = |diagnostic| Mistake::new(&name, text, diagnostic);
+        let mistake = |diagnostic: Diagnostic| {
+            let (file, text) = files.get(diagnostic.file).map_or((path, ""), |(file, text)| (file.as_path(), text));
+            Mistake::new(&file.display().to_string(), text, diagnostic)
+        };
         let noun = if count == 1 { "mistake" } else { "mistakes" };
         Self {
             mistakes: diagnostics.into_iter().map(mistake).collect(),
-            ..Self::user(format!("{name} has {count} {noun}"))
+            ..Self::user(format!("{} has {count} {noun}", path.display()))
         }
     }
 

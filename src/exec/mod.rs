@@ -12,6 +12,7 @@ mod launch;
 pub mod locked;
 mod queue;
 pub mod resources;
+pub mod rounds;
 pub mod scheduler;
 pub mod select;
 mod settle;

@@ -1,6 +1,7 @@
 //! The plan: every node instance, what it reads, and an order in which all can run.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use petgraph::Direction;
 use petgraph::graph::{DiGraph, NodeIndex};
@@ -27,6 +28,9 @@ pub struct Instance {
     pub name: String,
     /// The node it is an instance of.
     pub node: String,
+    /// The folder of the file that the node is written in, relative to that of the pipeline file. Paths in its settings
+    /// are relative to this one.
+    pub base: PathBuf,
     /// Its settings.
     pub op: Op,
     /// Its settings as they were written, with parameters filled in.

@@ -1,8 +1,11 @@
 //! What a pipeline means: node instances, their order, their keys, and why a key changed. Pure.
 
+mod gaussian;
 pub mod graph;
 pub mod key;
+mod points;
 pub mod resolve;
+pub mod search;
 pub mod select;
 pub mod stale;
 

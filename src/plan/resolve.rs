@@ -11,9 +11,10 @@ use petgraph::graphmap::DiGraphMap;
 use serde_json::Value;
 
 use super::graph::{Artifacts, Instance, InstanceId, Plan, Slot};
+use super::points::Space;
 use crate::spec::bind::{Bound, bind};
-use crate::spec::diagnostic::Diagnostic;
-use crate::spec::params::{Input, InputType, Op, Output};
+use crate::spec::diagnostic::{Diagnostic, Place};
+use crate::spec::params::{Input, InputType, Kind, Op, Output};
 use crate::spec::pipeline::{Axis, NodeSpec, Pipeline};
 use crate::spec::substitute::Bindings;
 use crate::spec::{suggest, sweep};
@@ -26,12 +27,14 @@ pub const MAX_INSTANCES: usize = 1_000_000;
 pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     let mut resolver = Resolver {
         pipeline,
+        space: Space::new(pipeline),
         diagnostics: BTreeSet::new(),
         by_node: HashMap::new(),
         axes_of: HashMap::new(),
         instances: Vec::new(),
     };
     let drafts: Vec<Draft<'_>> = pipeline.nodes.iter().map(|node| resolver.draft(node)).collect();
+    resolver.check_secrets(&drafts);
     resolver.check_inputs(&drafts);
     let order = resolver.node_order(&drafts);
     // With a part of the file unreadable, what is left would only lead to complaints about what is missing.
@@ -43,6 +46,7 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
         // Where instances are missing, an axis may only seem unused.
         if resolver.diagnostics.is_empty() {
             resolver.unused_axes();
+            resolver.idle_excludes();
         }
     }
     if !resolver.diagnostics.is_empty() {
@@ -69,6 +73,7 @@ impl Draft<'_> {
 
 struct Resolver<'a> {
     pipeline: &'a Pipeline,
+    space: Space<'a>,
     /// Sorted by place, each once, however many sweep points show it.
     diagnostics: BTreeSet<Diagnostic>,
     by_node: HashMap<&'a str, Vec<InstanceId>>,
@@ -89,7 +94,7 @@ impl<'a> Resolver<'a> {
             bound.insert(node.name.clone(), one);
             return Draft { node, own: Vec::new(), bound };
         }
-        for point in points(&own) {
+        for point in self.space.points(&own) {
             let name = instance_name(&node.name, &own, &point);
             bindings.extend(point);
             let at = bind(self.pipeline, node, &bindings);
@@ -100,8 +105,8 @@ impl<'a> Resolver<'a> {
     }
 
     /// Says whether a node may have an instance at every point of these axes.
-    fn few_enough(&mut self, node: &NodeSpec, axes: &[&Axis]) -> bool {
-        let count = axes.iter().map(|axis| axis.values.len()).try_fold(1usize, usize::checked_mul);
+    fn few_enough(&mut self, node: &NodeSpec, axes: &[&'a Axis]) -> bool {
+        let count = self.space.count(axes);
         if count.is_some_and(|count| count.saturating_add(self.instances.len()) <= MAX_INSTANCES) {
             return true;
         }
@@ -114,7 +119,7 @@ impl<'a> Resolver<'a> {
         let by_name: HashMap<&str, &Draft<'_>> = drafts.iter().map(|draft| (draft.node.name.as_str(), draft)).collect();
         for draft in drafts {
             for input in draft.ops().flat_map(Op::inputs) {
-                if let Err(diagnostic) = self.check_input(draft.node, &input, &by_name) {
+                if let Err(diagnostic) = self.check_input(draft, &input, &by_name) {
                     self.diagnostics.insert(diagnostic);
                 }
             }
@@ -123,29 +128,64 @@ impl<'a> Resolver<'a> {
 
     fn check_input(
         &self,
-        node: &NodeSpec,
+        draft: &Draft<'_>,
         input: &Input<'_>,
         by_name: &HashMap<&str, &Draft<'_>>,
     ) -> Result<(), Diagnostic> {
-        if self.pipeline.unreadable.iter().any(|name| name == input.from.node()) {
+        let node = draft.node;
+        let name = node.whole_name(input.from.node());
+        if self.pipeline.unreadable.contains(&name) {
             return Ok(());
         }
-        let span = self.pipeline.field_span(node, &input.slot);
-        let Some(from) = by_name.get(input.from.node()) else {
-            let help = suggest::help(input.from.node(), self.pipeline.nodes.iter().map(|node| node.name.as_str()));
+        let place = self.pipeline.field_span(node, &input.slot);
+        let Some(from) = by_name.get(name.as_str()) else {
+            let known = self.pipeline.nodes.iter().filter_map(|other| other.name.strip_prefix(&node.prefix));
+            let help = suggest::help(input.from.node(), known);
             let message = format!("unknown node `{}`", input.from.node());
-            let label = format!("`{}` reads it", node.name);
-            return Err(Diagnostic::new(span, message).label(label).maybe_help(help));
+            let label = format!("`{}` reads it", node.local_name());
+            return Err(Diagnostic::new(place, message).label(label).maybe_help(help));
         };
-        for bound in from.bound.values() {
-            let Some(source) = &bound.op else { continue };
+        if node.kind == Kind::Select {
+            // A select reads all of what it selects from, whatever its outputs.
+            return Ok(());
+        }
+        for (bound, outputs) in outputs_of(from, by_name) {
             // What could not be read there may be what gives the output.
-            if bound.partial && !source.outputs().iter().any(|output| output.name == input.from.output()) {
+            if bound.partial && !outputs.iter().any(|output| output.name == input.from.output()) {
                 continue;
             }
-            find_output(source, input, span.clone())?;
+            self.fits(node, from.node.kind, input, &find_output(&outputs, input, place)?)?;
         }
         Ok(())
+    }
+
+    /// Checks that an output is what an input expects.
+    fn fits(&self, node: &NodeSpec, from: Kind, input: &Input<'_>, output: &Output) -> Result<(), Diagnostic> {
+        // Beside score tables, a report takes a choice among what they are about.
+        let chosen = node.kind == Kind::Report && from == Kind::Select && input.expects == InputType::Scores;
+        if output.kind == input.expects || input.expects == InputType::Any || chosen {
+            return Ok(());
+        }
+        let message = format!("`{}` is a {}, and a {} is needed here", input.from, output.kind, input.expects);
+        Err(Diagnostic::new(self.pipeline.field_span(node, &input.slot), message))
+    }
+
+    /// Checks that no setting holds a variable that some program gets as a secret.
+    fn check_secrets(&mut self, drafts: &[Draft<'_>]) {
+        let mut secrets = BTreeMap::new();
+        for draft in drafts {
+            let ops = draft.ops().filter_map(|op| if let Op::Command(params) = op { Some(params) } else { None });
+            secrets.extend(ops.flat_map(|params| params.secrets.iter().cloned()).map(|name| (name, draft.node)));
+        }
+        for used in drafts.iter().flat_map(|draft| draft.bound.values()).flat_map(|bound| &bound.variables) {
+            if let Some(node) = secrets.get(&used.name) {
+                let message =
+                    format!("`{}` is a secret of `{}`, so it cannot stand in a setting", used.name, node.name);
+                let help =
+                    format!("list it under `secrets:` of the program that needs it, which then reads ${}", used.name);
+                self.diagnostics.insert(Diagnostic::new(used.place, message).help(help));
+            }
+        }
     }
 
     /// Returns the nodes in an order in which each comes after what it reads; a cycle is reported as its path.
@@ -156,7 +196,7 @@ impl<'a> Resolver<'a> {
         for (to, draft) in drafts.iter().enumerate() {
             graph.add_node(to);
             for input in draft.ops().flat_map(Op::inputs) {
-                if let Some(from) = index.get(input.from.node()) {
+                if let Some(from) = index.get(draft.node.whole_name(input.from.node()).as_str()) {
                     graph.add_edge(to, *from, ());
                 }
             }
@@ -196,7 +236,7 @@ impl<'a> Resolver<'a> {
             .ops()
             .flat_map(Op::inputs)
             .filter(|input| !input.gathers)
-            .filter_map(|input| self.axes_of.get(input.from.node()))
+            .filter_map(|input| self.axes_of.get(node.whole_name(input.from.node()).as_str()))
             .flatten()
             .copied()
             .collect();
@@ -207,15 +247,18 @@ impl<'a> Resolver<'a> {
         if !self.few_enough(node, &reaching) {
             return;
         }
-        for point in points(&reaching) {
+        if let Some(diagnostic) = self.check_select(draft).err() {
+            self.diagnostics.insert(diagnostic);
+        }
+        for point in self.space.points(&reaching) {
             let Some(bound) = draft.bound.get(&instance_name(&node.name, &draft.own, &point)) else { continue };
             let Some(op) = bound.op.clone() else { continue };
             let slots = op.inputs().iter().map(|input| self.fill(node, input, &point)).collect();
             let id = InstanceId(self.instances.len());
             let name = instance_name(&node.name, &reaching, &point);
             let fields = bound.fields.clone();
-            let (name_of_node, execution) = (node.name.clone(), node.execution);
-            self.instances.push(Instance { name, node: name_of_node, op, fields, axes: point, slots, execution });
+            let (name_of_node, base, execution) = (node.name.clone(), node.base.clone(), bound.execution);
+            self.instances.push(Instance { name, node: name_of_node, base, op, fields, axes: point, slots, execution });
             self.by_node.entry(&node.name).or_default().push(id);
         }
     }
@@ -225,11 +268,12 @@ impl<'a> Resolver<'a> {
             let axes = &self.instances[id.index()].axes;
             axes.iter().all(|(name, value)| point.get(name).is_none_or(|own| own == value))
         };
-        let candidates = self.by_node.get(input.from.node()).map_or(&[][..], Vec::as_slice);
+        let from = node.whole_name(input.from.node());
+        let candidates = self.by_node.get(from.as_str()).map_or(&[][..], Vec::as_slice);
         let mut artifacts = Vec::new();
         for id in candidates.iter().filter(agrees) {
             // The inputs of every point are checked, since a swept field may name a node or decide an output.
-            match find_output(&self.instances[id.index()].op, input, self.pipeline.field_span(node, &input.slot)) {
+            match self.output(node, *id, input) {
                 Ok(output) => artifacts.push(Artifacts { from: *id, output }),
                 Err(diagnostic) => {
                     self.diagnostics.insert(diagnostic);
@@ -243,23 +287,102 @@ impl<'a> Resolver<'a> {
         Slot { name: input.slot.clone(), artifacts, gathers: input.gathers, expects: input.expects }
     }
 
+    /// Returns the output of an instance that an input names.
+    fn output(&self, node: &NodeSpec, from: InstanceId, input: &Input<'_>) -> Result<Output, Diagnostic> {
+        if node.kind == Kind::Select {
+            return Ok(Output { name: "".into(), path: "".into(), kind: InputType::Any });
+        }
+        let place = self.pipeline.field_span(node, &input.slot);
+        let mut found: Option<Output> = None;
+        for source in self.sources(from) {
+            let output = find_output(&source.op.outputs(), input, place)?;
+            self.fits(node, self.instances[from.index()].kind(), input, &output)?;
+            if found.as_ref().is_some_and(|found| *found != output) {
+                let message = format!("the instances of `{}` do not all give the same `{}`", source.node, input.from);
+                return Err(Diagnostic::new(place, message));
+            }
+            found = Some(output);
+        }
+        found.ok_or_else(|| Diagnostic::new(place, format!("nothing gives `{}` here", input.from)))
+    }
+
+    /// Returns the instances whose outputs an instance has: its own, or those that a select chooses from.
+    fn sources(&self, id: InstanceId) -> Vec<&Instance> {
+        let instance = &self.instances[id.index()];
+        match instance.slots.iter().find(|slot| instance.kind() == Kind::Select && slot.name == "from") {
+            None => vec![instance],
+            Some(slot) => slot.artifacts.iter().flat_map(|artifact| self.sources(artifact.from)).collect(),
+        }
+    }
+
+    /// Checks that each instance that a select may choose has one value of every metric, and that a search can steer it.
+    fn check_select(&self, draft: &Draft<'a>) -> Result<(), Diagnostic> {
+        let node = draft.node;
+        let axes_of = |name: &str| self.axes_of.get(node.whole_name(name).as_str());
+        for op in draft.ops() {
+            let Op::Select(params) = op else { continue };
+            let from = params.from.node();
+            let Some(own) = axes_of(from) else { continue };
+            for score in params.by.nodes() {
+                let Some(axis) = axes_of(score.node()).and_then(|axes| axes.difference(own).next()) else { continue };
+                let message =
+                    format!("`{score}` has several instances for each of `{from}`: it also depends on `{axis}`");
+                let help = format!("select from a node that `{axis}` reaches too, or do not sweep it");
+                return Err(Diagnostic::new(self.pipeline.field_span(node, "by"), message).help(help));
+            }
+            let search = self.pipeline.searches.iter().find(|(name, _)| *name == node.name);
+            if let Some((_, search)) = search.filter(|(_, search)| !own.contains(search.parameter.as_str())) {
+                let message = format!("`{from}` does not depend on the parameter `{}`", search.parameter);
+                let place = self.pipeline.field_span(node, "search.parameter");
+                return Err(Diagnostic::new(place, message).help("write `${…}` where its value belongs"));
+            }
+        }
+        Ok(())
+    }
+
+    fn idle_excludes(&mut self) {
+        for exclude in self.space.idle() {
+            let names: Vec<&str> = exclude.at.iter().map(|(name, _)| name.as_str()).collect();
+            let message = format!("`exclude` leaves out nothing: no node depends on `{}`", names.join("` and `"));
+            self.diagnostics.insert(Diagnostic::new(exclude.place, message));
+        }
+    }
+
     fn unused_axes(&mut self) {
         for axis in &self.pipeline.axes {
             if !self.axes_of.values().any(|axes| axes.contains(axis.name.as_str())) {
                 let message = format!("no node uses the swept parameter `{}`", axis.name);
                 let help = format!("write `${{{}}}` where its value belongs", axis.name);
-                self.diagnostics.insert(Diagnostic::new(self.pipeline.axis_span(&axis.name), message).help(help));
+                self.diagnostics.insert(Diagnostic::new(axis.place, message).help(help));
             }
         }
     }
 }
 
-/// Finds the output that an input names, and checks that it is what the input expects.
-fn find_output(source: &Op, input: &Input<'_>, span: std::ops::Range<usize>) -> Result<Output, Diagnostic> {
-    let outputs = source.outputs();
+/// Returns what a node offers, at every point it was bound at. A select offers what it selects from.
+fn outputs_of<'d>(draft: &'d Draft<'_>, by_name: &HashMap<&str, &'d Draft<'_>>) -> Vec<(&'d Bound, Vec<Output>)> {
+    let mut outputs = Vec::new();
+    let mut at = vec![draft];
+    let mut seen = BTreeSet::new();
+    while let Some(draft) = at.pop().filter(|draft| seen.insert(draft.node.name.as_str())) {
+        for bound in draft.bound.values() {
+            match &bound.op {
+                None => {}
+                Some(Op::Select(params)) => {
+                    at.extend(by_name.get(draft.node.whole_name(params.from.node()).as_str()).copied());
+                }
+                Some(op) => outputs.push((bound, op.outputs())),
+            }
+        }
+    }
+    outputs
+}
+
+/// Finds the output that an input names.
+fn find_output(outputs: &[Output], input: &Input<'_>, place: Place) -> Result<Output, Diagnostic> {
     let wanted = input.from.output();
     let names = || outputs.iter().map(|output| &*output.name).filter(|name| !name.is_empty());
-    let Some(output) = outputs.iter().find(|output| output.name == wanted) else {
+    outputs.iter().find(|output| output.name == wanted).cloned().ok_or_else(|| {
         let node = input.from.node();
         let listed: Vec<String> = names().map(|name| format!("`{node}.{name}`")).collect();
         let help = (!listed.is_empty()).then(|| format!("there is {}", listed.join(" and ")));
@@ -268,30 +391,8 @@ fn find_output(source: &Op, input: &Input<'_>, span: std::ops::Range<usize>) -> 
         } else {
             format!("`{node}` has no output `{wanted}`")
         };
-        return Err(Diagnostic::new(span, message).maybe_help(help));
-    };
-    if output.kind != input.expects && input.expects != InputType::Any {
-        let message = format!("`{}` is a {}, and a {} is needed here", input.from, output.kind, input.expects);
-        return Err(Diagnostic::new(span, message));
-    }
-    Ok(output.clone())
-}
-
-/// Returns every combination of the axes' values, the last axis moving fastest.
-fn points(axes: &[&Axis]) -> Vec<Bindings> {
-    let mut points = vec![Bindings::new()];
-    for axis in axes {
-        let extend = |point: &Bindings| {
-            let with = |value: &Value| {
-                let mut point = point.clone();
-                point.insert(axis.name.clone(), value.clone());
-                point
-            };
-            axis.values.iter().map(with).collect::<Vec<_>>()
-        };
-        points = points.iter().flat_map(extend).collect();
-    }
-    points
+        Diagnostic::new(place, message).maybe_help(help)
+    })
 }
 
 fn instance_name(node: &str, axes: &[&Axis], point: &BTreeMap<String, Value>) -> String {

@@ -1,8 +1,8 @@
 //! Names on the command line.
 //!
 //! `sft` is a node with all its instances, `merged[t=0.6]` one of them, `merged[*]` all of them again; `*` and `?` match
-//! any letters and any one letter of a node's name; `kind:eval` is every node of a kind. A `+` in front adds all that
-//! an instance is made from, a `+` behind all that is made from it.
+//! any letters and any one letter of a node's name or of a value (`qwen/*`, `*/scores`, `merged[t=0.*]`); `kind:eval` is
+//! every node of a kind. A `+` in front adds all that an instance is made from, a `+` behind all that is made from it.
 
 use std::collections::BTreeSet;
 
@@ -66,11 +66,15 @@ fn at_point(plan: &Plan, name: &str, of_node: &[InstanceId], point: &str) -> Res
     let mut wanted = Vec::new();
     for pair in point.split(',') {
         let (axis, value) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is not `parameter=value`"))?;
-        wanted.push((axis.trim(), sweep::scalar(value.trim())));
+        let value = value.trim();
+        let pattern = glob::Pattern::new(value).map_err(|error| format!("`{value}` is no pattern: {}", error.msg))?;
+        wanted.push((axis.trim(), sweep::scalar(value), pattern));
     }
     let matches = |id: &InstanceId| {
         let axes = &plan.instance(*id).axes;
-        wanted.iter().all(|(axis, value)| axes.get(*axis).is_some_and(|own| sweep::same(own, value)))
+        wanted.iter().all(|(axis, value, pattern)| {
+            axes.get(*axis).is_some_and(|own| sweep::same(own, value) || pattern.matches(&sweep::show(own)))
+        })
     };
     let found: Vec<InstanceId> = of_node.iter().copied().filter(matches).collect();
     if found.is_empty() {
@@ -125,6 +129,8 @@ nodes:
         assert_eq!(names("merged[t=0]").unwrap(), ["merged[t=0,method=linear]", "merged[t=0,method=slerp]"]);
         assert_eq!(names("merged[*]").unwrap().len(), 4);
         assert_eq!(names("*e*[t=0.5]").unwrap().len(), 4);
+        assert_eq!(names("merged[t=*]").unwrap().len(), 4);
+        assert_eq!(names("merged[t=0.*,method=s*]").unwrap(), ["merged[t=0.5,method=slerp]"]);
         assert_eq!(names("kind:source").unwrap(), ["text", "base", "other"]);
         assert!(names("mergd").unwrap_err().contains("did you mean `merged`?"));
         assert!(names("merged[t=0.7]").unwrap_err().contains("`merged[t=0,method=linear]`"));

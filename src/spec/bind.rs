@@ -8,11 +8,14 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::diagnostic::Diagnostic;
+use super::document::Document;
+use super::env::Environment;
+use super::execution::{self, Execution};
 use super::params::{Kind, Mistake, Op};
 use super::path::{FieldPath, Segment};
 use super::pipeline::{NodeSpec, Pipeline};
-use super::substitute::{Bindings, Names, Unresolved, substitute};
-use super::{schema, suggest};
+use super::substitute::{Bindings, Found, Names, Unresolved, Why, substitute};
+use super::{Place, schema, suggest};
 
 /// The most mistakes that are looked for in one node.
 const MAX_MISTAKES: usize = 50;
@@ -26,21 +29,36 @@ pub struct Bound {
     pub partial: bool,
     /// The settings as written, parameters filled in.
     pub fields: Value,
+    /// How the node is to be run.
+    pub execution: Execution,
     /// The parameters that were used.
     pub used: BTreeSet<String>,
+    /// The variables of the environment that were used.
+    pub variables: Vec<Used>,
     /// What is wrong.
     pub diagnostics: Vec<Diagnostic>,
 }
 
+/// A variable of the environment in a node's settings.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Used {
+    /// Its name.
+    pub name: String,
+    /// Where it stands.
+    pub place: Place,
+}
+
 /// Reads the settings of `node` with the parameters of one sweep point.
 pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound {
-    let (mut used, mut unresolved) = (BTreeSet::new(), Vec::new());
-    let is_node = |name: &str| pipeline.node(name.split('.').next().unwrap_or(name)).is_some();
-    let is_node: Option<&dyn Fn(&str) -> bool> = if node.kind == Kind::Command { Some(&is_node) } else { None };
-    let names = Names { bindings, is_node };
-    let fields = substitute(&node.fields, &names, &mut used, &mut unresolved);
-    let mut diagnostics: Vec<Diagnostic> =
-        unresolved.iter().filter_map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
+    let mut found = Found::default();
+    let (execution, mut diagnostics) = run_how(pipeline, node, bindings, &mut found);
+    let place = |at: &FieldPath| Place::new(node.file, pipeline.document(node).value_span(&node.path().join(at)));
+    let used = |(name, _, at): &(String, String, FieldPath)| Used { name: name.clone(), place: place(at) };
+    let mut variables: Vec<Used> = found.variables.drain(..).map(|variable| used(&variable)).collect();
+    let fields = fill(pipeline, node, bindings, &pipeline.environment, &mut found);
+    variables.extend(found.variables.iter().map(used));
+    let unresolved = std::mem::take(&mut found.unresolved);
+    diagnostics.extend(unresolved.iter().filter_map(|one| unknown_parameter(pipeline, node, one, bindings)));
     let mut left = fields.clone();
     let mut removed: Vec<FieldPath> = Vec::new();
     for place in unresolved {
@@ -54,12 +72,88 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
                 continue;
             }
             let span = pipeline.node_span(node);
-            let message = format!("`{}` needs the field `{field}`", node.name);
+            let message = format!("`{}` needs the field `{field}`", node.local_name());
             diagnostics.push(Diagnostic::new(span, message).label(format!("this {} node", node.kind.name())));
         }
     }
     let op = read(pipeline, node, left, &mut removed, &mut diagnostics);
-    Bound { op, partial: !removed.is_empty(), fields, used, diagnostics }
+    if let Some(op) = &op {
+        diagnostics.extend(variables_in_key(pipeline, node, bindings, op, &found));
+    }
+    let diagnostics = diagnostics.into_iter().map(|diagnostic| diagnostic.in_file(node.file)).collect();
+    Bound { op, partial: !removed.is_empty(), fields, execution, used: found.used, variables, diagnostics }
+}
+
+/// Fills the parameters into the settings of a node.
+fn fill(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    bindings: &Bindings,
+    environment: &Environment,
+    found: &mut Found,
+) -> Value {
+    let is_node = |name: &str| pipeline.node(&node.whole_name(name.split('.').next().unwrap_or(name))).is_some();
+    let is_node: Option<&dyn Fn(&str) -> bool> = if node.kind == Kind::Command { Some(&is_node) } else { None };
+    let names = Names { bindings, prefix: &node.prefix, given: &pipeline.given, environment, is_node };
+    substitute(&node.fields, &names, found)
+}
+
+/// Reads how the node is to be run.
+fn run_how(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    bindings: &Bindings,
+    found: &mut Found,
+) -> (Execution, Vec<Diagnostic>) {
+    let environment = &pipeline.environment;
+    let names = Names { bindings, prefix: &node.prefix, given: &pipeline.given, environment, is_node: None };
+    let filled = substitute(&node.execution, &names, found);
+    let unresolved = std::mem::take(&mut found.unresolved);
+    let mut diagnostics: Vec<Diagnostic> =
+        unresolved.iter().filter_map(|one| unknown_parameter(pipeline, node, one, bindings)).collect();
+    let (execution, wrong) = execution::read(&filled);
+    for wrong in wrong.iter().filter(|wrong| !unresolved.iter().any(|one| one.at.0.starts_with(&wrong.at.0))) {
+        let at = node.path().join(&wrong.at);
+        let document = pipeline.document(node);
+        let span = if wrong.key { document.key_span(&at) } else { document.value_span(&at) };
+        diagnostics.push(Diagnostic::new(span, wrong.message.clone()).maybe_help(wrong.help.clone()));
+    }
+    (execution, diagnostics)
+}
+
+/// Returns the mistakes of variables that enter the key and are not declared: with another value, the settings differ.
+fn variables_in_key(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    bindings: &Bindings,
+    op: &Op,
+    found: &Found,
+) -> Vec<Diagnostic> {
+    let inputs =
+        |op: &Op| op.inputs().iter().map(|input| (input.slot.clone(), input.from.0.clone())).collect::<Vec<_>>();
+    let mut diagnostics = Vec::new();
+    for (name, value, at) in &found.variables {
+        if pipeline.environment.declared.contains(name) {
+            continue;
+        }
+        let changed = pipeline.environment.changed(name, value);
+        let fields = fill(pipeline, node, bindings, &changed, &mut Found::default());
+        let same = Op::from_fields(node.kind, fields)
+            .is_ok_and(|other| other.config() == op.config() && inputs(&other) == inputs(op));
+        if !same {
+            let span = pipeline.document(node).value_span(&node.path().join(at));
+            let message = format!("`${{env:{name}}}` would enter the key of `{}`", node.local_name());
+            let help = format!("if results may depend on it, declare it at the top: `env: [{name}]`");
+            diagnostics.push(Diagnostic::new(span, message).help(help));
+        }
+    }
+    diagnostics
+}
+
+/// Returns the mistake of a variable that is not set.
+pub(super) fn unset(place: impl Into<Place>, name: &str) -> Diagnostic {
+    Diagnostic::new(place, format!("the environment has no variable `{name}`"))
+        .help(format!("set it, or give a default: `${{env:{name}:-default}}`"))
 }
 
 /// Reads what can be read, takes out what cannot, and notes why.
@@ -157,9 +251,9 @@ fn follows(mistake: &Mistake, removed: &[FieldPath]) -> bool {
 
 /// serde names the first field that is missing. The settings say which others are, since all of it is taken out at once.
 fn missing(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, field: &str) -> Diagnostic {
-    let place = if at.0.is_empty() { node.name.clone() } else { at.to_string() };
-    let span =
-        if at.0.is_empty() { pipeline.node_span(node) } else { pipeline.document.key_span(&node.path().join(at)) };
+    let place = if at.0.is_empty() { node.local_name().to_owned() } else { at.to_string() };
+    let at_node = if at.0.is_empty() { node.path() } else { node.path().join(at) };
+    let span = pipeline.document(node).key_span(&at_node);
     let written = at.value_in(&node.fields);
     let mut fields = schema::required_at(node.kind, at);
     fields.retain(|field| written.is_none_or(|written| written.get(field).is_none()));
@@ -173,12 +267,15 @@ fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) ->
     let full = node.path().join(at);
     for what in ["field", "variant"] {
         let Some(name) = quoted_after(message, &format!("unknown {what} ")) else { continue };
-        let known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        let mut known: Vec<&str> = message.split('`').skip(3).step_by(2).collect();
+        if what == "field" && at.0.len() <= 1 {
+            known.extend(execution::FIELDS);
+        }
         let help = suggest::help(name, known.iter().copied());
         let (span, message) = if what == "field" {
-            (pipeline.document.key_span(&full), format!("unknown field `{name}` in `{}`", node.name))
+            (pipeline.document(node).key_span(&full), format!("unknown field `{name}` in `{}`", node.local_name()))
         } else {
-            let (span, field) = unknown_word(pipeline, &full, name);
+            let (span, field) = unknown_word(pipeline.document(node), &full, name);
             return Diagnostic::new(span, format!("`{field}` cannot be `{name}`")).maybe_help(help);
         };
         let label = if what == "field" && at.0.len() <= 1 {
@@ -188,25 +285,25 @@ fn wrong(pipeline: &Pipeline, node: &NodeSpec, at: &FieldPath, message: &str) ->
         };
         return Diagnostic::new(span, message).label(label).maybe_help(help);
     }
-    let at = if at.0.is_empty() { node.name.clone() } else { at.to_string() };
-    Diagnostic::new(pipeline.document.value_span(&full), format!("`{at}`: {}", plain(message)))
+    let at = if at.0.is_empty() { node.local_name().to_owned() } else { at.to_string() };
+    Diagnostic::new(pipeline.document(node).value_span(&full), format!("`{at}`: {}", plain(message)))
 }
 
 /// Returns the place of a word that is none of those allowed, and the field that it stands in: of a value (`rows: lines`)
 /// or of the key of a list's item (`steps: [normalise: {}]`).
-fn unknown_word(pipeline: &Pipeline, full: &FieldPath, name: &str) -> (std::ops::Range<usize>, String) {
+fn unknown_word(document: &Document, full: &FieldPath, name: &str) -> (std::ops::Range<usize>, String) {
     let field = full.0.iter().rev().find_map(|segment| match segment {
         Segment::Key(key) if key != name => Some(key.clone()),
         _ => None,
     });
     let key = if full.last_key() == Some(name) { full.clone() } else { full.key(name) };
-    let span = pipeline.document.exact_key_span(&key).unwrap_or_else(|| pipeline.document.value_span(full));
+    let span = document.exact_key_span(&key).unwrap_or_else(|| document.value_span(full));
     (span, field.unwrap_or_default())
 }
 
 fn checked(pipeline: &Pipeline, node: &NodeSpec, mistake: &Mistake, removed: &[FieldPath]) -> Diagnostic {
     let (span, field) = if mistake.field.is_empty() {
-        (pipeline.node_span(node), node.name.clone())
+        (pipeline.node_span(node), node.local_name().to_owned())
     } else {
         let field = as_written(&FieldPath::parse(&mistake.field), removed).to_string();
         (pipeline.field_span(node, &field), field)
@@ -221,13 +318,17 @@ fn unknown_parameter(
     place: &Unresolved,
     bindings: &Bindings,
 ) -> Option<Diagnostic> {
-    let span = pipeline.document.value_span(&node.path().join(&place.at));
-    Some(match &place.name {
-        Some(name) if pipeline.unreadable_params.contains(name) => return None,
-        None => Diagnostic::new(span, "`${` has no closing brace").help("write `$${` for a plain `${`"),
-        Some(name) => Diagnostic::new(span, format!("unknown parameter `{name}`"))
-            .maybe_help(suggest::help(name, bindings.keys().map(String::as_str)))
-            .label("not in `params` or `sweep`"),
+    let span = pipeline.document(node).value_span(&node.path().join(&place.at));
+    Some(match &place.why {
+        Why::Parameter(name) if pipeline.unreadable_params.contains(&node.whole_name(name)) => return None,
+        Why::Open => Diagnostic::new(span, "`${` has no closing brace").help("write `$${` for a plain `${`"),
+        Why::Variable(name) => unset(span, name),
+        Why::Parameter(name) => {
+            let own = bindings.keys().filter_map(|known| known.strip_prefix(&node.prefix));
+            Diagnostic::new(span, format!("unknown parameter `{name}`"))
+                .maybe_help(suggest::help(name, own))
+                .label("not in `params` or `sweep`")
+        }
     })
 }
 

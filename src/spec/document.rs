@@ -26,7 +26,7 @@ const MAX_DEPTH: usize = 100;
 const MAX_VALUES: usize = 1 << 20;
 
 /// A YAML text, its value, and where every part of it stands.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Document {
     /// What the text says.
     pub value: Value,

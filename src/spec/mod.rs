@@ -4,23 +4,34 @@
 //! knows its place in the text; a [`Pipeline`] has names, parameters, axes and nodes, still with `${…}` in them; an
 //! [`params::Op`] is one node's settings at one point of the sweep, typed and complete. Mistakes are collected on the
 //! way rather than returned at the first one, so that a user sees all of a file's mistakes at once.
+//!
+//! From text to [`Pipeline`]: `file` reads one file, `include` puts several together and chooses the `profile`,
+//! `overrides` adds the command line, `combine` settles which combinations are meant, `search` adds searched axes.
 
 pub mod bind;
+mod combine;
 pub mod diagnostic;
 pub mod document;
+pub mod env;
 pub mod execution;
 pub mod expression;
+mod file;
+pub mod include;
 pub mod lock;
+mod overrides;
 pub mod params;
 pub mod parse;
 pub mod path;
 pub mod pipeline;
+mod profile;
 pub mod schema;
+pub mod search;
 pub mod substitute;
 pub mod suggest;
 pub mod sweep;
 
-pub use diagnostic::Diagnostic;
+pub use diagnostic::{Diagnostic, Place};
 pub use execution::{Execution, Needs};
-pub use parse::{Overrides, Parsed, parse};
-pub use pipeline::{Axis, NodeSpec, Pipeline};
+pub use include::SourceFile;
+pub use parse::{Overrides, Parsed, parse, parse_files};
+pub use pipeline::{Axis, Exclude, NodeSpec, Pipeline, Zip};

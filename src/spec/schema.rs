@@ -22,20 +22,30 @@ pub fn pipeline_schema() -> Value {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "luthflow pipeline",
         "type": "object",
-        "required": ["version", "nodes"],
+        "required": ["version"],
         "additionalProperties": false,
         "properties": {
             "version": {"const": 1, "description": "The version of the pipeline language."},
             "name": {"type": "string", "description": "The name in lockfiles and reports; the file's own when left out."},
-            "params": {
-                "type": "object",
-                "description": "Values that settings use as `${name}`.",
-                "additionalProperties": {"not": {"type": "object"}}
+            "include": {
+                "description": "Other pipeline files, as paths relative to this one.",
+                "anyOf": [include_schema(), {"type": "array", "items": include_schema()}]
             },
-            "sweep": {
+            "env": {
+                "type": "array",
+                "description": "The variables of the environment that may enter keys: `${env:NAME}`.",
+                "items": {"type": "string"}
+            },
+            "params": params_of(),
+            "sweep": sweep_of(),
+            "profiles": {
                 "type": "object",
-                "description": "Parameters with several values: a list, or a range `start:end:step`.",
-                "additionalProperties": {"type": ["array", "string"]}
+                "description": "Other values for parameters and sweeps, by name: `--profile smoke`.",
+                "additionalProperties": {
+                    "type": ["object", "null"],
+                    "additionalProperties": false,
+                    "properties": {"params": params_of(), "sweep": sweep_of()}
+                }
             },
             "nodes": {
                 "type": "object",
@@ -45,6 +55,53 @@ pub fn pipeline_schema() -> Value {
             }
         },
         "$defs": definitions
+    })
+}
+
+fn params_of() -> Value {
+    json!({
+        "type": "object",
+        "description": "Values that settings use as `${name}`.",
+        "additionalProperties": {"not": {"type": "object"}}
+    })
+}
+
+fn sweep_of() -> Value {
+    json!({
+        "type": "object",
+        "description": "Parameters with several values: a list, or a range `start:end:step`.",
+        "properties": {
+            "zip": {
+                "type": "array",
+                "description": "Lists of swept parameters that move together instead of being multiplied.",
+                "items": {"type": ["array", "string"]}
+            },
+            "exclude": {
+                "type": ["array", "object"],
+                "description": "Combinations that are left out: every point with all of the values of an entry.",
+                "items": {"type": "object"}
+            }
+        },
+        "additionalProperties": {"type": ["array", "string"]}
+    })
+}
+
+fn include_schema() -> Value {
+    json!({
+        "anyOf": [
+            {"type": "string", "description": "A file whose nodes become nodes of this one."},
+            {
+                "type": "object",
+                "description": "A file that keeps to itself: its nodes are called `as/name`.",
+                "required": ["file"],
+                "additionalProperties": false,
+                "properties": {
+                    "file": {"type": "string", "description": "The path, relative to this file."},
+                    "as": {"type": "string", "description": "The name in front of all that is in it."},
+                    "params": {"type": "object", "description": "Values for its parameters."}
+                }
+            }
+        ]
     })
 }
 
@@ -84,6 +141,7 @@ fn node_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         let properties = object.entry("properties").or_insert_with(|| Value::Object(Map::new()));
         if let Some(properties) = properties.as_object_mut() {
             properties.insert("kind".into(), json!({"const": kind.name()}));
+            properties.extend(super::execution::schema());
         }
         let required = object.entry("required").or_insert_with(|| json!([]));
         if let Some(required) = required.as_array_mut() {

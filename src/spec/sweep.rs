@@ -5,14 +5,15 @@ use serde_json::{Number, Value};
 /// The most values that one axis may have.
 pub const MAX_VALUES: usize = 100_000;
 
-/// Reads the values of an axis as the file writes them: a list, or a range `start:end:step`.
+/// Reads the values of an axis as the file writes them: a list, or a range `start:end:step`. A value may stand twice,
+/// since it may be zipped; see [`twice`].
 pub fn values_of(value: &Value) -> Result<Vec<Value>, String> {
     let values = match value {
         Value::Array(values) => values.clone(),
         Value::String(text) => range(text)?,
         _ => return Err("an axis is a list of values or a range such as `0:1:0.25`".into()),
     };
-    checked(values)
+    usable(values)
 }
 
 /// Reads the values of an axis as the command line writes them: `1e-5,2e-5` or `0:1:0.05`.
@@ -55,17 +56,27 @@ pub fn same(a: &Value, b: &Value) -> bool {
     show(a) == show(b)
 }
 
+/// Returns a value that stands twice, as it is shown.
+pub fn twice(values: &[Value]) -> Option<String> {
+    let mut shown: Vec<String> = values.iter().map(show).collect();
+    shown.sort_unstable();
+    shown.windows(2).find_map(|pair| (pair[0] == pair[1]).then(|| pair[0].clone()))
+}
+
 fn checked(values: Vec<Value>) -> Result<Vec<Value>, String> {
+    let values = usable(values)?;
+    match twice(&values) {
+        Some(twice) => Err(format!("the value `{twice}` stands twice")),
+        None => Ok(values),
+    }
+}
+
+fn usable(values: Vec<Value>) -> Result<Vec<Value>, String> {
     if values.is_empty() {
         return Err("an axis needs at least one value".into());
     }
     if values.len() > MAX_VALUES {
         return Err(format!("{} values are more than {MAX_VALUES}", values.len()));
-    }
-    let mut shown: Vec<String> = values.iter().map(show).collect();
-    shown.sort_unstable();
-    if let Some(twice) = shown.windows(2).find_map(|pair| (pair[0] == pair[1]).then_some(&pair[0])) {
-        return Err(format!("the value `{twice}` stands twice"));
     }
     if let Some(value) = values.iter().find(|value| value.is_array() || value.is_object() || value.is_null()) {
         return Err(format!("`{value}` is not a single value"));
@@ -74,6 +85,9 @@ fn checked(values: Vec<Value>) -> Result<Vec<Value>, String> {
     let odd = |c: char| c.is_control() || matches!(c, ',' | '=' | '[' | ']' | '"' | '\'');
     if let Some(text) = values.iter().filter_map(Value::as_str).find(|text| text.contains(odd) || text.is_empty()) {
         return Err(format!("`{}` cannot be swept: it is empty or holds one of `,=[]\"'`", text.escape_debug()));
+    }
+    if let Some(text) = values.iter().filter_map(Value::as_str).find(|text| text.contains("${")) {
+        return Err(format!("`{text}` cannot be swept: the values of an axis are plain"));
     }
     Ok(values)
 }

@@ -67,7 +67,7 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     if let Some(error) = report.broken.take() {
         return Err(error.into());
     }
-    if args.pipeline.set.is_empty() && args.pipeline.sweep.is_empty() {
+    if !args.pipeline.change_parameters() {
         if !args.locked {
             locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
         }
