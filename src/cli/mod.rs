@@ -11,6 +11,7 @@ mod json;
 mod output;
 mod progress;
 mod project;
+mod recall;
 mod report;
 mod worker;
 

@@ -13,6 +13,30 @@ use crate::spec::{Overrides, parse, sweep};
 /// The largest pipeline file that is read, in bytes.
 const MAX_BYTES: u64 = crate::spec::document::MAX_BYTES as u64;
 
+/// A pipeline file that was read.
+pub(super) struct Written {
+    /// The pipeline file.
+    pub(super) file: PathBuf,
+    /// The other names on the command line.
+    pub(super) names: Vec<String>,
+    /// Its text.
+    pub(super) text: String,
+}
+
+impl Written {
+    /// Finds and reads the pipeline file that the arguments mean.
+    pub(super) fn read(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
+        let (file, names) = find(args, cli)?;
+        let text = read(&file)?;
+        Ok(Self { file, names, text })
+    }
+
+    /// Returns the lockfile: beside the pipeline, with the same name.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.file.with_extension("lock")
+    }
+}
+
 /// A pipeline file that was read and understood.
 pub(super) struct Project {
     /// The pipeline file.
@@ -26,11 +50,15 @@ pub(super) struct Project {
 impl Project {
     /// Finds, reads and resolves the pipeline that the arguments mean.
     pub(super) fn load(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
-        let (file, names) = find(args, cli)?;
+        Self::understand(&Written::read(args, cli)?, args)
+    }
+
+    /// Resolves a pipeline file that was read.
+    pub(super) fn understand(written: &Written, args: &PipelineArgs) -> Result<Self, CliError> {
+        let Written { file, names, text } = written;
         let overrides = overrides(args)?;
-        let text = read(&file)?;
         let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let parsed = parse(&text, &name, &overrides);
+        let parsed = parse(text, &name, &overrides);
         let mut diagnostics = parsed.diagnostics;
         let plan = match &parsed.pipeline {
             None => None,
@@ -45,8 +73,8 @@ impl Project {
         diagnostics.sort();
         diagnostics.dedup();
         match plan {
-            Some(plan) if diagnostics.is_empty() => Ok(Self { file, plan, names }),
-            _ => Err(CliError::mistakes(&file, &text, diagnostics)),
+            Some(plan) if diagnostics.is_empty() => Ok(Self { file: file.clone(), plan, names: names.clone() }),
+            _ => Err(CliError::mistakes(file, text, diagnostics)),
         }
     }
 
@@ -90,6 +118,12 @@ pub(super) fn read_cache(cli: &Cli) -> Result<Cache, CliError> {
     let cache = Cache::open(&cli.cache_dir, Access::Read, &mut |_| {})?;
     notices(&cache);
     Ok(cache)
+}
+
+/// Opens the cache for looking, if that can be done without a word.
+pub(super) fn quiet_cache(cli: &Cli) -> Option<Cache> {
+    let cache = cli.cache_dir.is_dir().then(|| Cache::open(&cli.cache_dir, Access::Read, &mut |_| {}))?;
+    cache.ok().filter(|cache| cache.notices().is_empty())
 }
 
 /// Says what the cache mended or could not use as it opened.

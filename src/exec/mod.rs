@@ -11,6 +11,7 @@ mod launch;
 pub mod locked;
 pub mod scheduler;
 mod settle;
+pub mod snapshot;
 pub mod sources;
 pub mod worker;
 

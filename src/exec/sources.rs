@@ -23,14 +23,7 @@ pub struct SourceFile {
 
 /// Finds and digests the files of a source, in the order of their names.
 pub fn find(node: &str, params: &SourceParams, base: &Path, cache: &Cache) -> Result<Vec<SourceFile>, ExecError> {
-    let (pattern, paths) = match (&params.dataset, &params.model) {
-        (Some(pattern), _) => (pattern, dataset_files(node, pattern, base)?),
-        (None, Some(folder)) => (folder, model_files(node, folder, base)?),
-        (None, None) => return Err(ExecError::SourceMissing { node: node.into(), pattern: String::new() }),
-    };
-    if paths.is_empty() {
-        return Err(ExecError::SourceMissing { node: node.into(), pattern: base.join(pattern).display().to_string() });
-    }
+    let (pattern, paths) = listed(node, params, base)?;
     let mut files = Vec::with_capacity(paths.len());
     for (name, path) in paths {
         let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.clone(), why };
@@ -43,6 +36,23 @@ pub fn find(node: &str, params: &SourceParams, base: &Path, cache: &Cache) -> Re
     }
     check_pin(node, params, &files)?;
     Ok(files)
+}
+
+/// Finds the files of a source by name, in that order, with the pattern that they were found by.
+pub fn listed<'a>(
+    node: &str,
+    params: &'a SourceParams,
+    base: &Path,
+) -> Result<(&'a String, BTreeMap<String, PathBuf>), ExecError> {
+    let (pattern, paths) = match (&params.dataset, &params.model) {
+        (Some(pattern), _) => (pattern, dataset_files(node, pattern, base)?),
+        (None, Some(folder)) => (folder, model_files(node, folder, base)?),
+        (None, None) => return Err(ExecError::SourceMissing { node: node.into(), pattern: String::new() }),
+    };
+    if paths.is_empty() {
+        return Err(ExecError::SourceMissing { node: node.into(), pattern: base.join(pattern).display().to_string() });
+    }
+    Ok((pattern, paths))
 }
 
 /// Returns the digest that `digest:` pins: of the one file (as `b3sum` gives it), or of the listing of several.

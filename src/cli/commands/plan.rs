@@ -1,12 +1,16 @@
 //! `luthflow plan`: what would run, and why.
 
+use std::fmt::Write as _;
+
 use console::style;
 use serde_json::{Value, json};
 
+use crate::cache::SnapshotInstance;
 use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::cli::project::{Project, read_cache};
+use crate::cli::project::{Project, Written, quiet_cache, read_cache};
+use crate::cli::recall::recall;
 use crate::cli::report::CliError;
 use crate::exec::NodeState;
 
@@ -14,50 +18,80 @@ use crate::exec::NodeState;
 pub(in crate::cli) const JSON_VERSION: u32 = 1;
 
 pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
-    let project = Project::load(&args.pipeline, cli)?;
+    let written = Written::read(&args.pipeline, cli)?;
+    if let Some(cache) = quiet_cache(cli)
+        && let Some(state) = recall(&written, &args.pipeline, &cache)
+    {
+        return print(&state.pipeline, state.instances.iter().map(Line::fresh), args.json);
+    }
+    let project = Project::understand(&written, &args.pipeline)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);
     let wanted = project.plan.with_ancestors(&project.targets()?);
     let states = decider.preview(&wanted)?;
-    let listed = project.plan.order().iter().filter_map(|id| Some((*id, states[id.index()].as_ref()?)));
-    if args.json {
-        let node = |(id, state): (_, &NodeState)| {
-            let instance = project.plan.instance(id);
-            json!({"name": instance.name, "kind": instance.kind().name(), "state": word(state), "reasons": reasons(state)})
-        };
-        let nodes: Vec<Value> = listed.map(node).collect();
-        output::json(&json!({"version": JSON_VERSION, "pipeline": project.plan.name, "nodes": nodes}))?;
+    let lines = project.plan.order().iter().filter_map(|id| {
+        let (instance, state) = (project.plan.instance(*id), states[id.index()].as_ref()?);
+        let (kind, state, reasons) = (instance.kind().name(), word(state), reasons(state));
+        Some(Line { name: &instance.name, kind, state, reasons })
+    });
+    print(&project.plan.name, lines, args.json)
+}
+
+/// What is said of one node instance.
+struct Line<'a> {
+    name: &'a str,
+    kind: &'a str,
+    state: &'static str,
+    reasons: Vec<String>,
+}
+
+impl<'a> Line<'a> {
+    fn fresh(instance: &'a SnapshotInstance) -> Self {
+        Self { name: &instance.name, kind: &instance.kind, state: WORDS[0], reasons: Vec::new() }
+    }
+}
+
+fn print<'a>(pipeline: &str, lines: impl Iterator<Item = Line<'a>>, as_json: bool) -> Result<Exit, CliError> {
+    if as_json {
+        let node = |line: Line<'_>| json!({"name": line.name, "kind": line.kind, "state": line.state, "reasons": line.reasons});
+        let nodes: Vec<Value> = lines.map(node).collect();
+        output::json(&json!({"version": JSON_VERSION, "pipeline": pipeline, "nodes": nodes}))?;
         return Ok(Exit::Success);
     }
     let mut counts = [0usize; 3];
-    for (id, state) in listed {
-        let instance = project.plan.instance(id);
-        let why = reasons(state).join("; ");
+    let mut text = String::new();
+    for Line { name, kind, state, reasons } in lines {
+        let why = reasons.join("; ");
         let why = if why.is_empty() { why } else { format!("  {}", style(why).dim()) };
-        output::data(&format!(
-            "{:>9}  {} {}{why}",
-            colored(state),
-            instance.name,
-            style(instance.kind().name()).dim()
-        ))?;
-        counts[match state {
-            NodeState::Fresh(_) => 0,
-            NodeState::Stale(_) => 1,
-            NodeState::Pending(_) => 2,
-        }] += 1;
+        counts[WORDS.iter().position(|word| *word == state).unwrap_or(0)] += 1;
+        let _ = writeln!(text, "{:>9}  {name} {}{why}", painted(state), style(kind).dim());
+        // A line at a time would be a system call a node.
+        if text.len() > CHUNK {
+            output::data(text.trim_end_matches('\n'))?;
+            text.clear();
+        }
+    }
+    if !text.is_empty() {
+        output::data(text.trim_end_matches('\n'))?;
     }
     let [fresh, stale, pending] = counts;
     output::say(&format!("{stale} to run, {pending} that may run, {fresh} fresh"));
     Ok(Exit::Success)
 }
 
+/// How much is printed at once, in bytes.
+const CHUNK: usize = 1 << 16;
+
+/// The states of a node instance: fresh, to run, may run.
+const WORDS: [&str; 3] = ["fresh", "stale", "pending"];
+
 /// Returns the state as a word: `fresh`, `stale`, `pending`.
 pub(in crate::cli) fn word(state: &NodeState) -> &'static str {
-    match state {
-        NodeState::Fresh(_) => "fresh",
-        NodeState::Stale(_) => "stale",
-        NodeState::Pending(_) => "pending",
-    }
+    WORDS[match state {
+        NodeState::Fresh(_) => 0,
+        NodeState::Stale(_) => 1,
+        NodeState::Pending(_) => 2,
+    }]
 }
 
 /// Returns why a node is not fresh, one sentence each.
@@ -70,9 +104,13 @@ pub(in crate::cli) fn reasons(state: &NodeState) -> Vec<String> {
 
 /// Returns the state as a word in its colour.
 pub(in crate::cli) fn colored(state: &NodeState) -> console::StyledObject<&'static str> {
-    match state {
-        NodeState::Fresh(_) => style(word(state)).green(),
-        NodeState::Stale(_) => style(word(state)).yellow(),
-        NodeState::Pending(_) => style(word(state)).cyan(),
+    painted(word(state))
+}
+
+fn painted(word: &'static str) -> console::StyledObject<&'static str> {
+    match word {
+        "fresh" => style(word).green(),
+        "stale" => style(word).yellow(),
+        _ => style(word).cyan(),
     }
 }

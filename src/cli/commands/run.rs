@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Instant;
 
 use console::style;
 
@@ -10,18 +11,23 @@ use crate::cli::args::{Cli, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::json::JsonLines;
 use crate::cli::progress::Human;
-use crate::cli::project::{Project, notices};
+use crate::cli::project::{Project, Written, notices, quiet_cache};
+use crate::cli::recall;
 use crate::cli::report::CliError;
 use crate::cli::{interrupt, output};
-use crate::exec::locked;
-use crate::exec::{Decider, Event, ExecError, Observer, RunOptions, RunReport};
+use crate::digest::Digest;
+use crate::exec::{Decider, Event, ExecError, Observer, RunOptions, RunReport, locked, snapshot};
 use crate::plan::select;
 use crate::spec::lock::Lock;
 use crate::spec::params::Kind;
 
 pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
-    let started = std::time::Instant::now();
-    let project = Project::load(&args.pipeline, cli)?;
+    let started = Instant::now();
+    let written = Written::read(&args.pipeline, cli)?;
+    if all_fresh(&written, args, cli, started) {
+        return Ok(Exit::Success);
+    }
+    let project = Project::understand(&written, &args.pipeline)?;
     let targets = project.targets()?;
     let mut forced = HashSet::new();
     for name in &args.force {
@@ -43,6 +49,7 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     // The run would find the sources itself, but hashing them can take long, and until here Ctrl-C ends the program.
     decider.find_sources(&wanted)?;
     let cancelled = interrupt::flag()?;
+    snapshot::forget(&decider)?;
     let cores = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
     let options = RunOptions {
         program: std::env::current_exe()?,
@@ -62,12 +69,10 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     if let Some(error) = report.broken.take() {
         return Err(error.into());
     }
-    if args.pipeline.set.is_empty() && args.pipeline.sweep.is_empty() {
-        if !args.locked {
-            locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
-        }
-    } else if !args.locked && !report.ran.is_empty() {
-        output::say("note: the lockfile stays as it is, since parameters came from the command line");
+    let locked = settle_lock(args, &decider, &report, lock.as_ref(), &lock_path)?;
+    if let Some(question) = recall::question(&written, &args.pipeline) {
+        let lock = locked.or_else(|| locked::digest(&lock_path));
+        snapshot::keep(&decider, &question, &report.actions, (lock, locked.is_some()), Vec::new())?;
     }
     Ok(match &report {
         report if report.interrupted => Exit::Interrupted,
@@ -75,6 +80,43 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         report if !report.failed.is_empty() => Exit::NodeFailed,
         _ => Exit::Success,
     })
+}
+
+/// Says that everything is fresh, if a snapshot of the last run tells so.
+fn all_fresh(written: &Written, args: &RunArgs, cli: &Cli, started: Instant) -> bool {
+    let cache = if args.force.is_empty() { quiet_cache(cli) } else { None };
+    let state = cache.and_then(|cache| recall::recall(written, &args.pipeline, &cache));
+    let Some(state) = state.filter(|state| state.locked || !args.locked) else { return false };
+    let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
+    snapshot::tell(&state, &mut *observer, started);
+    drop(observer);
+    if !args.json {
+        nothing_to_run(state.instances.len(), started.elapsed().as_secs_f64());
+    }
+    true
+}
+
+/// Writes the lockfile where it should follow the run. Returns its digest if it now holds just what the run gave.
+fn settle_lock(
+    args: &RunArgs,
+    decider: &Decider<'_>,
+    report: &RunReport,
+    old: Option<&Lock>,
+    path: &Path,
+) -> Result<Option<Digest>, CliError> {
+    if args.pipeline.set.is_empty() && args.pipeline.sweep.is_empty() {
+        let lock = locked::build(decider, &report.actions, old)?;
+        return Ok(if args.locked { locked::is_written(path, &lock)? } else { Some(locked::write(path, &lock)?) });
+    }
+    if !args.locked && !report.ran.is_empty() {
+        output::say("note: the lockfile stays as it is, since parameters came from the command line");
+    }
+    Ok(None)
+}
+
+fn nothing_to_run(nodes: usize, seconds: f64) {
+    let text = format!("{nodes} nodes are fresh, nothing to run ({})", output::duration(seconds));
+    output::say(&style(text).for_stderr().green().to_string());
 }
 
 /// Refuses to begin when something would differ from the lockfile.
@@ -104,8 +146,7 @@ fn summary(project: &Project, cache: &Cache, report: &RunReport, seconds: f64) -
     }
     let took = output::duration(seconds);
     if report.ran.is_empty() && report.failed.is_empty() && report.skipped.is_empty() {
-        let text = format!("{} nodes are fresh, nothing to run ({took})", report.fresh.len());
-        output::say(&style(text).for_stderr().green().to_string());
+        nothing_to_run(report.fresh.len(), seconds);
         return Ok(());
     }
     let mut parts = vec![format!("{} ran", report.ran.len()), format!("{} fresh", report.fresh.len())];
