@@ -12,7 +12,7 @@
 //! Encoded by hand, since 30,000 nodes are read within a few milliseconds: numbers are 8 bytes little-endian, a text is
 //! its length and its bytes, a list is its length and its items.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 
 use super::files::{self, is_absent};
@@ -109,10 +109,10 @@ impl Cache {
     /// Keeps a snapshot. Where it cannot be written, the next look only takes longer.
     pub fn keep_snapshot(&self, scope: &str, snapshot: &Snapshot) -> Result<(), CacheError> {
         self.need_write("keeping a snapshot")?;
-        let mut seen: HashMap<Digest, ()> = HashMap::new();
+        let mut seen: HashSet<Digest> = HashSet::new();
         let mut artifacts = Artifacts::new();
         for instance in &snapshot.instances {
-            if seen.insert(instance.artifact, ()).is_none() {
+            if seen.insert(instance.artifact) {
                 let Some(manifest) = self.manifest(&instance.artifact)? else { return Ok(()) };
                 let file = |entry: crate::digest::FileEntry| (entry.path, entry.size);
                 artifacts.push((instance.artifact, manifest.files.into_iter().map(file).collect()));
@@ -178,14 +178,18 @@ impl Writer {
 
     fn list<T>(&mut self, items: &[T], mut write: impl FnMut(&mut Self, &T)) {
         self.number(items.len() as u64);
-        items.iter().for_each(|item| write(self, item));
+        for item in items {
+            write(self, item);
+        }
     }
 
     fn file(&mut self, file: &SeenFile) {
         self.text(&file.name);
         self.text(&file.path);
         let Seen { stamp: Stamp { size, modified, changed, inode, device }, hashed, digest } = file.seen;
-        [size, modified as u64, changed as u64, inode, device, hashed as u64].map(|number| self.number(number));
+        for number in [size, modified as u64, changed as u64, inode, device, hashed as u64] {
+            self.number(number);
+        }
         self.digest(&digest);
     }
 }

@@ -94,7 +94,7 @@ impl<'a> Decider<'a> {
             let state = if on.is_empty() {
                 match self.decide(id, &done)? {
                     Decision::Fresh(action) => {
-                        done[id.index()] = Some((*action).clone());
+                        done[id.index()] = Some(without_parts(&action));
                         NodeState::Fresh(action)
                     }
                     Decision::Stale { reasons, .. } => NodeState::Stale(reasons),
@@ -166,11 +166,8 @@ impl<'a> Decider<'a> {
             return Ok(Rc::clone(files));
         }
         let instance = self.plan.instance(id);
-        let files = match &instance.op {
-            Op::Source(params) => sources::find(&instance.name, params, &self.base, self.cache)?,
-            _ => Vec::new(),
-        };
-        let files = Rc::new(files);
+        let Op::Source(params) = &instance.op else { return Ok(Rc::default()) };
+        let files = Rc::new(sources::find(&instance.name, params, &self.base, self.cache)?);
         self.sources.borrow_mut().insert(id, Rc::clone(&files));
         Ok(files)
     }
@@ -206,6 +203,20 @@ impl<'a> Decider<'a> {
             if artifact.output.name.is_empty() { from.clone() } else { format!("{from}.{}", artifact.output.name) }
         };
         artifacts.iter().map(name).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// Returns an action without what its key was made of, which is most of it and which no other key needs.
+fn without_parts(action: &Action) -> Action {
+    let Action { kind, outputs, metrics, measured, producer, .. } = action;
+    Action {
+        kind: kind.clone(),
+        parts: Value::Null,
+        outputs: outputs.clone(),
+        metrics: metrics.clone(),
+        measured: measured.clone(),
+        producer: producer.clone(),
+        ..*action
     }
 }
 

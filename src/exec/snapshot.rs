@@ -65,14 +65,15 @@ pub fn recall(cache: &Cache, question: &Question<'_>, read: &dyn Fn(&str) -> Opt
 
 /// Says whether a source finds the same files as before, and whether these look as they did.
 fn looks_the_same(source: &SnapshotSource, base: &Path) -> Option<bool> {
-    let Op::Source(params) = Op::from_fields(Kind::Source, serde_json::from_str(&source.fields).ok()?).ok()? else {
+    let Op::Source(params) = Op::from_fields(Kind::Source, &serde_json::from_str(&source.fields).ok()?).ok()? else {
         return None;
     };
     let (_, found) = sources::listed("", &params, base).ok()?;
     let same = found.len() == source.files.len()
-        && found.iter().zip(&source.files).all(|((name, path), old)| {
-            *name == old.name && path.to_str() == Some(&old.path) && old.holds()
-        });
+        && found
+            .iter()
+            .zip(&source.files)
+            .all(|((name, path), old)| *name == old.name && path.to_str() == Some(&old.path) && old.holds());
     Some(same)
 }
 

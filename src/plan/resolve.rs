@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde_json::Value;
 
@@ -37,8 +37,9 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     // With a part of the file unreadable, what is left would only lead to complaints about what is missing.
     let whole = pipeline.unreadable.is_empty() && pipeline.unreadable_params.is_empty();
     if resolver.diagnostics.is_empty() && whole {
-        for index in order {
-            resolver.instantiate(&drafts[index]);
+        let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+        for draft in order.into_iter().filter_map(|index| drafts[index].take()) {
+            resolver.instantiate(draft);
         }
         // Where instances are missing, an axis may only seem unused.
         if resolver.diagnostics.is_empty() {
@@ -130,12 +131,12 @@ impl<'a> Resolver<'a> {
         if self.pipeline.unreadable.iter().any(|name| name == input.from.node()) {
             return Ok(());
         }
-        let span = self.pipeline.field_span(node, &input.slot);
+        let span = || self.pipeline.field_span(node, &input.slot);
         let Some(from) = by_name.get(input.from.node()) else {
             let help = suggest::help(input.from.node(), self.pipeline.nodes.iter().map(|node| node.name.as_str()));
             let message = format!("unknown node `{}`", input.from.node());
             let label = format!("`{}` reads it", node.name);
-            return Err(Diagnostic::new(span, message).label(label).maybe_help(help));
+            return Err(Diagnostic::new(span(), message).label(label).maybe_help(help));
         };
         for bound in from.bound.values() {
             let Some(source) = &bound.op else { continue };
@@ -143,7 +144,7 @@ impl<'a> Resolver<'a> {
             if bound.partial && !source.outputs().iter().any(|output| output.name == input.from.output()) {
                 continue;
             }
-            find_output(source, input, span.clone())?;
+            find_output(source, input, span)?;
         }
         Ok(())
     }
@@ -152,24 +153,29 @@ impl<'a> Resolver<'a> {
     fn node_order(&mut self, drafts: &[Draft<'_>]) -> Vec<usize> {
         let index: HashMap<&str, usize> =
             self.pipeline.nodes.iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
+        let reads: Vec<Vec<usize>> = drafts
+            .iter()
+            .map(|draft| {
+                let inputs = draft.ops().flat_map(Op::inputs);
+                inputs.filter_map(|input| index.get(input.from.node()).copied()).collect()
+            })
+            .collect();
+        if let Some(order) = depth_first(&reads) {
+            return order;
+        }
         let mut graph = DiGraphMap::<usize, ()>::new();
-        for (to, draft) in drafts.iter().enumerate() {
+        for (to, reads) in reads.iter().enumerate() {
             graph.add_node(to);
-            for input in draft.ops().flat_map(Op::inputs) {
-                if let Some(from) = index.get(input.from.node()) {
-                    graph.add_edge(to, *from, ());
-                }
+            for from in reads {
+                graph.add_edge(to, *from, ());
             }
         }
-        // Components come out in reverse topological order of the edges, which point from reader to source.
-        let components = tarjan_scc(&graph);
-        for component in &components {
-            let loops = component.len() > 1 || graph.contains_edge(component[0], component[0]);
-            if loops {
-                self.report_cycle(component, &graph);
+        for component in kosaraju_scc(&graph) {
+            if component.len() > 1 || graph.contains_edge(component[0], component[0]) {
+                self.report_cycle(&component, &graph);
             }
         }
-        components.into_iter().flatten().collect()
+        Vec::new()
     }
 
     fn report_cycle(&mut self, component: &[usize], graph: &DiGraphMap<usize, ()>) {
@@ -190,7 +196,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Makes the instances of one node, once for every point of the axes that reach it.
-    fn instantiate(&mut self, draft: &Draft<'a>) {
+    fn instantiate(&mut self, mut draft: Draft<'a>) {
         let node = draft.node;
         let inherited: BTreeSet<&str> = draft
             .ops()
@@ -208,12 +214,19 @@ impl<'a> Resolver<'a> {
             return;
         }
         for point in points(&reaching) {
-            let Some(bound) = draft.bound.get(&instance_name(&node.name, &draft.own, &point)) else { continue };
-            let Some(op) = bound.op.clone() else { continue };
+            let own_name = instance_name(&node.name, &draft.own, &point);
+            // Where every point has a binding of its own, each is used once.
+            let (op, fields) = if draft.own.len() == reaching.len() {
+                let Some(bound) = draft.bound.remove(&own_name) else { continue };
+                (bound.op, bound.fields)
+            } else {
+                let Some(bound) = draft.bound.get(&own_name) else { continue };
+                (bound.op.clone(), bound.fields.clone())
+            };
+            let Some(op) = op else { continue };
             let slots = op.inputs().iter().map(|input| self.fill(node, input, &point)).collect();
             let id = InstanceId(self.instances.len());
             let name = instance_name(&node.name, &reaching, &point);
-            let fields = bound.fields.clone();
             let (name_of_node, execution) = (node.name.clone(), node.execution);
             self.instances.push(Instance { name, node: name_of_node, op, fields, axes: point, slots, execution });
             self.by_node.entry(&node.name).or_default().push(id);
@@ -229,7 +242,7 @@ impl<'a> Resolver<'a> {
         let mut artifacts = Vec::new();
         for id in candidates.iter().filter(agrees) {
             // The inputs of every point are checked, since a swept field may name a node or decide an output.
-            match find_output(&self.instances[id.index()].op, input, self.pipeline.field_span(node, &input.slot)) {
+            match find_output(&self.instances[id.index()].op, input, || self.pipeline.field_span(node, &input.slot)) {
                 Ok(output) => artifacts.push(Artifacts { from: *id, output }),
                 Err(diagnostic) => {
                     self.diagnostics.insert(diagnostic);
@@ -255,7 +268,11 @@ impl<'a> Resolver<'a> {
 }
 
 /// Finds the output that an input names, and checks that it is what the input expects.
-fn find_output(source: &Op, input: &Input<'_>, span: std::ops::Range<usize>) -> Result<Output, Diagnostic> {
+fn find_output(
+    source: &Op,
+    input: &Input<'_>,
+    span: impl Fn() -> std::ops::Range<usize>,
+) -> Result<Output, Diagnostic> {
     let outputs = source.outputs();
     let wanted = input.from.output();
     let names = || outputs.iter().map(|output| &*output.name).filter(|name| !name.is_empty());
@@ -268,13 +285,50 @@ fn find_output(source: &Op, input: &Input<'_>, span: std::ops::Range<usize>) -> 
         } else {
             format!("`{node}` has no output `{wanted}`")
         };
-        return Err(Diagnostic::new(span, message).maybe_help(help));
+        return Err(Diagnostic::new(span(), message).maybe_help(help));
     };
     if output.kind != input.expects && input.expects != InputType::Any {
         let message = format!("`{}` is a {}, and a {} is needed here", input.from, output.kind, input.expects);
-        return Err(Diagnostic::new(span, message));
+        return Err(Diagnostic::new(span(), message));
     }
     Ok(output.clone())
+}
+
+/// Returns all nodes, each after those that it reads and otherwise in their order; nothing if some form a circle. Without
+/// recursion: a chain may be as long as a file can be.
+fn depth_first(reads: &[Vec<usize>]) -> Option<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; reads.len()];
+    let mut order = Vec::with_capacity(reads.len());
+    let mut stack = Vec::new();
+    for root in 0..reads.len() {
+        if marks[root] != Mark::New {
+            continue;
+        }
+        marks[root] = Mark::Open;
+        stack.push((root, reads[root].iter()));
+        while let Some((node, rest)) = stack.last_mut() {
+            match rest.next() {
+                None => {
+                    marks[*node] = Mark::Done;
+                    order.push(*node);
+                    stack.pop();
+                }
+                Some(next) if marks[*next] == Mark::New => {
+                    marks[*next] = Mark::Open;
+                    stack.push((*next, reads[*next].iter()));
+                }
+                Some(next) if marks[*next] == Mark::Open => return None,
+                Some(_) => {}
+            }
+        }
+    }
+    Some(order)
 }
 
 /// Returns every combination of the axes' values, the last axis moving fastest.

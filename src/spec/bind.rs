@@ -3,6 +3,7 @@
 //! serde stops at the first mistake of a struct. To find them all, the offending value is taken out and the rest is read
 //! again, until what is left reads; what has been taken out is then not missed a second time.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -41,10 +42,10 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     let fields = substitute(&node.fields, &names, &mut used, &mut unresolved);
     let mut diagnostics: Vec<Diagnostic> =
         unresolved.iter().filter_map(|unresolved| unknown_parameter(pipeline, node, unresolved, bindings)).collect();
-    let mut left = fields.clone();
+    let mut left = Cow::Borrowed(&fields);
     let mut removed: Vec<FieldPath> = Vec::new();
     for place in unresolved {
-        place.at.remove_from(&mut left);
+        place.at.remove_from(left.to_mut());
         removed.push(place.at);
     }
     for field in schema::required_fields(node.kind) {
@@ -58,7 +59,8 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
             diagnostics.push(Diagnostic::new(span, message).label(format!("this {} node", node.kind.name())));
         }
     }
-    let op = read(pipeline, node, left, &mut removed, &mut diagnostics);
+    let op = read(pipeline, node, &left, &mut removed, &mut diagnostics);
+    drop(left);
     Bound { op, partial: !removed.is_empty(), fields, used, diagnostics }
 }
 
@@ -66,12 +68,13 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
 fn read(
     pipeline: &Pipeline,
     node: &NodeSpec,
-    mut left: Value,
+    left: &Value,
     removed: &mut Vec<FieldPath>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Op> {
+    let mut left = Cow::Borrowed(left);
     for _ in 0..MAX_MISTAKES {
-        let error = match Op::from_fields(node.kind, left.clone()) {
+        let error = match Op::from_fields(node.kind, &left) {
             Ok(op) => {
                 let mistakes = op.check();
                 let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));
@@ -100,7 +103,7 @@ fn read(
             }
             diagnostics.push(wrong(pipeline, node, &as_written(&at, removed), message));
         }
-        if !take_out(&at, &mut left, removed) {
+        if !take_out(&at, left.to_mut(), removed) {
             return None;
         }
     }

@@ -19,6 +19,7 @@ pub mod schema;
 pub mod substitute;
 pub mod suggest;
 pub mod sweep;
+mod tree;
 
 pub use diagnostic::Diagnostic;
 pub use execution::{Execution, Needs};

@@ -1,5 +1,7 @@
 //! Text to [`Pipeline`]: the top level of the file, and the overrides of the command line.
 
+use std::sync::OnceLock;
+
 use serde_json::{Map, Value};
 
 use super::diagnostic::Diagnostic;
@@ -51,7 +53,16 @@ pub fn parse(text: &str, default_name: &str, overrides: &Overrides) -> Parsed {
     reader.overrides(overrides, &mut params, &mut axes);
     let Reader { diagnostics, unreadable, unreadable_params, .. } = reader;
     Parsed {
-        pipeline: Some(Pipeline { name, params, axes, nodes, unreadable, unreadable_params, document }),
+        pipeline: Some(Pipeline {
+            name,
+            params,
+            axes,
+            nodes,
+            unreadable,
+            unreadable_params,
+            document,
+            places: OnceLock::new(),
+        }),
         diagnostics,
     }
 }

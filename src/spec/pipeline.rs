@@ -1,6 +1,8 @@
 //! A pipeline as it was written: names, parameters, axes and nodes, with `${…}` still in place.
 
+use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -26,6 +28,8 @@ pub struct Pipeline {
     /// The parameters whose values could not be read, likewise.
     pub unreadable_params: Vec<String>,
     pub(super) document: Document,
+    /// The places of the nodes by name, made when first asked for.
+    pub(super) places: OnceLock<HashMap<String, usize>>,
 }
 
 /// A parameter with several values.
@@ -75,7 +79,9 @@ impl Pipeline {
 
     /// Returns the node with this name.
     pub fn node(&self, name: &str) -> Option<&NodeSpec> {
-        self.nodes.iter().find(|node| node.name == name)
+        let place = |(place, node): (usize, &NodeSpec)| (node.name.clone(), place);
+        let places = self.places.get_or_init(|| self.nodes.iter().enumerate().map(place).collect());
+        places.get(name).map(|place| &self.nodes[*place])
     }
 
     /// Returns the parameters at one point of the sweep: `point` on top of those with one value.

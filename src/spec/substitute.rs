@@ -38,7 +38,17 @@ pub fn substitute(
     used: &mut BTreeSet<String>,
     unresolved: &mut Vec<Unresolved>,
 ) -> Value {
-    walk(value, &FieldPath::root(), names, used, unresolved)
+    // Most settings name no parameter, and need no note of where they stand.
+    if names_any(value) { walk(value, &FieldPath::root(), names, used, unresolved) } else { value.clone() }
+}
+
+fn names_any(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(names_any),
+        Value::Object(map) => map.values().any(names_any),
+        _ => false,
+    }
 }
 
 fn walk(
@@ -50,6 +60,7 @@ fn walk(
 ) -> Value {
     match value {
         Value::String(text) if text.contains("${") => replace(text, at, names, used, unresolved),
+        plain if !names_any(plain) => plain.clone(),
         Value::Array(items) => {
             let item = |(i, item)| walk(item, &at.index(i), names, used, unresolved);
             Value::Array(items.iter().enumerate().map(item).collect())

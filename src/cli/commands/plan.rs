@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use console::style;
-use serde_json::{Value, json};
+use serde::{Serialize, Serializer};
 
 use crate::cache::SnapshotInstance;
 use crate::cli::args::{Cli, LookArgs};
@@ -38,6 +38,7 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
 }
 
 /// What is said of one node instance.
+#[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
     kind: &'a str,
@@ -51,11 +52,26 @@ impl<'a> Line<'a> {
     }
 }
 
-fn print<'a>(pipeline: &str, lines: impl Iterator<Item = Line<'a>>, as_json: bool) -> Result<Exit, CliError> {
+/// The JSON of a plan.
+#[derive(Serialize)]
+struct Listing<'a, I: Iterator<Item = Line<'a>> + Clone> {
+    version: u32,
+    pipeline: &'a str,
+    #[serde(serialize_with = "each")]
+    nodes: I,
+}
+
+fn each<'a, I: Iterator<Item = Line<'a>> + Clone, S: Serializer>(lines: &I, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(lines.clone())
+}
+
+fn print<'a>(
+    pipeline: &'a str,
+    lines: impl Iterator<Item = Line<'a>> + Clone,
+    as_json: bool,
+) -> Result<Exit, CliError> {
     if as_json {
-        let node = |line: Line<'_>| json!({"name": line.name, "kind": line.kind, "state": line.state, "reasons": line.reasons});
-        let nodes: Vec<Value> = lines.map(node).collect();
-        output::json(&json!({"version": JSON_VERSION, "pipeline": pipeline, "nodes": nodes}))?;
+        output::json(&Listing { version: JSON_VERSION, pipeline, nodes: lines })?;
         return Ok(Exit::Success);
     }
     let mut counts = [0usize; 3];
