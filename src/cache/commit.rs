@@ -65,6 +65,10 @@ impl Cache {
         {
             let _publishing = held(&self.publishing);
             self.publish(&staging, &manifest, &action.artifact)?;
+            // Another pipeline may count on what this record said until now.
+            if self.recorded(&action.key)?.is_some_and(|old| old.artifact != action.artifact) {
+                self.drop_snapshots()?;
+            }
             write_whole(&self.layout.action(&action.key), record.as_bytes(), &self.layout.staging())?;
         }
         let row = [(action.key, action.artifact, record)];

@@ -65,6 +65,15 @@ impl Layout {
         self.root.join("runs")
     }
 
+    pub(super) fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// The snapshot of a pipeline. `scope` tells pipelines apart.
+    pub(super) fn snapshot(&self, scope: &str) -> PathBuf {
+        self.snapshots().join(Digest::of(scope.as_bytes()).hex())
+    }
+
     /// Refuses a folder that somebody uses for something else: staging is emptied without asking.
     pub(super) fn refuse_foreign(&self) -> Result<(), CacheError> {
         let tag = files::read_bounded(&self.tag(), 4096)?.unwrap_or_default();

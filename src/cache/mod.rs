@@ -31,6 +31,7 @@ mod objects;
 mod platform;
 mod runs;
 mod schema;
+mod snapshot;
 mod stat;
 mod store;
 
@@ -39,4 +40,5 @@ pub use commit::Staging;
 pub use error::CacheError;
 pub use mend::{Damage, RepairReport, VerifyReport};
 pub use runs::{RunId, RunRecord};
+pub use snapshot::{SeenFile, Snapshot, SnapshotInstance, SnapshotSource};
 pub use store::{Access, Cache};

@@ -92,6 +92,7 @@ impl Cache {
     /// Moves an artifact aside and forgets the actions that made it; returns where it went. The artifact goes first: its
     /// actions then already count as not done, whatever happens next.
     fn quarantine(&self, artifact: &Digest) -> Result<PathBuf, CacheError> {
+        self.drop_snapshots()?;
         let quarantine = self.layout.quarantine();
         let aside = move_aside(&self.layout.object(artifact), &quarantine, &artifact.hex())?;
         let keys = match self.with_index(|index| index.keys_of(artifact)) {

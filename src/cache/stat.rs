@@ -41,7 +41,7 @@ impl Seen {
     }
 
     /// Says whether a file that looks like `stamp` now still has this digest.
-    fn holds(&self, stamp: Stamp) -> bool {
+    pub(super) fn holds(&self, stamp: Stamp) -> bool {
         self.stamp == stamp && self.hashed.saturating_sub(GRAIN) >= stamp.latest()
     }
 }
@@ -50,7 +50,7 @@ impl Cache {
     /// Returns the digest and the size in bytes of a file anywhere, without reading it if it looks as it did the last
     /// time. Links are followed.
     pub fn file_digest(&self, path: &Path) -> Result<(Digest, u64), CacheError> {
-        let place = absolute(path)?.into_os_string().into_encoded_bytes();
+        let place = place_of(path)?;
         for _ in 0..ATTEMPTS {
             let stamp = stamp_of(path)?;
             if let Some(seen) = self.with_index(|index| index.seen(&place)).flatten()
@@ -68,9 +68,19 @@ impl Cache {
         }
         Err(CacheError::Changing { path: path.to_owned() })
     }
+
+    /// Returns what is known of a file, without a look at it.
+    pub(super) fn seen(&self, path: &Path) -> Option<Seen> {
+        let place = place_of(path).ok()?;
+        self.with_index(|index| index.seen(&place)).flatten()
+    }
 }
 
-fn stamp_of(path: &Path) -> Result<Stamp, CacheError> {
+fn place_of(path: &Path) -> Result<Vec<u8>, CacheError> {
+    Ok(absolute(path)?.into_os_string().into_encoded_bytes())
+}
+
+pub(super) fn stamp_of(path: &Path) -> Result<Stamp, CacheError> {
     let metadata = fs_err::metadata(path)?;
     if !metadata.is_file() {
         let what = if metadata.is_dir() { "a folder" } else { "not a regular file" };

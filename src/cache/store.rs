@@ -102,7 +102,7 @@ impl Cache {
     }
 
     /// Returns the action on record under this key, from the index or, if that has none, from the record file.
-    fn recorded(&self, key: &Digest) -> Result<Option<Action>, CacheError> {
+    pub(super) fn recorded(&self, key: &Digest) -> Result<Option<Action>, CacheError> {
         let row = self.with_index(|index| index.record(key)).flatten();
         if let Some(action) = row.and_then(|text| Action::from_record(text.as_bytes(), key)) {
             return Ok(Some(action));
@@ -129,6 +129,7 @@ impl Cache {
 
     /// Makes the index say what the record files say, and returns the files that are not records.
     pub(super) fn rebuild_index(&self) -> Result<(usize, Vec<PathBuf>), CacheError> {
+        self.drop_snapshots()?;
         let (rows, strangers) = self.rows()?;
         self.with_index(|index| index.replace(&rows));
         Ok((rows.len(), strangers))

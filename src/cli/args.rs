@@ -113,6 +113,15 @@ pub(super) struct PipelineArgs {
 }
 
 impl PipelineArgs {
+    /// Returns the words that change what the pipeline means.
+    pub(super) fn settings(&self) -> Vec<String> {
+        let flags =
+            [("--set", &self.set), ("--sweep", &self.sweep), ("--zip", &self.zip), ("--exclude", &self.exclude)];
+        let words =
+            flags.into_iter().flat_map(|(flag, values)| values.iter().map(move |value| format!("{flag} {value}")));
+        words.chain(self.profile.iter().map(|profile| format!("--profile {profile}"))).collect()
+    }
+
     /// Says whether parameters come from the command line, which the lockfile knows nothing of.
     pub(super) fn change_parameters(&self) -> bool {
         !(self.set.is_empty() && self.sweep.is_empty() && self.zip.is_empty() && self.exclude.is_empty())

@@ -12,6 +12,7 @@ mod machine;
 mod output;
 mod progress;
 mod project;
+mod recall;
 mod report;
 mod rounds;
 mod watch;

@@ -13,9 +13,14 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
-/// Prints a value as JSON, indented.
-pub(super) fn json(value: &serde_json::Value) -> Result<(), CliError> {
-    data(&serde_json::to_string_pretty(value).map_err(|error| CliError::internal(error.to_string()))?)
+/// Prints a value as JSON, indented, without building the whole text first: a plan may have 30,000 nodes.
+pub(super) fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
+    let mut out = std::io::BufWriter::new(std::io::stdout().lock());
+    let written = serde_json::to_writer_pretty(&mut out, value).map_err(std::io::Error::from);
+    match written.and_then(|()| writeln!(out)).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::nobody_listens()),
+        other => Ok(other?),
+    }
 }
 
 /// Prints a line of words. Nobody listening is no reason to fail.

@@ -1,52 +1,39 @@
 //! From arguments to a plan: which pipeline file, with which parameters, over which cache.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-
-use serde_json::Value;
 
 use super::args::{Cli, PipelineArgs};
 use super::output;
 use super::report::CliError;
 use crate::cache::{Access, Cache};
-use crate::exec::Decider;
+use crate::digest::Digest;
+use crate::exec::{Decider, rounds};
 use crate::plan::{InstanceId, Plan, resolve, select};
+use crate::spec::lock::Lock;
 use crate::spec::params::Search;
 use crate::spec::{Overrides, SourceFile, parse_files, sweep};
 
 /// The largest pipeline file that is read, in bytes.
 const MAX_BYTES: u64 = crate::spec::document::MAX_BYTES as u64;
 
-/// A pipeline file that was read and understood.
-pub(super) struct Project {
+/// A pipeline file that was read.
+pub(super) struct Written {
     /// The pipeline file.
     pub(super) file: PathBuf,
-    /// What it means.
-    pub(super) plan: Plan,
-    /// The searches that are on, each with the name of its `select` node.
-    #[expect(dead_code, reason = "for the rounds of `run`, which come with `exec`")]
-    pub(super) searches: Vec<(String, Search)>,
     /// The other names on the command line.
     pub(super) names: Vec<String>,
-    overrides: Overrides,
+    /// Its text.
+    pub(super) text: String,
+    /// What the command line changes in it.
+    pub(super) overrides: Overrides,
 }
 
-impl Project {
-    /// Finds, reads and resolves the pipeline that the arguments mean.
-    pub(super) fn load(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
+impl Written {
+    /// Finds and reads the pipeline file that the arguments mean.
+    pub(super) fn read(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
         let (file, names) = find(args, cli)?;
-        let overrides = overrides(args)?;
-        let (plan, searches) = understand(&file, &overrides)?;
-        Ok(Self { file, plan, searches, names, overrides })
-    }
-
-    /// Resolves the pipeline again, with the values that its searches have tried and are to try next, by the whole name
-    /// of the parameter.
-    #[expect(dead_code, reason = "for the rounds of `run`, which come with `exec`")]
-    pub(super) fn with_trials(&self, trials: BTreeMap<String, Vec<Value>>) -> Result<Self, CliError> {
-        let overrides = Overrides { trials, ..self.overrides.clone() };
-        let (plan, searches) = understand(&self.file, &overrides)?;
-        Ok(Self { file: self.file.clone(), plan, searches, names: self.names.clone(), overrides })
+        let text = read(&file)?;
+        Ok(Self { file, names, text, overrides: overrides(args)? })
     }
 
     /// Returns the lockfile: beside the pipeline, with the same name, and that of the profile behind it.
@@ -55,6 +42,99 @@ impl Project {
             Some(profile) => self.file.with_extension(format!("{profile}.lock")),
             None => self.file.with_extension("lock"),
         }
+    }
+
+    /// Returns the digest of something else that the text stands for: `file:recipe.yaml`, `env:HOME`.
+    pub(super) fn digest_of(&self, name: &str) -> Option<Digest> {
+        let nothing = || Digest::of(b"not set");
+        if let Some(variable) = name.strip_prefix("env:") {
+            let value = self.overrides.env.get(variable);
+            return Some(value.map_or_else(nothing, |value| Digest::of(format!("={value}").as_bytes())));
+        }
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        Some(Digest::of(read(&folder.join(name.strip_prefix("file:")?)).ok()?.as_bytes()))
+    }
+}
+
+/// A pipeline file that was read and understood.
+pub(super) struct Project {
+    /// The pipeline file.
+    pub(super) file: PathBuf,
+    /// What it means.
+    pub(super) plan: Plan,
+    /// The searches that are on, each with the name of its `select` node.
+    pub(super) searches: Vec<(String, Search)>,
+    /// The other names on the command line.
+    pub(super) names: Vec<String>,
+    /// What the text stands for besides: the files that it includes, and variables of the environment.
+    pub(super) reads: Vec<String>,
+    written: Written,
+}
+
+impl Project {
+    /// Finds, reads and resolves the pipeline that the arguments mean. Searches are where the cache knows them to be.
+    pub(super) fn load(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
+        Self::understand(Written::read(args, cli)?, cli)
+    }
+
+    /// Resolves a pipeline file that was read. Searches are where the cache knows them to be.
+    pub(super) fn understand(written: Written, cli: &Cli) -> Result<Self, CliError> {
+        let mut project = Self::resolve(written)?;
+        if project.searches.is_empty() || !cli.cache_dir.is_dir() {
+            return Ok(project);
+        }
+        let cache = read_cache(cli)?;
+        loop {
+            let known = project.decider(&cache).known()?;
+            let trials = rounds::next(&project.plan, &project.searches, &rounds::of_actions(&known));
+            match trials {
+                Some(trials) => project = project.with_trials(trials)?,
+                None => return Ok(project),
+            }
+        }
+    }
+
+    fn resolve(written: Written) -> Result<Self, CliError> {
+        let (plan, searches, reads) = understand(&written)?;
+        let (file, names) = (written.file.clone(), written.names.clone());
+        Ok(Self { file, plan, searches, names, reads, written })
+    }
+
+    /// Resolves the pipeline again, with the values that its searches have tried and are to try next, by the whole name
+    /// of the parameter.
+    pub(super) fn with_trials(self, trials: rounds::Trials) -> Result<Self, CliError> {
+        let mut written = self.written;
+        written.overrides.trials = trials;
+        Self::resolve(written)
+    }
+
+    /// Returns the project with its searches where a lockfile has them.
+    pub(super) fn as_locked(mut self, lock: &Lock) -> Result<Self, CliError> {
+        loop {
+            let known = rounds::of_lock(&self.plan, lock);
+            let metrics = |id: InstanceId| known[id.index()].as_ref().map(|node| &node.metrics);
+            match rounds::next(&self.plan, &self.searches, &metrics) {
+                Some(trials) => self = self.with_trials(trials)?,
+                None => return Ok(self),
+            }
+        }
+    }
+
+    /// Returns the files that it is made from: the text and what it includes, and what its nodes take from outside.
+    pub(super) fn files(&self, cache: &Cache) -> Vec<PathBuf> {
+        let folder = self.file.parent().unwrap_or(Path::new(""));
+        let included = self.reads.iter().filter_map(|name| Some(folder.join(name.strip_prefix("file:")?)));
+        std::iter::once(self.file.clone()).chain(included).chain(self.decider(cache).files_outside()).collect()
+    }
+
+    /// Returns the pipeline as it was read.
+    pub(super) fn written(&self) -> &Written {
+        &self.written
+    }
+
+    /// Returns the lockfile.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        self.written.lock_path()
     }
 
     /// Returns what decides about freshness, over `cache`.
@@ -84,19 +164,22 @@ impl Project {
     }
 }
 
-/// Reads a pipeline with all that it includes, and resolves it.
-fn understand(file: &Path, overrides: &Overrides) -> Result<(Plan, Vec<(String, Search)>), CliError> {
-    let text = read(file)?;
+/// What a pipeline means, its searches, and what its text stands for besides.
+type Understood = (Plan, Vec<(String, Search)>, Vec<String>);
+
+/// Reads all that a pipeline includes, and resolves it.
+fn understand(written: &Written) -> Result<Understood, CliError> {
+    let Written { file, text, overrides, .. } = written;
     let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let folder = file.parent().unwrap_or(Path::new(""));
-    let main = SourceFile { path: file.file_name().map(PathBuf::from).unwrap_or_default(), text };
+    let main = SourceFile { path: file.file_name().map(PathBuf::from).unwrap_or_default(), text: text.clone() };
     let include = |path: &Path| read(&folder.join(path)).map_err(|error| error.to_string());
     let parsed = parse_files(main, &name, overrides, &include);
     let mut diagnostics = parsed.diagnostics;
     let mut understood = None;
-    if let Some(pipeline) = parsed.pipeline {
-        match resolve(&pipeline) {
-            Ok(plan) => understood = Some((plan, pipeline.searches)),
+    if let Some(pipeline) = &parsed.pipeline {
+        match resolve(pipeline) {
+            Ok(plan) => understood = Some((plan, pipeline.searches.clone(), reads(&parsed.files))),
             Err(more) => diagnostics.extend(more),
         }
     }
@@ -112,6 +195,20 @@ fn understand(file: &Path, overrides: &Overrides) -> Result<(Plan, Vec<(String, 
     }
 }
 
+/// Returns the names of what the files stand for besides: those that are included, and variables of the environment.
+fn reads(files: &[SourceFile]) -> Vec<String> {
+    let mut reads: Vec<String> = files.iter().skip(1).map(|file| format!("file:{}", file.path.display())).collect();
+    for file in files {
+        let variables = file.text.split("${env:").skip(1);
+        let name =
+            |rest: &str| rest.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).next().map(str::to_owned);
+        reads.extend(variables.filter_map(name).map(|name| format!("env:{name}")));
+    }
+    reads.sort_unstable();
+    reads.dedup();
+    reads
+}
+
 /// Opens the cache for looking.
 pub(super) fn read_cache(cli: &Cli) -> Result<Cache, CliError> {
     if cli.cache_dir.exists() && !cli.cache_dir.is_dir() {
@@ -120,6 +217,12 @@ pub(super) fn read_cache(cli: &Cli) -> Result<Cache, CliError> {
     let cache = Cache::open(&cli.cache_dir, Access::Read, &mut |_| {})?;
     notices(&cache);
     Ok(cache)
+}
+
+/// Opens the cache for looking, if that can be done without a word.
+pub(super) fn quiet_cache(cli: &Cli) -> Option<Cache> {
+    let cache = cli.cache_dir.is_dir().then(|| Cache::open(&cli.cache_dir, Access::Read, &mut |_| {}))?;
+    cache.ok().filter(|cache| cache.notices().is_empty())
 }
 
 /// Says what the cache mended or could not use as it opened.

@@ -39,3 +39,11 @@ pub(super) fn wait(old: &Look, now: impl Fn() -> Look, cancelled: &AtomicBool) -
         seen = look;
     }
 }
+
+/// Returns a file and all pipeline files beside it: what it includes may not be known yet.
+pub(super) fn beside(file: &Path) -> Vec<PathBuf> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let entries = fs_err::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+    let written = |path: &PathBuf| path.extension().is_some_and(|end| end == "yaml" || end == "yml");
+    entries.filter(written).chain([file.to_path_buf()]).collect()
+}

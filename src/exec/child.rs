@@ -100,7 +100,7 @@ pub fn serve(
 }
 
 fn run(request: &Request, output: impl Write + Send, environment: &Environment, cancelled: &AtomicBool) -> Answer {
-    let op = match Op::from_fields(request.kind, request.fields.clone()) {
+    let op = match Op::from_fields(request.kind, &request.fields) {
         Ok(op) => op,
         Err(error) => return Answer::Failed { error: vec![format!("the request is damaged: {error}")], help: None },
     };

@@ -1,7 +1,7 @@
 //! Fresh or stale: a node instance, the contents of its inputs, and the cache.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -86,6 +86,15 @@ impl<'a> Decider<'a> {
 
     /// Decides about every instance as far as that can be known without running anything.
     pub fn preview(&self, wanted: &[bool]) -> Result<Vec<Option<NodeState>>, ExecError> {
+        self.preview_forced(wanted, &HashSet::new())
+    }
+
+    /// Decides likewise for a run that forces some instances.
+    pub fn preview_forced(
+        &self,
+        wanted: &[bool],
+        forced: &HashSet<InstanceId>,
+    ) -> Result<Vec<Option<NodeState>>, ExecError> {
         let mut done: Vec<Option<Action>> = vec![None; self.plan.instances().len()];
         let mut states: Vec<Option<NodeState>> = Vec::new();
         states.resize_with(done.len(), || None);
@@ -95,8 +104,9 @@ impl<'a> Decider<'a> {
             on.sort_unstable();
             let state = if on.is_empty() {
                 match self.decide(id, &done)? {
+                    Decision::Fresh(_) if forced.contains(&id) => NodeState::Stale(vec![StaleReason::Forced]),
                     Decision::Fresh(action) => {
-                        done[id.index()] = Some((*action).clone());
+                        done[id.index()] = Some(without_parts(&action));
                         NodeState::Fresh(action)
                     }
                     Decision::Stale { reasons, .. } => NodeState::Stale(reasons),
@@ -107,6 +117,16 @@ impl<'a> Decider<'a> {
             states[id.index()] = Some(state);
         }
         Ok(states)
+    }
+
+    /// Returns the actions of all instances that are fresh, as far as that can be known without running anything.
+    pub fn known(&self) -> Result<Vec<Option<Action>>, ExecError> {
+        let states = self.preview(&vec![true; self.plan.instances().len()])?;
+        let action = |state| match state {
+            Some(NodeState::Fresh(action)) => Some(*action),
+            _ => None,
+        };
+        Ok(states.into_iter().map(action).collect())
     }
 
     /// An instance that waits: its settings can already tell that it will run whatever its inputs give.
@@ -161,18 +181,24 @@ impl<'a> Decider<'a> {
         }
     }
 
+    /// Returns where everything lies that the instances take from outside, as far as it can be found.
+    pub fn files_outside(&self) -> Vec<PathBuf> {
+        let listed = |instance: &Instance| sources::listed("", &instance.op, &self.base.join(&instance.base));
+        let found = self.plan.instances().iter().filter_map(|instance| listed(instance).ok());
+        found.flat_map(BTreeMap::into_values).collect()
+    }
+
     /// Returns the files of a source instance, found and digested once.
     pub fn source_files(&self, id: InstanceId) -> Result<Rc<Vec<SourceFile>>, ExecError> {
         if let Some(files) = self.sources.borrow().get(&id) {
             return Ok(Rc::clone(files));
         }
         let instance = self.plan.instance(id);
-        let files = match &instance.op {
-            Op::Source(params) => sources::find(&instance.name, params, &self.base, self.cache)?,
-            Op::Command(params) => sources::find_files(&instance.name, &params.files, &self.base, self.cache)?,
-            _ => Vec::new(),
-        };
-        let files = Rc::new(files);
+        if !reads_files(&instance.op) {
+            return Ok(Rc::default());
+        }
+        let base = self.base.join(&instance.base);
+        let files = Rc::new(sources::find(&instance.name, &instance.op, &base, self.cache)?);
         self.sources.borrow_mut().insert(id, Rc::clone(&files));
         Ok(files)
     }
@@ -232,6 +258,21 @@ fn reads_files(op: &Op) -> bool {
         Op::Source(_) => true,
         Op::Command(params) => !params.files.is_empty(),
         _ => false,
+    }
+}
+
+/// Returns an action without what its key was made of, which is most of it and which no other key needs.
+fn without_parts(action: &Action) -> Action {
+    let Action { kind, outputs, metrics, measured, producer, chosen, .. } = action;
+    Action {
+        kind: kind.clone(),
+        parts: Value::Null,
+        outputs: outputs.clone(),
+        metrics: metrics.clone(),
+        measured: measured.clone(),
+        producer: producer.clone(),
+        chosen: chosen.clone(),
+        ..*action
     }
 }
 

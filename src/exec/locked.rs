@@ -10,6 +10,7 @@ use std::path::Path;
 use super::decide::{Decider, Known};
 use super::{ExecError, sources};
 use crate::cache::Action;
+use crate::digest::Digest;
 use crate::plan::graph::{Artifacts, InstanceId};
 use crate::plan::{KeyParts, stale};
 use crate::spec::lock::{LOCK_VERSION, Lock, LockedNode};
@@ -149,11 +150,23 @@ fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result
     })
 }
 
-/// Writes a lockfile, unless it already says the same.
-pub fn write(path: &Path, lock: &Lock) -> Result<(), ExecError> {
+/// Returns the digest of a lockfile's text; nothing if there is no file.
+pub fn digest(path: &Path) -> Option<Digest> {
+    fs_err::read(path).ok().map(|text| Digest::of(&text))
+}
+
+/// Returns the digest of the lockfile's text, if it says just this.
+pub fn is_written(path: &Path, lock: &Lock) -> Result<Option<Digest>, ExecError> {
     let text = lock.write().map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })?;
+    Ok(fs_err::read_to_string(path).is_ok_and(|old| old == text).then(|| Digest::of(text.as_bytes())))
+}
+
+/// Writes a lockfile, unless it already says the same, and returns the digest of its text.
+pub fn write(path: &Path, lock: &Lock) -> Result<Digest, ExecError> {
+    let text = lock.write().map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })?;
+    let digest = Digest::of(text.as_bytes());
     if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(());
+        return Ok(digest);
     }
     let unwritable =
         |error: std::io::Error| ExecError::LockUnwritable { path: path.to_path_buf(), why: error.to_string() };
@@ -164,7 +177,7 @@ pub fn write(path: &Path, lock: &Lock) -> Result<(), ExecError> {
     #[cfg(unix)]
     draft.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(unwritable)?;
     draft.persist(path).map_err(|error| unwritable(error.error))?;
-    Ok(())
+    Ok(digest)
 }
 
 /// Returns the digest that a source's `digest:` would pin, for showing.

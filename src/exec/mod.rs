@@ -17,6 +17,7 @@ pub mod scheduler;
 pub mod select;
 mod settle;
 mod shared;
+pub mod snapshot;
 pub mod sources;
 pub mod worker;
 

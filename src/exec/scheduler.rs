@@ -54,6 +54,8 @@ pub struct RunOptions<'a> {
     pub rehearse: HashSet<InstanceId>,
     /// A lockfile that the results must agree with.
     pub locked: Option<&'a Lock>,
+    /// A run in the history of the cache that this one continues.
+    pub run: Option<RunId>,
     /// Set when the user wants the run to stop.
     pub cancelled: &'a AtomicBool,
 }
@@ -118,7 +120,7 @@ pub fn run(
             fetched: BTreeSet::new(),
             rehearsed: BTreeMap::new(),
             told: HashSet::new(),
-            run_id: None,
+            run_id: options.run.clone(),
             drifted: false,
             unclaimed: Vec::new(),
             failures: 0,

@@ -273,15 +273,9 @@ impl Scheduler<'_, '_, '_> {
 
 /// Notes the key that every instance has now, so that the next change can be explained.
 fn remember(decider: &Decider<'_>, actions: &[Option<Action>]) -> Result<(), ExecError> {
-    let mut changed = Vec::new();
-    for (instance, action) in decider.plan.instances().iter().zip(actions) {
-        let Some(action) = action else { continue };
-        if decider.cache.last(&decider.scope, &instance.name)?.is_none_or(|last| last.key != action.key) {
-            changed.push((instance.name.clone(), action.key));
-        }
-    }
-    if !changed.is_empty() {
-        decider.cache.remember(&decider.scope, &changed)?;
-    }
-    Ok(())
+    let named = decider.plan.instances().iter().zip(actions);
+    let keys: Vec<_> =
+        named.filter_map(|(instance, action)| Some((instance.name.clone(), action.as_ref()?.key))).collect();
+    // The index writes only those that it does not know already.
+    Ok(decider.cache.remember(&decider.scope, &keys)?)
 }

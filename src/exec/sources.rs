@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::ExecError;
 use crate::cache::Cache;
 use crate::digest::{Digest, FileEntry, Manifest};
-use crate::spec::params::SourceParams;
+use crate::spec::params::{Op, SourceParams};
 
 /// A file that a source brings in.
 #[derive(Debug, Clone)]
@@ -21,59 +21,11 @@ pub struct SourceFile {
     pub size: u64,
 }
 
-/// Finds and digests the files of a source, in the order of their names.
-pub fn find(node: &str, params: &SourceParams, base: &Path, cache: &Cache) -> Result<Vec<SourceFile>, ExecError> {
-    let (pattern, paths) = match (&params.dataset, &params.model) {
-        (Some(pattern), _) => (pattern, dataset_files(node, pattern, base)?),
-        (None, Some(folder)) => (folder, model_files(node, folder, base)?),
-        (None, None) => return Err(ExecError::SourceMissing { node: node.into(), pattern: String::new() }),
-    };
-    if paths.is_empty() {
-        return Err(ExecError::SourceMissing { node: node.into(), pattern: base.join(pattern).display().to_string() });
-    }
-    let files = digested(node, pattern, paths, cache)?;
-    check_pin(node, params, &files)?;
-    Ok(files)
-}
-
-/// Finds and digests the files that a program needs, in the order of their paths relative to `base`.
-pub fn find_files(node: &str, patterns: &[String], base: &Path, cache: &Cache) -> Result<Vec<SourceFile>, ExecError> {
-    let mut all: BTreeMap<String, SourceFile> = BTreeMap::new();
-    for pattern in patterns {
-        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.clone(), why };
-        let paths = existing(node, pattern, base)?;
-        if paths.is_empty() {
-            return Err(ExecError::SourceMissing {
-                node: node.into(),
-                pattern: base.join(pattern).display().to_string(),
-            });
-        }
-        let mut named = BTreeMap::new();
-        for path in paths {
-            // The program finds it where the project has it; a file from elsewhere has no such place.
-            let below = path
-                .strip_prefix(base)
-                .ok()
-                .and_then(Path::to_str)
-                .filter(|name| !name.split('/').any(|part| part == ".."));
-            let name =
-                below.ok_or_else(|| unusable(format!("{} does not lie below {}", path.display(), base.display())))?;
-            named.insert(name.to_owned(), path.clone());
-        }
-        all.extend(digested(node, pattern, named, cache)?.into_iter().map(|file| (file.name.clone(), file)));
-    }
-    Ok(all.into_values().collect())
-}
-
-fn digested(
-    node: &str,
-    pattern: &str,
-    paths: BTreeMap<String, PathBuf>,
-    cache: &Cache,
-) -> Result<Vec<SourceFile>, ExecError> {
-    let mut files = Vec::with_capacity(paths.len());
-    for (name, path) in paths {
-        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: pattern.into(), why };
+/// Finds and digests the files that a node takes from outside, in the order of their names.
+pub fn find(node: &str, op: &Op, base: &Path, cache: &Cache) -> Result<Vec<SourceFile>, ExecError> {
+    let mut files = Vec::new();
+    for (name, path) in listed(node, op, base)? {
+        let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: name.clone(), why };
         // A device or a pipe would be read for ever.
         if !fs_err::metadata(&path).map_err(|error| unusable(error.to_string()))?.is_file() {
             return Err(unusable(format!("{} is not a regular file", path.display())));
@@ -81,7 +33,52 @@ fn digested(
         let (digest, size) = cache.file_digest(&path).map_err(|error| unusable(error.to_string()))?;
         files.push(SourceFile { name, path, digest, size });
     }
+    if let Op::Source(params) = op {
+        check_pin(node, params, &files)?;
+    }
     Ok(files)
+}
+
+/// Finds the files that a node takes from outside, by name and in that order.
+pub fn listed(node: &str, op: &Op, base: &Path) -> Result<BTreeMap<String, PathBuf>, ExecError> {
+    let missing = |pattern: &str| ExecError::SourceMissing {
+        node: node.into(),
+        pattern: base.join(pattern).display().to_string(),
+    };
+    let found = match op {
+        Op::Source(SourceParams { dataset: Some(pattern), .. }) => (pattern, dataset_files(node, pattern, base)?),
+        Op::Source(SourceParams { model: Some(folder), .. }) => (folder, model_files(node, folder, base)?),
+        Op::Source(_) => return Err(missing("")),
+        Op::Command(params) => {
+            let mut all = BTreeMap::new();
+            for pattern in &params.files {
+                let found = program_files(node, pattern, base)?;
+                if found.is_empty() {
+                    return Err(missing(pattern));
+                }
+                all.extend(found);
+            }
+            return Ok(all);
+        }
+        _ => return Ok(BTreeMap::new()),
+    };
+    if found.1.is_empty() { Err(missing(found.0)) } else { Ok(found.1) }
+}
+
+/// Finds files that a program needs, by their paths relative to `base`: there it finds them too.
+fn program_files(node: &str, pattern: &str, base: &Path) -> Result<BTreeMap<String, PathBuf>, ExecError> {
+    let mut named = BTreeMap::new();
+    for path in existing(node, pattern, base)? {
+        let below = path.strip_prefix(base).ok().and_then(Path::to_str);
+        let name = below.filter(|name| !name.split('/').any(|part| part == ".."));
+        let unusable = || ExecError::SourceUnusable {
+            node: node.into(),
+            pattern: pattern.into(),
+            why: format!("{} does not lie below {}", path.display(), base.display()),
+        };
+        named.insert(name.ok_or_else(unusable)?.to_owned(), path.clone());
+    }
+    Ok(named)
 }
 
 /// Returns the digest that `digest:` pins: of the one file (as `b3sum` gives it), or of the listing of several.

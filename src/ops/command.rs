@@ -178,6 +178,8 @@ fn without(line: &[u8], secret: &[u8]) -> Vec<u8> {
 }
 
 fn wait(child: &mut Child, cx: &OpCx<'_>) -> Result<std::process::ExitStatus, OpError> {
+    // Most programs take milliseconds or minutes: the first ones must not wait for a pause that suits the others.
+    let mut pause = PAUSE / 100;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
@@ -186,7 +188,8 @@ fn wait(child: &mut Child, cx: &OpCx<'_>) -> Result<std::process::ExitStatus, Op
             stop(child)?;
             return Err(interrupted);
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 5 / 4).min(PAUSE);
     }
 }
 

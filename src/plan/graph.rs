@@ -90,9 +90,15 @@ impl Plan {
         for index in 0..instances.len() {
             graph.add_node(InstanceId(index));
         }
+        // Several slots may read one instance, which is one edge. `update_edge` would look through all readers of a source.
+        let mut reads = Vec::new();
         for (index, instance) in instances.iter().enumerate() {
-            for artifact in instance.slots.iter().flat_map(|slot| &slot.artifacts) {
-                graph.update_edge(NodeIndex::new(artifact.from.0), NodeIndex::new(index), ());
+            let artifacts = instance.slots.iter().flat_map(|slot| &slot.artifacts);
+            reads.extend(artifacts.map(|artifact| artifact.from));
+            reads.sort_unstable();
+            reads.dedup();
+            for from in reads.drain(..) {
+                graph.add_edge(NodeIndex::new(from.0), NodeIndex::new(index), ());
             }
         }
         let order = topological_order(&graph)?;

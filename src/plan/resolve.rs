@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use petgraph::algo::tarjan_scc;
+use petgraph::algo::kosaraju_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde_json::Value;
 
@@ -40,8 +40,9 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     // With a part of the file unreadable, what is left would only lead to complaints about what is missing.
     let whole = pipeline.unreadable.is_empty() && pipeline.unreadable_params.is_empty();
     if resolver.diagnostics.is_empty() && whole {
-        for index in order {
-            resolver.instantiate(&drafts[index]);
+        let mut drafts: Vec<Option<Draft<'_>>> = drafts.into_iter().map(Some).collect();
+        for draft in order.into_iter().filter_map(|index| drafts[index].take()) {
+            resolver.instantiate(draft);
         }
         // Where instances are missing, an axis may only seem unused.
         if resolver.diagnostics.is_empty() {
@@ -137,13 +138,13 @@ impl<'a> Resolver<'a> {
         if self.pipeline.unreadable.contains(&name) {
             return Ok(());
         }
-        let place = self.pipeline.field_span(node, &input.slot);
+        let place = || self.pipeline.field_span(node, &input.slot);
         let Some(from) = by_name.get(name.as_str()) else {
             let known = self.pipeline.nodes.iter().filter_map(|other| other.name.strip_prefix(&node.prefix));
             let help = suggest::help(input.from.node(), known);
             let message = format!("unknown node `{}`", input.from.node());
             let label = format!("`{}` reads it", node.local_name());
-            return Err(Diagnostic::new(place, message).label(label).maybe_help(help));
+            return Err(Diagnostic::new(place(), message).label(label).maybe_help(help));
         };
         if node.kind == Kind::Select {
             // A select reads all of what it selects from, whatever its outputs.
@@ -192,24 +193,31 @@ impl<'a> Resolver<'a> {
     fn node_order(&mut self, drafts: &[Draft<'_>]) -> Vec<usize> {
         let index: HashMap<&str, usize> =
             self.pipeline.nodes.iter().enumerate().map(|(i, node)| (node.name.as_str(), i)).collect();
+        let reads: Vec<Vec<usize>> = drafts
+            .iter()
+            .map(|draft| {
+                let inputs = draft.ops().flat_map(Op::inputs);
+                inputs
+                    .filter_map(|input| index.get(draft.node.whole_name(input.from.node()).as_str()).copied())
+                    .collect()
+            })
+            .collect();
+        if let Some(order) = depth_first(&reads) {
+            return order;
+        }
         let mut graph = DiGraphMap::<usize, ()>::new();
-        for (to, draft) in drafts.iter().enumerate() {
+        for (to, reads) in reads.iter().enumerate() {
             graph.add_node(to);
-            for input in draft.ops().flat_map(Op::inputs) {
-                if let Some(from) = index.get(draft.node.whole_name(input.from.node()).as_str()) {
-                    graph.add_edge(to, *from, ());
-                }
+            for from in reads {
+                graph.add_edge(to, *from, ());
             }
         }
-        // Components come out in reverse topological order of the edges, which point from reader to source.
-        let components = tarjan_scc(&graph);
-        for component in &components {
-            let loops = component.len() > 1 || graph.contains_edge(component[0], component[0]);
-            if loops {
-                self.report_cycle(component, &graph);
+        for component in kosaraju_scc(&graph) {
+            if component.len() > 1 || graph.contains_edge(component[0], component[0]) {
+                self.report_cycle(&component, &graph);
             }
         }
-        components.into_iter().flatten().collect()
+        Vec::new()
     }
 
     fn report_cycle(&mut self, component: &[usize], graph: &DiGraphMap<usize, ()>) {
@@ -230,7 +238,7 @@ impl<'a> Resolver<'a> {
     }
 
     /// Makes the instances of one node, once for every point of the axes that reach it.
-    fn instantiate(&mut self, draft: &Draft<'a>) {
+    fn instantiate(&mut self, mut draft: Draft<'a>) {
         let node = draft.node;
         let inherited: BTreeSet<&str> = draft
             .ops()
@@ -247,17 +255,24 @@ impl<'a> Resolver<'a> {
         if !self.few_enough(node, &reaching) {
             return;
         }
-        if let Some(diagnostic) = self.check_select(draft).err() {
+        if let Some(diagnostic) = self.check_select(&draft).err() {
             self.diagnostics.insert(diagnostic);
         }
         for point in self.space.points(&reaching) {
-            let Some(bound) = draft.bound.get(&instance_name(&node.name, &draft.own, &point)) else { continue };
-            let Some(op) = bound.op.clone() else { continue };
+            let own_name = instance_name(&node.name, &draft.own, &point);
+            // Where every point has a binding of its own, each is used once.
+            let (op, fields, execution) = if draft.own.len() == reaching.len() {
+                let Some(bound) = draft.bound.remove(&own_name) else { continue };
+                (bound.op, bound.fields, bound.execution)
+            } else {
+                let Some(bound) = draft.bound.get(&own_name) else { continue };
+                (bound.op.clone(), bound.fields.clone(), bound.execution)
+            };
+            let Some(op) = op else { continue };
             let slots = op.inputs().iter().map(|input| self.fill(node, input, &point)).collect();
             let id = InstanceId(self.instances.len());
             let name = instance_name(&node.name, &reaching, &point);
-            let fields = bound.fields.clone();
-            let (name_of_node, base, execution) = (node.name.clone(), node.base.clone(), bound.execution);
+            let (name_of_node, base) = (node.name.clone(), node.base.clone());
             self.instances.push(Instance { name, node: name_of_node, base, op, fields, axes: point, slots, execution });
             self.by_node.entry(&node.name).or_default().push(id);
         }
@@ -292,18 +307,18 @@ impl<'a> Resolver<'a> {
         if node.kind == Kind::Select {
             return Ok(Output { name: "".into(), path: "".into(), kind: InputType::Any });
         }
-        let place = self.pipeline.field_span(node, &input.slot);
+        let place = || self.pipeline.field_span(node, &input.slot);
         let mut found: Option<Output> = None;
         for source in self.sources(from) {
             let output = find_output(&source.op.outputs(), input, place)?;
             self.fits(node, self.instances[from.index()].kind(), input, &output)?;
             if found.as_ref().is_some_and(|found| *found != output) {
                 let message = format!("the instances of `{}` do not all give the same `{}`", source.node, input.from);
-                return Err(Diagnostic::new(place, message));
+                return Err(Diagnostic::new(place(), message));
             }
             found = Some(output);
         }
-        found.ok_or_else(|| Diagnostic::new(place, format!("nothing gives `{}` here", input.from)))
+        found.ok_or_else(|| Diagnostic::new(place(), format!("nothing gives `{}` here", input.from)))
     }
 
     /// Returns the instances whose outputs an instance has: its own, or those that a select chooses from.
@@ -379,7 +394,7 @@ fn outputs_of<'d>(draft: &'d Draft<'_>, by_name: &HashMap<&str, &'d Draft<'_>>) 
 }
 
 /// Finds the output that an input names.
-fn find_output(outputs: &[Output], input: &Input<'_>, place: Place) -> Result<Output, Diagnostic> {
+fn find_output(outputs: &[Output], input: &Input<'_>, place: impl Fn() -> Place) -> Result<Output, Diagnostic> {
     let wanted = input.from.output();
     let names = || outputs.iter().map(|output| &*output.name).filter(|name| !name.is_empty());
     outputs.iter().find(|output| output.name == wanted).cloned().ok_or_else(|| {
@@ -391,8 +406,45 @@ fn find_output(outputs: &[Output], input: &Input<'_>, place: Place) -> Result<Ou
         } else {
             format!("`{node}` has no output `{wanted}`")
         };
-        Diagnostic::new(place, message).maybe_help(help)
+        Diagnostic::new(place(), message).maybe_help(help)
     })
+}
+
+/// Returns all nodes, each after those that it reads and otherwise in their order; nothing if some form a circle. Without
+/// recursion: a chain may be as long as a file can be.
+fn depth_first(reads: &[Vec<usize>]) -> Option<Vec<usize>> {
+    #[derive(Clone, Copy, PartialEq)]
+    enum Mark {
+        New,
+        Open,
+        Done,
+    }
+    let mut marks = vec![Mark::New; reads.len()];
+    let mut order = Vec::with_capacity(reads.len());
+    let mut stack = Vec::new();
+    for root in 0..reads.len() {
+        if marks[root] != Mark::New {
+            continue;
+        }
+        marks[root] = Mark::Open;
+        stack.push((root, reads[root].iter()));
+        while let Some((node, rest)) = stack.last_mut() {
+            match rest.next() {
+                None => {
+                    marks[*node] = Mark::Done;
+                    order.push(*node);
+                    stack.pop();
+                }
+                Some(next) if marks[*next] == Mark::New => {
+                    marks[*next] = Mark::Open;
+                    stack.push((*next, reads[*next].iter()));
+                }
+                Some(next) if marks[*next] == Mark::Open => return None,
+                Some(_) => {}
+            }
+        }
+    }
+    Some(order)
 }
 
 fn instance_name(node: &str, axes: &[&Axis], point: &BTreeMap<String, Value>) -> String {

@@ -3,6 +3,7 @@
 //! serde stops at the first mistake of a struct. To find them all, the offending value is taken out and the rest is read
 //! again, until what is left reads; what has been taken out is then not missed a second time.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use serde_json::Value;
@@ -59,10 +60,10 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     variables.extend(found.variables.iter().map(used));
     let unresolved = std::mem::take(&mut found.unresolved);
     diagnostics.extend(unresolved.iter().filter_map(|one| unknown_parameter(pipeline, node, one, bindings)));
-    let mut left = fields.clone();
+    let mut left = Cow::Borrowed(&fields);
     let mut removed: Vec<FieldPath> = Vec::new();
     for place in unresolved {
-        place.at.remove_from(&mut left);
+        place.at.remove_from(left.to_mut());
         removed.push(place.at);
     }
     for field in schema::required_fields(node.kind) {
@@ -76,7 +77,8 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
             diagnostics.push(Diagnostic::new(span, message).label(format!("this {} node", node.kind.name())));
         }
     }
-    let op = read(pipeline, node, left, &mut removed, &mut diagnostics);
+    let op = read(pipeline, node, &left, &mut removed, &mut diagnostics);
+    drop(left);
     if let Some(op) = &op {
         diagnostics.extend(variables_in_key(pipeline, node, bindings, op, &found));
     }
@@ -138,7 +140,7 @@ fn variables_in_key(
         }
         let changed = pipeline.environment.changed(name, value);
         let fields = fill(pipeline, node, bindings, &changed, &mut Found::default());
-        let same = Op::from_fields(node.kind, fields)
+        let same = Op::from_fields(node.kind, &fields)
             .is_ok_and(|other| other.config() == op.config() && inputs(&other) == inputs(op));
         if !same {
             let span = pipeline.document(node).value_span(&node.path().join(at));
@@ -160,12 +162,13 @@ pub(super) fn unset(place: impl Into<Place>, name: &str) -> Diagnostic {
 fn read(
     pipeline: &Pipeline,
     node: &NodeSpec,
-    mut left: Value,
+    left: &Value,
     removed: &mut Vec<FieldPath>,
     diagnostics: &mut Vec<Diagnostic>,
 ) -> Option<Op> {
+    let mut left = Cow::Borrowed(left);
     for _ in 0..MAX_MISTAKES {
-        let error = match Op::from_fields(node.kind, left.clone()) {
+        let error = match Op::from_fields(node.kind, &left) {
             Ok(op) => {
                 let mistakes = op.check();
                 let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));
@@ -194,7 +197,7 @@ fn read(
             }
             diagnostics.push(wrong(pipeline, node, &as_written(&at, removed), message));
         }
-        if !take_out(&at, &mut left, removed) {
+        if !take_out(&at, left.to_mut(), removed) {
             return None;
         }
     }

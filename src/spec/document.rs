@@ -1,11 +1,13 @@
 //! YAML whose every value knows its place in the text. The one file that names the YAML crates.
 //!
-//! Values come from serde_yaml; places come from a second, event-level pass over the same text, since serde keeps none.
+//! Values come from serde_yaml; places come from an event-level pass over the same text, since serde keeps none. That pass
+//! is made when something has to be pointed at, which in a good file is never; before, the events are only counted.
 //! Where the two could disagree (anchors, merge keys) the place falls back to the nearest value around it: a label may
 //! then be wide, but it never points at the wrong file or line range.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::OnceLock;
 
 use saphyr_parser::{Event, Parser, Span, StrInput};
 use serde::Serialize;
@@ -14,6 +16,7 @@ use serde_json::Value;
 
 use super::diagnostic::Diagnostic;
 use super::path::FieldPath;
+use super::tree::Tree;
 
 /// The largest pipeline file that is read, in bytes.
 pub const MAX_BYTES: usize = 16 << 20;
@@ -30,7 +33,8 @@ const MAX_VALUES: usize = 1 << 20;
 pub struct Document {
     /// What the text says.
     pub value: Value,
-    spans: Spans,
+    text: String,
+    spans: OnceLock<Spans>,
 }
 
 #[derive(Debug, Default)]
@@ -48,19 +52,29 @@ impl Document {
             let message = format!("the file has {} bytes, more than {MAX_BYTES}", text.len());
             return Err(vec![Diagnostic::new(0..0, message)]);
         }
-        let spans = Spans::read(text).map_err(|diagnostic| vec![diagnostic])?;
+        let mut size = Size::default();
+        walk(text, |event, place| match size.count(&event) {
+            Ok(()) => Ok(true),
+            Err(message) => Err(Diagnostic::new(place.range(), message)),
+        })
+        .map_err(|diagnostic| vec![diagnostic])?;
         let value = read_value(text).map_err(|diagnostic| {
             // These say where both keys stand; serde_yaml names one key, and the place of its mapping.
-            if spans.repeated.is_empty() { vec![diagnostic] } else { spans.repeated.clone() }
+            let repeated = Spans::read(text).repeated;
+            if repeated.is_empty() { vec![diagnostic] } else { repeated }
         })?;
-        Ok(Self { value, spans })
+        Ok(Self { value, text: text.to_owned(), spans: OnceLock::new() })
+    }
+
+    fn spans(&self) -> &Spans {
+        self.spans.get_or_init(|| Spans::read(&self.text))
     }
 
     /// Returns where the value at `path` stands, or the nearest value around it.
     pub fn value_span(&self, path: &FieldPath) -> Range<usize> {
         let mut path = path.clone();
         loop {
-            if let Some(span) = self.spans.values.get(&path) {
+            if let Some(span) = self.spans().values.get(&path) {
                 return span.clone();
             }
             match path.parent() {
@@ -77,7 +91,7 @@ impl Document {
 
     /// Returns where the key of the value at `path` stands, if there is one.
     pub fn exact_key_span(&self, path: &FieldPath) -> Option<Range<usize>> {
-        self.spans.keys.get(path).cloned()
+        self.spans().keys.get(path).cloned()
     }
 }
 
@@ -92,6 +106,14 @@ pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
 }
 
 fn read_value(text: &str) -> Result<Value, Diagnostic> {
+    if let Ok(Tree(value)) = serde_yaml::from_str(text) {
+        return Ok(value);
+    }
+    read_long(text)
+}
+
+/// Reads what is not plain, and says what cannot be read.
+fn read_long(text: &str) -> Result<Value, Diagnostic> {
     let mut yaml: serde_yaml::Value = serde_yaml::from_str(text).map_err(|error| syntax_error(text, &error))?;
     yaml.apply_merge().map_err(|error| syntax_error(text, &error))?;
     serde_json::to_value(&yaml).map_err(|error| {
@@ -117,56 +139,83 @@ enum Frame {
     Mapping { path: FieldPath, start: usize, key: Option<(String, Range<usize>)> },
 }
 
+/// The place of an event, told in bytes when somebody asks.
+struct Place<'a> {
+    text: &'a str,
+    /// Where each character starts; nothing where all are single bytes.
+    starts: &'a [usize],
+    span: Span,
+}
+
+impl Place<'_> {
+    fn range(&self) -> Range<usize> {
+        let byte = |index: usize| byte(self.text, self.starts, index);
+        let (start, end) = (byte(self.span.start.index()), byte(self.span.end.index()));
+        start..start + self.text[start..end.max(start)].trim_end().len()
+    }
+}
+
+fn byte(text: &str, starts: &[usize], char_index: usize) -> usize {
+    if starts.is_empty() { char_index.min(text.len()) } else { starts.get(char_index).copied().unwrap_or(text.len()) }
+}
+
+/// Hands every event of `text` to `on`, until it says that it has enough. A syntax error ends the walk; serde_yaml reports
+/// it. What would take too long or too much memory to read is an error here.
+fn walk(text: &str, mut on: impl FnMut(Event<'_>, &Place<'_>) -> Result<bool, Diagnostic>) -> Result<(), Diagnostic> {
+    let starts: Vec<usize> = if text.is_ascii() { Vec::new() } else { text.char_indices().map(|(i, _)| i).collect() };
+    let mut parser = Parser::<StrInput<'_>>::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        match event {
+            Ok((event, span)) => {
+                let last = matches!(event, Event::DocumentEnd);
+                if !on(event, &Place { text, starts: &starts, span })? || last {
+                    break;
+                }
+            }
+            Err(error) if error.info().contains("recursion limit") => {
+                let at = byte(text, &starts, error.marker().index());
+                return Err(Diagnostic::new(at..at, too_deep()));
+            }
+            Err(_) => break,
+        }
+    }
+    Ok(())
+}
+
 impl Spans {
-    /// Walks the events of `text`. A syntax error ends the walk; serde_yaml reports it. What would take too long or too
-    /// much memory to read is an error here.
-    fn read(text: &str) -> Result<Self, Diagnostic> {
-        let bytes: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
-        let byte = |char_index: usize| bytes.get(char_index).copied().unwrap_or(text.len());
-        let range = |span: Span| {
-            let (start, end) = (byte(span.start.index()), byte(span.end.index()));
-            start..start + text[start..end.max(start)].trim_end().len()
-        };
+    /// Notes the place of every value and key, as far as the text can be read.
+    fn read(text: &str) -> Self {
         let mut spans = Self::default();
         let mut stack: Vec<Frame> = Vec::new();
-        let mut size = Size::default();
-        let mut parser = Parser::<StrInput<'_>>::new_from_str(text);
-        while let Some(event) = parser.next_event() {
-            let (event, span) = match event {
-                Ok((event, span)) => (event, range(span)),
-                Err(error) if error.info().contains("recursion limit") => {
-                    let at = byte(error.marker().index());
-                    return Err(Diagnostic::new(at..at, too_deep()));
-                }
-                Err(_) => break,
-            };
-            if let Err(message) = size.count(&event) {
-                return Err(Diagnostic::new(span, message));
-            }
+        let walked = walk(text, |event, place| {
+            let span = place.range();
             match event {
                 Event::Scalar(text, ..) => spans.scalar(&mut stack, Some(&text), span),
                 Event::Alias(_) => spans.scalar(&mut stack, None, span),
                 Event::SequenceStart(..) => {
-                    let path = place(&mut stack);
+                    let path = place_of(&mut stack);
                     stack.push(Frame::Sequence { path, start: span.start, next: 0 });
                 }
                 Event::MappingStart(..) => {
-                    let path = place(&mut stack);
+                    let path = place_of(&mut stack);
                     stack.push(Frame::Mapping { path, start: span.start, key: None });
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     let Some(Frame::Sequence { path, start, .. } | Frame::Mapping { path, start, .. }) = stack.pop()
                     else {
-                        return Ok(spans);
+                        return Ok(false);
                     };
                     let end = text[..span.end.max(start)].trim_end().len().max(start);
                     spans.value(&mut stack, path, start..end);
                 }
                 Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) => {}
-                Event::DocumentEnd => return Ok(spans),
+                Event::DocumentEnd => return Ok(false),
             }
-        }
-        Ok(spans)
+            Ok(true)
+        });
+        // What is wrong with the text was said when it was read.
+        drop(walked);
+        spans
     }
 
     fn scalar(&mut self, stack: &mut [Frame], text: Option<&str>, span: Range<usize>) {
@@ -184,7 +233,7 @@ impl Spans {
             *key = Some((name, span));
             return;
         }
-        let path = place(stack);
+        let path = place_of(stack);
         self.value(stack, path, span);
     }
 
@@ -247,7 +296,7 @@ impl Size {
 }
 
 /// Returns the path of the value that begins now.
-fn place(stack: &mut [Frame]) -> FieldPath {
+fn place_of(stack: &mut [Frame]) -> FieldPath {
     match stack.last() {
         None => FieldPath::root(),
         Some(Frame::Sequence { path, next, .. }) => path.index(*next),
@@ -272,6 +321,35 @@ mod tests {
         assert_eq!(key("b[1].y"), "y");
         assert_eq!(value("d"), "end");
         assert_eq!(value("d.nowhere"), "end");
+    }
+
+    #[test]
+    fn the_short_way_reads_what_the_long_way_reads_or_nothing() {
+        let plain = [
+            "a: 1\nb: [x, 2.5, -3, 1e3, .inf, ~, true, 'no', \"y\"]\nc: {d: |\n  text\n}\n",
+            "a: 18446744073709551615\nb: -9223372036854775808\nc: 0x1f\nd: 0o17\n",
+            "a: &x {b: 1}\nc: *x\n",
+            "- a\n- [b, {c: d}]\n",
+            "x: 2026-11-22\ny: 1_000\nz: +1\n",
+        ];
+        for text in plain {
+            let Tree(short) = serde_yaml::from_str(text).unwrap();
+            assert_eq!(short, read_long(text).unwrap(), "{text}");
+        }
+        let odd = [
+            "a: &x {b: 1}\nc: {<<: *x, d: 2}\n",
+            "1: a\n0x2: b\n",
+            "a: !tag b\n",
+            "a: 1\na: 2\n",
+            "a: 340282366920938463463374607431768211455\n",
+            "",
+            "--- a\n--- b\n",
+            "a: [\n",
+            "~: a\n",
+        ];
+        for text in odd {
+            assert!(serde_yaml::from_str::<Tree>(text).is_err() || read_long(text) == read_value(text), "{text}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@ pub mod search;
 pub mod substitute;
 pub mod suggest;
 pub mod sweep;
+mod tree;
 
 pub use diagnostic::{Diagnostic, Place};
 pub use execution::{Execution, Needs};

@@ -3,8 +3,9 @@
 //! It may be written in several files. What was included under a name has that name in front of all its own: the node
 //! `qwen/sft`, the parameter `qwen/lr`. Inside its file it is still `sft` and `lr`, so a node knows its file and prefix.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -43,6 +44,8 @@ pub struct Pipeline {
     /// Where the names of parameters stand.
     pub(super) places: BTreeMap<String, Place>,
     pub(super) documents: Vec<Document>,
+    /// The places of the nodes by name, made when first asked for.
+    pub(super) by_name: OnceLock<HashMap<String, usize>>,
 }
 
 /// Where the names in a parameter's own value are looked up.
@@ -139,7 +142,9 @@ impl Pipeline {
 
     /// Returns the node with this name.
     pub fn node(&self, name: &str) -> Option<&NodeSpec> {
-        self.nodes.iter().find(|node| node.name == name)
+        let place = |(place, node): (usize, &NodeSpec)| (node.name.clone(), place);
+        let places = self.by_name.get_or_init(|| self.nodes.iter().enumerate().map(place).collect());
+        places.get(name).map(|place| &self.nodes[*place])
     }
 
     /// Returns the axis with this name.

@@ -63,12 +63,23 @@ pub struct Found {
 
 /// Replaces every `${name}` in `value` and notes what was found.
 pub fn substitute(value: &Value, names: &Names<'_>, found: &mut Found) -> Value {
-    walk(value, &FieldPath::root(), names, found)
+    // Most settings name no parameter, and need no note of where they stand.
+    if names_any(value) { walk(value, &FieldPath::root(), names, found) } else { value.clone() }
+}
+
+fn names_any(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains("${"),
+        Value::Array(items) => items.iter().any(names_any),
+        Value::Object(map) => map.values().any(names_any),
+        _ => false,
+    }
 }
 
 fn walk(value: &Value, at: &FieldPath, names: &Names<'_>, found: &mut Found) -> Value {
     match value {
         Value::String(text) if text.contains("${") => replace(text, at, names, found),
+        plain if !names_any(plain) => plain.clone(),
         Value::Array(items) => {
             Value::Array(items.iter().enumerate().map(|(i, item)| walk(item, &at.index(i), names, found)).collect())
         }

@@ -26,6 +26,7 @@ mod pipelines;
 mod report;
 mod run;
 mod sft;
+mod snapshot;
 mod tensor;
 mod tidy;
 mod tiny;

@@ -1,63 +1,126 @@
 //! `luthflow plan`: what would run, and why.
 
-use console::style;
-use serde_json::{Value, json};
+use std::collections::HashSet;
+use std::fmt::Write as _;
 
-use crate::cli::args::{Cli, LookArgs};
+use console::style;
+use serde::{Serialize, Serializer};
+
+use crate::cache::SnapshotInstance;
+use crate::cli::args::{Cli, LookArgs, PipelineArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
-use crate::cli::project::{Project, read_cache};
+use crate::cli::project::{Project, Written, quiet_cache, read_cache};
+use crate::cli::recall::recall;
 use crate::cli::report::CliError;
 use crate::exec::NodeState;
+use crate::plan::select;
 
 /// The version of the JSON that `plan`, `status` and `show` print.
 pub(in crate::cli) const JSON_VERSION: u32 = 1;
 
 pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
-    let project = Project::load(&args.pipeline, cli)?;
+    show(&args.pipeline, &[], args.json, cli)
+}
+
+/// Says what a run would do that forces some nodes.
+pub(super) fn show(args: &PipelineArgs, force: &[String], json: bool, cli: &Cli) -> Result<Exit, CliError> {
+    let written = Written::read(args, cli)?;
+    if let Some(cache) = quiet_cache(cli).filter(|_| force.is_empty())
+        && let Some(state) = recall(&written, args, &cache)
+    {
+        return print(&state.pipeline, state.instances.iter().map(Line::fresh), json);
+    }
+    let project = Project::understand(written, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);
-    let wanted = project.plan.with_ancestors(&project.targets()?);
-    let states = decider.preview(&wanted)?;
-    let listed = project.plan.order().iter().filter_map(|id| Some((*id, states[id.index()].as_ref()?)));
-    if args.json {
-        let node = |(id, state): (_, &NodeState)| {
-            let instance = project.plan.instance(id);
-            json!({"name": instance.name, "kind": instance.kind().name(), "state": word(state), "reasons": reasons(state)})
-        };
-        let nodes: Vec<Value> = listed.map(node).collect();
-        output::json(&json!({"version": JSON_VERSION, "pipeline": project.plan.name, "nodes": nodes}))?;
+    let mut targets = project.targets()?;
+    let mut forced = HashSet::new();
+    for name in force {
+        forced.extend(select::select(&project.plan, name).map_err(CliError::user)?);
+    }
+    targets.extend(&forced);
+    let wanted = project.plan.with_ancestors(&targets);
+    let states = decider.preview_forced(&wanted, &forced)?;
+    let lines = project.plan.order().iter().filter_map(|id| {
+        let (instance, state) = (project.plan.instance(*id), states[id.index()].as_ref()?);
+        let (kind, state, reasons) = (instance.kind().name(), word(state), reasons(state));
+        Some(Line { name: &instance.name, kind, state, reasons })
+    });
+    print(&project.plan.name, lines, json)
+}
+
+/// What is said of one node instance.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    kind: &'a str,
+    state: &'static str,
+    reasons: Vec<String>,
+}
+
+impl<'a> Line<'a> {
+    fn fresh(instance: &'a SnapshotInstance) -> Self {
+        Self { name: &instance.name, kind: &instance.kind, state: WORDS[0], reasons: Vec::new() }
+    }
+}
+
+/// The JSON of a plan.
+#[derive(Serialize)]
+struct Listing<'a, I: Iterator<Item = Line<'a>> + Clone> {
+    version: u32,
+    pipeline: &'a str,
+    #[serde(serialize_with = "each")]
+    nodes: I,
+}
+
+fn each<'a, I: Iterator<Item = Line<'a>> + Clone, S: Serializer>(lines: &I, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(lines.clone())
+}
+
+fn print<'a>(
+    pipeline: &'a str,
+    lines: impl Iterator<Item = Line<'a>> + Clone,
+    as_json: bool,
+) -> Result<Exit, CliError> {
+    if as_json {
+        output::json(&Listing { version: JSON_VERSION, pipeline, nodes: lines })?;
         return Ok(Exit::Success);
     }
     let mut counts = [0usize; 3];
-    for (id, state) in listed {
-        let instance = project.plan.instance(id);
-        let why = reasons(state).join("; ");
+    let mut text = String::new();
+    for Line { name, kind, state, reasons } in lines {
+        let why = reasons.join("; ");
         let why = if why.is_empty() { why } else { format!("  {}", style(why).dim()) };
-        output::data(&format!(
-            "{:>9}  {} {}{why}",
-            colored(state),
-            instance.name,
-            style(instance.kind().name()).dim()
-        ))?;
-        counts[match state {
-            NodeState::Fresh(_) => 0,
-            NodeState::Stale(_) => 1,
-            NodeState::Pending(_) => 2,
-        }] += 1;
+        counts[WORDS.iter().position(|word| *word == state).unwrap_or(0)] += 1;
+        let _ = writeln!(text, "{:>9}  {name} {}{why}", painted(state), style(kind).dim());
+        // A line at a time would be a system call a node.
+        if text.len() > CHUNK {
+            output::data(text.trim_end_matches('\n'))?;
+            text.clear();
+        }
+    }
+    if !text.is_empty() {
+        output::data(text.trim_end_matches('\n'))?;
     }
     let [fresh, stale, pending] = counts;
     output::say(&format!("{stale} to run, {pending} that may run, {fresh} fresh"));
     Ok(Exit::Success)
 }
 
+/// How much is printed at once, in bytes.
+const CHUNK: usize = 1 << 16;
+
+/// The states of a node instance: fresh, to run, may run.
+const WORDS: [&str; 3] = ["fresh", "stale", "pending"];
+
 /// Returns the state as a word: `fresh`, `stale`, `pending`.
 pub(in crate::cli) fn word(state: &NodeState) -> &'static str {
-    match state {
-        NodeState::Fresh(_) => "fresh",
-        NodeState::Stale(_) => "stale",
-        NodeState::Pending(_) => "pending",
-    }
+    WORDS[match state {
+        NodeState::Fresh(_) => 0,
+        NodeState::Stale(_) => 1,
+        NodeState::Pending(_) => 2,
+    }]
 }
 
 /// Returns why a node is not fresh, one sentence each.
@@ -70,9 +133,13 @@ pub(in crate::cli) fn reasons(state: &NodeState) -> Vec<String> {
 
 /// Returns the state as a word in its colour.
 pub(in crate::cli) fn colored(state: &NodeState) -> console::StyledObject<&'static str> {
-    match state {
-        NodeState::Fresh(_) => style(word(state)).green(),
-        NodeState::Stale(_) => style(word(state)).yellow(),
-        NodeState::Pending(_) => style(word(state)).cyan(),
+    painted(word(state))
+}
+
+fn painted(word: &'static str) -> console::StyledObject<&'static str> {
+    match word {
+        "fresh" => style(word).green(),
+        "stale" => style(word).yellow(),
+        _ => style(word).cyan(),
     }
 }

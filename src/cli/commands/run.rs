@@ -2,50 +2,154 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use console::style;
 
+use super::plan;
 use crate::cache::{Access, Cache};
 use crate::cli::args::{Cli, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::json::JsonLines;
 use crate::cli::machine::resources;
 use crate::cli::progress::Human;
-use crate::cli::project::{Project, notices};
+use crate::cli::project::{Project, Written, notices, quiet_cache};
 use crate::cli::report::CliError;
-use crate::cli::{interrupt, output};
-use crate::exec::locked;
-use crate::exec::{Decider, Event, ExecError, Observer, RunOptions, RunReport};
-use crate::plan::select;
+use crate::cli::rounds::{self, Rounds};
+use crate::cli::{interrupt, output, recall, watch};
+use crate::digest::Digest;
+use crate::exec::{Decider, Event, ExecError, Observer, RunOptions, RunReport, locked, snapshot};
+use crate::plan::{InstanceId, select};
 use crate::spec::lock::Lock;
 use crate::spec::params::Kind;
 
 pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
-    let started = std::time::Instant::now();
-    let project = Project::load(&args.pipeline, cli)?;
-    let targets = project.targets()?;
-    let mut forced = HashSet::new();
-    for name in &args.force {
-        forced.extend(select::select(&project.plan, name).map_err(CliError::user)?);
+    if args.dry_run {
+        return plan::show(&args.pipeline, &args.force, args.json, cli);
     }
+    if !args.watch {
+        return once(args, cli, interrupt::flag);
+    }
+    let cancelled = interrupt::flag()?;
+    loop {
+        let looked = watched(args, cli);
+        match once(args, cli, || Ok(Arc::clone(&cancelled))) {
+            Ok(Exit::Interrupted) => return Ok(Exit::Interrupted),
+            Ok(_) => {}
+            // What is wrong may be mended in the next moment.
+            Err(error) => output::error(error),
+        }
+        if cancelled.load(Ordering::Relaxed) {
+            return Ok(Exit::Interrupted);
+        }
+        output::say(&style("watching for changes; Ctrl-C ends").for_stderr().dim().to_string());
+        if !watch::wait(&looked, || watched(args, cli), &cancelled) {
+            return Ok(Exit::Interrupted);
+        }
+    }
+}
+
+/// Returns how everything looks that the pipeline is made from; of one with mistakes, all pipeline files beside it.
+fn watched(args: &RunArgs, cli: &Cli) -> watch::Look {
+    let Ok(written) = Written::read(&args.pipeline, cli) else { return watch::Look::default() };
+    let file = written.file.clone();
+    let files = Project::understand(written, cli).ok().zip(quiet_cache(cli));
+    watch::look(files.map_or_else(|| watch::beside(&file), |(project, cache)| project.files(&cache)))
+}
+
+/// Runs once; a search makes several rounds of it. `flag` is asked for once the run begins: until then Ctrl-C simply ends
+/// the program.
+fn once(args: &RunArgs, cli: &Cli, flag: impl FnOnce() -> std::io::Result<Arc<AtomicBool>>) -> Result<Exit, CliError> {
+    let started = Instant::now();
+    let written = Written::read(&args.pipeline, cli)?;
+    if all_fresh(&written, args, cli, started) {
+        return Ok(Exit::Success);
+    }
+    let mut project = Project::understand(written, cli)?;
     let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
     let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
-    let decider = project.decider(&cache);
     let lock_path = project.lock_path();
     let lock = locked::read(&lock_path)?;
-    let mut targets = targets;
-    targets.extend(&forced);
-    let wanted = project.plan.with_ancestors(&targets);
-    if args.locked {
-        demand_locked(&decider, lock.as_ref(), &lock_path, &wanted)?;
+    if let (true, Some(lock)) = (args.locked, &lock) {
+        project = project.as_locked(lock)?;
     }
-    // The run would find the sources itself, but hashing them can take long, and until here Ctrl-C ends the program.
-    decider.find_sources(&wanted)?;
-    let cancelled = interrupt::flag()?;
+    let mut rounds = Rounds::new(&mut *observer);
+    let (project, report) = all_rounds(project, &cache, args, lock.as_ref(), flag, &mut rounds)?;
+    rounds.end(&report, started);
+    drop(observer);
+    if !args.json {
+        summary(&project, &cache, &report, started.elapsed().as_secs_f64())?;
+    }
+    settle(&project, &cache, args, report, lock.as_ref())
+}
+
+/// Runs until no search has a value to try.
+fn all_rounds(
+    mut project: Project,
+    cache: &Cache,
+    args: &RunArgs,
+    lock: Option<&Lock>,
+    flag: impl FnOnce() -> std::io::Result<Arc<AtomicBool>>,
+    observer: &mut Rounds<'_>,
+) -> Result<(Project, RunReport), CliError> {
+    let mut earlier: Option<RunReport> = None;
+    let (mut flag, mut cancelled) = (Some(flag), None);
+    loop {
+        let decider = project.decider(cache);
+        let (wanted, mut forced) = wanted(&project, args)?;
+        if args.locked {
+            demand_locked(&decider, lock, &project.lock_path(), &wanted)?;
+        }
+        // The run would find the sources itself, but hashing them can take long, and until here Ctrl-C ends the program.
+        decider.find_sources(&wanted)?;
+        if let Some(flag) = flag.take() {
+            cancelled = Some(flag()?);
+        }
+        let cancelled = cancelled.as_ref().expect("it was set in the first round");
+        snapshot::forget(&decider)?;
+        if let Some(earlier) = &earlier {
+            forced.retain(|id| !earlier.ran.contains(&project.plan.instance(*id).name));
+        }
+        let options = options(args, wanted, forced, lock, cancelled, earlier.as_ref())?;
+        let report = rounds::after(earlier, crate::exec::run(&decider, &options, observer)?);
+        let clean = !report.interrupted && report.failed.is_empty() && report.broken.is_none();
+        let metrics = crate::exec::rounds::of_actions(&report.actions);
+        let trials = crate::exec::rounds::next(&project.plan, &project.searches, &metrics).filter(|_| clean);
+        drop(metrics);
+        drop(decider);
+        match trials {
+            Some(trials) => project = project.with_trials(trials)?,
+            None => return Ok((project, report)),
+        }
+        earlier = Some(report);
+    }
+}
+
+/// Returns the instances to bring up to date, and those that run whatever the cache holds.
+fn wanted(project: &Project, args: &RunArgs) -> Result<(Vec<bool>, HashSet<InstanceId>), CliError> {
+    let mut targets = project.targets()?;
+    let mut forced = HashSet::new();
+    for name in &args.force {
+        forced.extend(select::select(&project.plan, name).map_err(CliError::user)?);
+    }
+    targets.extend(&forced);
+    Ok((project.plan.with_ancestors(&targets), forced))
+}
+
+fn options<'a>(
+    args: &RunArgs,
+    wanted: Vec<bool>,
+    forced: HashSet<InstanceId>,
+    lock: Option<&'a Lock>,
+    cancelled: &'a AtomicBool,
+    earlier: Option<&RunReport>,
+) -> Result<RunOptions<'a>, CliError> {
     let cores = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
-    let options = RunOptions {
+    Ok(RunOptions {
         program: std::env::current_exe()?,
         jobs: args.jobs.unwrap_or_else(|| cores.min(2)).max(1),
         cores,
@@ -56,23 +160,30 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         wanted,
         forced,
         rehearse: HashSet::new(),
-        locked: lock.as_ref().filter(|_| args.locked),
-        cancelled: &cancelled,
-    };
-    let mut report = crate::exec::run(&decider, &options, &mut *observer)?;
-    drop(observer);
-    if !args.json {
-        summary(&project, &cache, &report, started.elapsed().as_secs_f64())?;
-    }
+        locked: lock.filter(|_| args.locked),
+        run: earlier.and_then(|earlier| earlier.id.clone()),
+        cancelled,
+    })
+}
+
+/// Writes the lockfile and the snapshot, and says how the program ends.
+fn settle(
+    project: &Project,
+    cache: &Cache,
+    args: &RunArgs,
+    mut report: RunReport,
+    lock: Option<&Lock>,
+) -> Result<Exit, CliError> {
     if let Some(error) = report.broken.take() {
         return Err(error.into());
     }
-    if !args.pipeline.change_parameters() {
-        if !args.locked {
-            locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
-        }
-    } else if !args.locked && !report.ran.is_empty() {
-        output::say("note: the lockfile stays as it is, since parameters came from the command line");
+    let (decider, lock_path) = (project.decider(cache), project.lock_path());
+    let locked = settle_lock(args, &decider, &report, lock, &lock_path)?;
+    if let Some(question) = recall::question(project.written(), &args.pipeline) {
+        let lock = locked.or_else(|| locked::digest(&lock_path));
+        let read = |name: &String| Some((name.clone(), project.written().digest_of(name)?));
+        let reads = project.reads.iter().filter_map(read).collect();
+        snapshot::keep(&decider, &question, &report.actions, (lock, locked.is_some()), reads)?;
     }
     Ok(match &report {
         report if report.interrupted => Exit::Interrupted,
@@ -80,6 +191,43 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         report if !report.failed.is_empty() => Exit::NodeFailed,
         _ => Exit::Success,
     })
+}
+
+/// Says that everything is fresh, if a snapshot of the last run tells so.
+fn all_fresh(written: &Written, args: &RunArgs, cli: &Cli, started: Instant) -> bool {
+    let cache = if args.force.is_empty() { quiet_cache(cli) } else { None };
+    let state = cache.and_then(|cache| recall::recall(written, &args.pipeline, &cache));
+    let Some(state) = state.filter(|state| state.locked || !args.locked) else { return false };
+    let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
+    snapshot::tell(&state, &mut *observer, started);
+    drop(observer);
+    if !args.json {
+        nothing_to_run(state.instances.len(), started.elapsed().as_secs_f64());
+    }
+    true
+}
+
+/// Writes the lockfile where it should follow the run. Returns its digest if it now holds just what the run gave.
+fn settle_lock(
+    args: &RunArgs,
+    decider: &Decider<'_>,
+    report: &RunReport,
+    old: Option<&Lock>,
+    path: &Path,
+) -> Result<Option<Digest>, CliError> {
+    if !args.pipeline.change_parameters() {
+        let lock = locked::build(decider, &report.actions, old)?;
+        return Ok(if args.locked { locked::is_written(path, &lock)? } else { Some(locked::write(path, &lock)?) });
+    }
+    if !args.locked && !report.ran.is_empty() {
+        output::say("note: the lockfile stays as it is, since parameters came from the command line");
+    }
+    Ok(None)
+}
+
+fn nothing_to_run(nodes: usize, seconds: f64) {
+    let text = format!("{nodes} nodes are fresh, nothing to run ({})", output::duration(seconds));
+    output::say(&style(text).for_stderr().green().to_string());
 }
 
 /// Refuses to begin when something would differ from the lockfile.
@@ -108,12 +256,14 @@ fn summary(project: &Project, cache: &Cache, report: &RunReport, seconds: f64) -
         }
     }
     let took = output::duration(seconds);
-    if report.ran.is_empty() && report.failed.is_empty() && report.skipped.is_empty() {
-        let text = format!("{} nodes are fresh, nothing to run ({took})", report.fresh.len());
-        output::say(&style(text).for_stderr().green().to_string());
+    if report.ran.is_empty() && report.fetched.is_empty() && report.failed.is_empty() && report.skipped.is_empty() {
+        nothing_to_run(report.fresh.len(), seconds);
         return Ok(());
     }
     let mut parts = vec![format!("{} ran", report.ran.len()), format!("{} fresh", report.fresh.len())];
+    if !report.fetched.is_empty() {
+        parts.insert(1, format!("{} fetched", report.fetched.len()));
+    }
     if !report.failed.is_empty() {
         parts.push(format!("{} failed", report.failed.len()));
     }

@@ -206,10 +206,10 @@ impl Op {
     /// Reads the settings of a node of this kind; the error carries the path of the offending field.
     pub fn from_fields(
         kind: Kind,
-        fields: serde_json::Value,
+        fields: &serde_json::Value,
     ) -> Result<Self, serde_path_to_error::Error<serde_json::Error>> {
         fn read<P: serde::de::DeserializeOwned>(
-            fields: serde_json::Value,
+            fields: &serde_json::Value,
         ) -> Result<P, serde_path_to_error::Error<serde_json::Error>> {
             serde_path_to_error::deserialize(fields)
         }
