@@ -167,7 +167,11 @@ impl<'a> Decider<'a> {
         }
         let instance = self.plan.instance(id);
         let files = match &instance.op {
-            Op::Source(params) => sources::find(&instance.name, params, &self.base, self.cache)?,
+            Op::Source(params) => {
+                // An empty folder would leave a slash at the end.
+                let own = (!instance.base.as_os_str().is_empty()).then(|| self.base.join(&instance.base));
+                sources::find(&instance.name, params, own.as_ref().unwrap_or(&self.base), self.cache)?
+            }
             _ => Vec::new(),
         };
         let files = Rc::new(files);

@@ -82,6 +82,7 @@ impl Scheduler<'_, '_> {
                 axes: BTreeMap::new(),
                 path: file.path.clone(),
                 digest: Some(file.digest.hex()),
+                chosen: false,
             };
             slots.insert("files".to_owned(), files.iter().map(input).collect());
         }
@@ -96,6 +97,7 @@ impl Scheduler<'_, '_> {
                     axes: from.axes.clone(),
                     path: self.cache.artifact_path(&action.artifact).join(&*artifact.output.path),
                     digest: None,
+                    chosen: from.kind() == Kind::Select,
                 });
             }
             slots.insert(slot.name.clone(), artifacts);
