@@ -1,7 +1,12 @@
 //! The language of pipelines in several files, with profiles, variables and settings of the run, through the program.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use luthflow::plan::resolve;
+use luthflow::spec::{Overrides, SourceFile, parse_files};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 
 use crate::world::{Ran, World};
 
@@ -113,6 +118,22 @@ fn includes_lie_in_each_other() {
     assert_eq!(config(&world, &["a/b/clean"])["steps"][0]["length"]["min_chars"], 6);
 }
 
+/// The files of an included source are found beside the file that names them, and names with `/` are good for all that is
+/// kept by name.
+#[test]
+fn included_nodes_run_and_are_found_again() {
+    let world = with_recipe("version: 1\ninclude: [{file: recipes/recipe.yaml, as: en, params: {eval: 0.5}}]\n");
+    assert_eq!(world.run_ok(&[]).ran, ["en/text", "en/clean"]);
+    assert!(world.run_ok(&[]).ran.is_empty());
+    assert_eq!(world.run(&["run", "--locked"]).code, 0);
+    assert_eq!(world.run(&["log", "en/clean"]).code, 0);
+    let export = world.run(&["export", "en/clean.train", "out"]);
+    assert_eq!(export.code, 0, "{}", export.stderr);
+    // The same recipe under another name is the same work.
+    world.edit("as: en", "as: english");
+    assert!(world.run_ok(&[]).ran.is_empty());
+}
+
 /// A file reached on two ways is there once.
 #[test]
 fn a_diamond_of_includes_is_no_mistake() {
@@ -138,7 +159,7 @@ fn includes_that_cannot_be() {
     let circle = with_recipe("version: 1\ninclude: recipes/a.yaml\n");
     circle.write("recipes/a.yaml", "version: 1\ninclude: b.yaml\n");
     circle.write("recipes/b.yaml", "version: 1\ninclude: ../pipeline.yaml\n");
-    let told = wrong(&circle, &[]);
+    let told = wrong(&circle, &[]).replace("\n  │ ", " ");
     assert!(told.contains("pipeline.yaml -> recipes/a.yaml -> recipes/b.yaml -> pipeline.yaml"), "{told}");
     for (include, why) in [
         ("/etc/passwd", "relative to the file"),
@@ -209,7 +230,7 @@ fn variables_enter_a_key_only_if_they_are_declared() {
     let ran = with_env(&world, &["check"], &[("FOLDER", "data")]);
     assert!(ran.stderr.contains("`${env:CHARS}` would enter the key of `clean`"), "{}", ran.stderr);
     assert!(ran.stderr.contains("env: [CHARS]") && !ran.stderr.contains("env: [FOLDER]"), "{}", ran.stderr);
-    assert!(!ran.stderr.contains("CORES"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains("`${env:CORES"), "{}", ran.stderr);
     world.edit("version: 1\n", "version: 1\nenv: [CHARS]\n");
     let ran = with_env(&world, &["show", "--json", "clean"], &[("FOLDER", "data"), ("CHARS", "6")]);
     assert!(ran.stdout.contains("\"min_chars\": 6"), "{}{}", ran.stdout, ran.stderr);
@@ -219,7 +240,7 @@ fn variables_enter_a_key_only_if_they_are_declared() {
 #[test]
 fn a_variable_that_enters_no_key_runs_nothing_again() {
     let world = World::new();
-    world.write("pipeline.yaml", &ENV.replace("${env:CHARS:-4}", "4"));
+    world.write("pipeline.yaml", &ENV.replace("\"${env:CHARS:-4}\"", "4"));
     world.write("other/en.txt", &world.read("data/en.txt"));
     let first = with_env(&world, &["run"], &[("FOLDER", "data")]);
     assert_eq!(first.code, 0, "{}", first.stderr);
@@ -272,6 +293,61 @@ fn how_a_node_is_run_is_checked() {
          retries: often\n    timeout: 90\n  b: {kind: source, dataset: data/en.txt, retires: 2, timeout: \"${long}\"}\n",
     );
     insta::assert_snapshot!(told);
+}
+
+const ALL: &str = "\
+version: 1
+env: [A]
+include: [one.yaml, {file: two.yaml, as: x, params: {chars: \"${t}\"}}]
+params: {n: 3, p: \"${env:A:-1}\"}
+sweep: {t: [1, 2], u: \"1:3:1\", v: [4, 5], zip: [[t, v]], exclude: [{t: 1, u: 2}]}
+profiles: {smoke: {params: {n: 1}, sweep: {u: [1]}}}
+nodes:
+  a: {kind: source, dataset: \"${env:HOME}/${n}\", needs: {cpu: 1, memory: 1GB}, retries: 1, timeout: 1m}
+  b: {kind: curate, from: [a, x/clean.train], steps: [length: {min_chars: \"${t}\", max_chars: \"${u}${v}\"}]}
+  c: {kind: select, from: b, by: b.rows_out, goal: max, search: {parameter: n, low: 0, high: 9, precision: 1}}
+";
+
+const WORDS: [&str; 22] = [
+    "", "\n", " ", "{", "}", "[", "]", "${", "${env:", ":-", "zip", "exclude", "as: ", "x/", "..", "one.yaml", "t",
+    "nan", "'", "é", "*", "-1",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever is in the files, reading ends, nothing panics, and every mistake points into the file that it names.
+    #[test]
+    fn mutated_files_are_read_to_an_end(
+        edits in proptest::collection::vec((0..3usize, any::<Index>(), 0..9usize, select(WORDS.to_vec())), 1..5),
+    ) {
+        let mut texts = [ALL.to_owned(), RECIPE.replace("text", "other").replace("clean", "neat"), RECIPE.to_owned()];
+        for (file, at, length, with) in edits {
+            let text = &mut texts[file];
+            let places: Vec<usize> = text.char_indices().map(|(i, _)| i).chain([text.len()]).collect();
+            let start = at.index(places.len());
+            let end = (start + length).min(places.len() - 1);
+            text.replace_range(places[start]..places[end], with);
+        }
+        let main = SourceFile { path: PathBuf::from("pipeline.yaml"), text: texts[0].clone() };
+        let read = |path: &Path| match path.to_str() {
+            Some("one.yaml") => Ok(texts[1].clone()),
+            Some("two.yaml") => Ok(texts[2].clone()),
+            _ => Err("there is no such file".to_owned()),
+        };
+        let parsed = parse_files(main, "mutated", &Overrides::default(), &read);
+        let mut diagnostics = parsed.diagnostics;
+        match parsed.pipeline.as_ref().map(resolve) {
+            Some(Err(more)) => diagnostics.extend(more),
+            Some(Ok(_)) => {}
+            None => prop_assert!(!diagnostics.is_empty()),
+        }
+        for diagnostic in diagnostics {
+            let text = &parsed.files[diagnostic.file].text;
+            let (start, end) = diagnostic.span;
+            prop_assert!(text.get(start..end).is_some(), "{}: {start}..{end}", diagnostic.message);
+        }
+    }
 }
 
 /// Every whole example on the page of the language is right.

@@ -1,6 +1,10 @@
 //! Sweeps, what `select` and `search` make of them, and their names on the command line, as the plan shows them.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+
+use luthflow::plan::resolve;
+use luthflow::spec::{Overrides, parse};
+use serde_json::{Value, json};
 
 use crate::world::World;
 
@@ -115,8 +119,8 @@ fn a_select_gathers_and_has_the_outputs_of_what_it_chooses_from() {
     let plan = planned(&world, &[]);
     assert!(plan.contains(&"best".to_owned()) && plan.contains(&"final".to_owned()), "{plan:?}");
     let shown: Value = world.json(&["show", "--json", "best"]);
-    assert_eq!(shown["inputs"]["from"], serde_json::json!(["merged[t=0.25]", "merged[t=0.75]"]));
-    assert_eq!(shown["inputs"]["by.0"], serde_json::json!(["scores[t=0.25]", "scores[t=0.75]"]));
+    assert_eq!(shown["inputs"]["from"], json!(["merged[t=0.25]", "merged[t=0.75]"]));
+    assert_eq!(shown["inputs"]["by.0"], json!(["scores[t=0.25]", "scores[t=0.75]"]));
     // What is read from it is checked by what it chooses from.
     world.edit("model: best", "model: best.log");
     assert!(wrong(&world, &[]).contains("`best` has no output `log`"));
@@ -170,6 +174,28 @@ fn a_search_makes_an_axis() {
     assert!(!told.contains("panicked"), "{told}");
     world.edit("parameter: seed,", "parameter: tt,");
     assert!(wrong(&world, &[]).contains("`merged` does not depend on the parameter `tt`"));
+}
+
+/// What a search has tried comes from outside, and keeps the values' types.
+#[test]
+fn the_trials_of_a_search_are_handed_in() {
+    let world = selecting(", search: {parameter: steps, low: 2, high: 8, precision: 2}");
+    world.edit("learning_rate: \"${rate}\", max_steps: 4}", "learning_rate: \"${rate}\", max_steps: \"${steps}\"}");
+    let text = world.read("pipeline.yaml");
+    let trials = BTreeMap::from([("steps".to_owned(), vec![json!(2), json!(8)])]);
+    let parsed = parse(&text, "x", &Overrides { trials, ..Overrides::default() });
+    assert_eq!(parsed.diagnostics, []);
+    let pipeline = parsed.pipeline.unwrap();
+    assert_eq!(pipeline.searches.len(), 1);
+    assert_eq!((pipeline.searches[0].0.as_str(), pipeline.searches[0].1.parameter.as_str()), ("best", "steps"));
+    let plan = resolve(&pipeline).unwrap();
+    let names = |node: &str| -> Vec<String> {
+        plan.instances().iter().filter(|i| i.node == node).map(|i| i.name.clone()).collect()
+    };
+    assert_eq!(names("sft"), ["sft[steps=2]", "sft[steps=8]"]);
+    assert_eq!(names("best"), ["best"]);
+    let select = plan.instances().iter().find(|instance| instance.node == "best").unwrap();
+    assert_eq!(select.slots[0].artifacts.len(), 4, "two merges of two trainings");
 }
 
 #[test]
