@@ -78,7 +78,8 @@ fn run(kind: Kind, fields: Value, inputs: &[(&str, &Path)], threads: usize) -> (
     let op = Op::from_fields(kind, fields).unwrap();
     let artifact = |(slot, path): &(&str, &Path)| {
         let (name, label) = ((*slot).to_owned(), (*slot).to_owned());
-        let artifact = InputArtifact { name, label, axes: BTreeMap::new(), path: path.to_path_buf(), digest: None };
+        let artifact =
+            InputArtifact { name, label, axes: BTreeMap::new(), path: path.to_path_buf(), digest: None, chosen: false };
         ((*slot).to_owned(), vec![artifact])
     };
     let inputs = Inputs(inputs.iter().map(artifact).collect());

@@ -183,7 +183,7 @@ impl<'a> Decider<'a> {
 
     /// Returns where everything lies that the instances take from outside, as far as it can be found.
     pub fn files_outside(&self) -> Vec<PathBuf> {
-        let listed = |instance: &Instance| sources::listed("", &instance.op, &self.base.join(&instance.base));
+        let listed = |instance: &Instance| sources::listed("", &instance.op, &self.folder_of(instance));
         let found = self.plan.instances().iter().filter_map(|instance| listed(instance).ok());
         found.flat_map(BTreeMap::into_values).collect()
     }
@@ -197,10 +197,15 @@ impl<'a> Decider<'a> {
         if !reads_files(&instance.op) {
             return Ok(Rc::default());
         }
-        let base = self.base.join(&instance.base);
-        let files = Rc::new(sources::find(&instance.name, &instance.op, &base, self.cache)?);
+        let files = Rc::new(sources::find(&instance.name, &instance.op, &self.folder_of(instance), self.cache)?);
         self.sources.borrow_mut().insert(id, Rc::clone(&files));
         Ok(files)
+    }
+
+    /// Returns the folder that the paths of an instance are relative to.
+    fn folder_of(&self, instance: &Instance) -> PathBuf {
+        // An empty folder would leave a slash at the end.
+        if instance.base.as_os_str().is_empty() { self.base.clone() } else { self.base.join(&instance.base) }
     }
 
     /// Finds and digests the files of all wanted sources. One that is not there is a mistake in the pipeline, and best

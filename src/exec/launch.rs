@@ -147,6 +147,7 @@ impl Scheduler<'_, '_, '_> {
                 axes: BTreeMap::new(),
                 path: file.path.clone(),
                 digest: Some(file.digest.hex()),
+                chosen: false,
             };
             slots.insert("files".to_owned(), files.iter().map(input).collect());
         }
@@ -173,6 +174,7 @@ impl Scheduler<'_, '_, '_> {
             axes: chosen.map_or_else(|| from.axes.clone(), |chosen| chosen.axes),
             path: self.cache.artifact_path(&action.artifact).join(&*artifact.output.path),
             digest: None,
+            chosen: from.kind() == Kind::Select,
         }
     }
 

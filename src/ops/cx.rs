@@ -61,6 +61,9 @@ pub struct InputArtifact {
     /// What is brought in must still be that. Nothing for everything else: an artifact does not change.
     #[serde(default)]
     pub digest: Option<String>,
+    /// Whether it comes from a `select`. Then `label` and `axes` are those of the instance that was chosen.
+    #[serde(default)]
+    pub chosen: bool,
 }
 
 impl Inputs {

@@ -3,6 +3,7 @@
 mod gaussian;
 pub mod graph;
 pub mod key;
+mod outputs;
 mod points;
 pub mod resolve;
 pub mod search;

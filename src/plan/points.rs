@@ -93,3 +93,59 @@ impl<'a> Space<'a> {
 fn leaves_out(exclude: &Exclude, point: &Bindings) -> bool {
     exclude.at.iter().all(|(name, value)| point.get(name).is_some_and(|own| sweep::same(own, value)))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::spec::pipeline::Zip;
+    use crate::spec::{Overrides, Place, parse};
+
+    const NAMES: [&str; 4] = ["a", "b", "c", "d"];
+
+    proptest! {
+        /// The points are those of the whole product that are in step and not left out, each once.
+        #[test]
+        fn points_are_those_that_a_filter_of_the_whole_product_keeps(
+            lengths in proptest::array::uniform4(1..4usize), zipped in proptest::array::uniform4(any::<bool>()),
+            left_out in proptest::collection::vec((0..4usize, 0..3u64, 0..4usize, 0..3u64), 0..3),
+            wanted in proptest::array::uniform4(any::<bool>()),
+        ) {
+            let length = |i: usize| if zipped[i] { 3 } else { lengths[i] };
+            let values = |i: usize| (0..length(i)).map(|v| json!(v)).collect();
+            let axis = |i: usize| Axis { name: NAMES[i].into(), values: values(i), place: Place::default() };
+            let names: Vec<String> = (0..4).filter(|i| zipped[*i]).map(|i| NAMES[i].to_owned()).collect();
+            let pair = |(a, x, b, y): &(usize, u64, usize, u64)| Exclude {
+                at: vec![(NAMES[*a].into(), json!(x)), (NAMES[*b].into(), json!(y))],
+                place: Place::default(),
+                strict: true,
+            };
+            let mut pipeline = parse("version: 1", "x", &Overrides::default()).pipeline.unwrap();
+            pipeline.axes = (0..4).map(axis).collect();
+            pipeline.zips = vec![Zip { names: names.clone(), place: Place::default() }];
+            pipeline.excludes = left_out.iter().map(pair).collect();
+            let axes: Vec<&Axis> = pipeline.axes.iter().enumerate().filter(|(i, _)| wanted[*i]).map(|(_, axis)| axis).collect();
+            let mut product = vec![Bindings::new()];
+            for axis in &axes {
+                let with = |point: &Bindings| {
+                    let add = |value: &Value| point.clone().into_iter().chain([(axis.name.clone(), value.clone())]).collect();
+                    axis.values.iter().map(add).collect::<Vec<Bindings>>()
+                };
+                product = product.iter().flat_map(with).collect();
+            }
+            let in_step = |point: &Bindings| {
+                names.iter().filter_map(|name| point.get(name)).map(sweep::show).collect::<BTreeSet<_>>().len() <= 1
+            };
+            product.retain(|point| in_step(point) && !pipeline.excludes.iter().any(|exclude| leaves_out(exclude, point)));
+            // Zipped axes move where the first of them stands, so that the order may be another one.
+            let listed = |points: &[Bindings]| {
+                let mut listed: Vec<String> = points.iter().map(|point| format!("{point:?}")).collect();
+                listed.sort();
+                listed
+            };
+            prop_assert_eq!(listed(&Space::new(&pipeline).points(&axes)), listed(&product));
+        }
+    }
+}

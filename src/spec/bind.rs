@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::diagnostic::Diagnostic;
 use super::document::Document;
-use super::env::Environment;
+use super::env::{self, Environment};
 use super::execution::{self, Execution};
 use super::params::{Kind, Mistake, Op};
 use super::path::{FieldPath, Segment};
@@ -80,14 +80,14 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     let op = read(pipeline, node, &left, &mut removed, &mut diagnostics);
     drop(left);
     if let Some(op) = &op {
-        diagnostics.extend(variables_in_key(pipeline, node, bindings, op, &found));
+        diagnostics.extend(env::in_key(pipeline, node, bindings, op, &found));
     }
     let diagnostics = diagnostics.into_iter().map(|diagnostic| diagnostic.in_file(node.file)).collect();
     Bound { op, partial: !removed.is_empty(), fields, execution, used: found.used, variables, diagnostics }
 }
 
 /// Fills the parameters into the settings of a node.
-fn fill(
+pub(super) fn fill(
     pipeline: &Pipeline,
     node: &NodeSpec,
     bindings: &Bindings,
@@ -121,41 +121,6 @@ fn run_how(
         diagnostics.push(Diagnostic::new(span, wrong.message.clone()).maybe_help(wrong.help.clone()));
     }
     (execution, diagnostics)
-}
-
-/// Returns the mistakes of variables that enter the key and are not declared: with another value, the settings differ.
-fn variables_in_key(
-    pipeline: &Pipeline,
-    node: &NodeSpec,
-    bindings: &Bindings,
-    op: &Op,
-    found: &Found,
-) -> Vec<Diagnostic> {
-    let inputs =
-        |op: &Op| op.inputs().iter().map(|input| (input.slot.clone(), input.from.0.clone())).collect::<Vec<_>>();
-    let mut diagnostics = Vec::new();
-    for (name, value, at) in &found.variables {
-        if pipeline.environment.declared.contains(name) {
-            continue;
-        }
-        let changed = pipeline.environment.changed(name, value);
-        let fields = fill(pipeline, node, bindings, &changed, &mut Found::default());
-        let same = Op::from_fields(node.kind, &fields)
-            .is_ok_and(|other| other.config() == op.config() && inputs(&other) == inputs(op));
-        if !same {
-            let span = pipeline.document(node).value_span(&node.path().join(at));
-            let message = format!("`${{env:{name}}}` would enter the key of `{}`", node.local_name());
-            let help = format!("if results may depend on it, declare it at the top: `env: [{name}]`");
-            diagnostics.push(Diagnostic::new(span, message).help(help));
-        }
-    }
-    diagnostics
-}
-
-/// Returns the mistake of a variable that is not set.
-pub(super) fn unset(place: impl Into<Place>, name: &str) -> Diagnostic {
-    Diagnostic::new(place, format!("the environment has no variable `{name}`"))
-        .help(format!("set it, or give a default: `${{env:{name}:-default}}`"))
 }
 
 /// Reads what can be read, takes out what cannot, and notes why.
@@ -325,7 +290,7 @@ fn unknown_parameter(
     Some(match &place.why {
         Why::Parameter(name) if pipeline.unreadable_params.contains(&node.whole_name(name)) => return None,
         Why::Open => Diagnostic::new(span, "`${` has no closing brace").help("write `$${` for a plain `${`"),
-        Why::Variable(name) => unset(span, name),
+        Why::Variable(name) => env::unset(span, name),
         Why::Parameter(name) => {
             let own = bindings.keys().filter_map(|known| known.strip_prefix(&node.prefix));
             Diagnostic::new(span, format!("unknown parameter `{name}`"))

@@ -7,15 +7,16 @@ use super::file::Level;
 use super::pipeline::{Axis, Pipeline};
 use super::{suggest, sweep};
 
-/// Checks that the zips and exclusions of a file speak of its own axes and their values.
-pub(super) fn check(level: &Level, diagnostics: &mut Vec<Diagnostic>) {
+/// Checks that the zips and exclusions of a file or a profile (`own`) speak of axes and values that there are, with those
+/// of what it lies on (`level`).
+pub(super) fn check(level: &Level, own: &Level, diagnostics: &mut Vec<Diagnostic>) {
     let readable = |name: &str| !level.unreadable.iter().any(|known| known == name);
-    for zip in &level.zips {
+    for zip in &own.zips {
         for name in zip.names.iter().filter(|name| readable(name)) {
             diagnostics.extend(axis(&level.axes, "zip", name, zip.place).err());
         }
     }
-    for exclude in &level.excludes {
+    for exclude in &own.excludes {
         for (name, value) in exclude.at.iter().filter(|(name, _)| readable(name)) {
             match axis(&level.axes, "exclude", name, exclude.place) {
                 Err(diagnostic) => diagnostics.push(diagnostic),

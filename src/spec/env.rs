@@ -8,6 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::bind::fill;
+use super::diagnostic::{Diagnostic, Place};
+use super::params::Op;
+use super::pipeline::{NodeSpec, Pipeline};
+use super::substitute::{Bindings, Found};
 use super::sweep;
 
 /// The variables that `${env:…}` may stand for.
@@ -60,4 +65,39 @@ impl Environment {
         changed.values.insert(name.to_owned(), other);
         changed
     }
+}
+
+/// Returns the mistakes of variables that enter the key and are not declared: with another value, the settings differ.
+pub(super) fn in_key(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    bindings: &Bindings,
+    op: &Op,
+    found: &Found,
+) -> Vec<Diagnostic> {
+    let inputs =
+        |op: &Op| op.inputs().iter().map(|input| (input.slot.clone(), input.from.0.clone())).collect::<Vec<_>>();
+    let mut diagnostics = Vec::new();
+    for (name, value, at) in &found.variables {
+        if pipeline.environment.declared.contains(name) {
+            continue;
+        }
+        let changed = pipeline.environment.changed(name, value);
+        let fields = fill(pipeline, node, bindings, &changed, &mut Found::default());
+        let same = Op::from_fields(node.kind, &fields)
+            .is_ok_and(|other| other.config() == op.config() && inputs(&other) == inputs(op));
+        if !same {
+            let span = pipeline.document(node).value_span(&node.path().join(at));
+            let message = format!("`${{env:{name}}}` would enter the key of `{}`", node.local_name());
+            let help = format!("if results may depend on it, declare it at the top: `env: [{name}]`");
+            diagnostics.push(Diagnostic::new(span, message).help(help));
+        }
+    }
+    diagnostics
+}
+
+/// Returns the mistake of a variable that is not set.
+pub(super) fn unset(place: impl Into<Place>, name: &str) -> Diagnostic {
+    Diagnostic::new(place, format!("the environment has no variable `{name}`"))
+        .help(format!("set it, or give a default: `${{env:{name}:-default}}`"))
 }

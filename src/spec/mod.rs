@@ -5,7 +5,7 @@
 //! [`params::Op`] is one node's settings at one point of the sweep, typed and complete. Mistakes are collected on the
 //! way rather than returned at the first one, so that a user sees all of a file's mistakes at once.
 //!
-//! From text to [`Pipeline`]: `file` reads one file, `include` puts several together and chooses the `profile`,
+//! From text to [`Pipeline`]: `file` reads one file, `include` and `load` put several together and choose the `profile`,
 //! `overrides` adds the command line, `combine` settles which combinations are meant, `search` adds searched axes.
 
 pub mod bind;
@@ -17,6 +17,7 @@ pub mod execution;
 pub mod expression;
 mod file;
 pub mod include;
+mod load;
 pub mod lock;
 mod overrides;
 pub mod params;

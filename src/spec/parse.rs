@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use super::diagnostic::{Diagnostic, Place};
-use super::include::{Loader, ReadFile, SourceFile};
+use super::include::{ReadFile, SourceFile};
+use super::load::Loader;
 pub use super::overrides::Overrides;
 use super::overrides::apply;
 use super::pipeline::{Pipeline, Scope};
 use super::substitute::{Found, Names, Why, substitute};
-use super::{search, suggest};
+use super::{env, search, suggest};
 
 /// The version of the pipeline language that this program reads.
 pub const LANGUAGE_VERSION: u64 = 1;
@@ -74,7 +75,7 @@ fn check_given(pipeline: &mut Pipeline, diagnostics: &mut Vec<Diagnostic>) {
                 }
                 Why::Parameter(unknown) => Diagnostic::new(place, format!("unknown parameter `{unknown}`"))
                     .maybe_help(suggest::help(&unknown, own)),
-                Why::Variable(variable) => super::bind::unset(place, &variable),
+                Why::Variable(variable) => env::unset(place, &variable),
                 Why::Open => Diagnostic::new(place, "`${` has no closing brace"),
             });
         }

@@ -68,6 +68,11 @@ impl Level {
             }
         }
         self.unreadable.extend(upper.unreadable.iter().cloned());
+        // Other values may leave an exclusion without a point, which is then no mistake.
+        let changes = |name: &str| upper.places.iter().any(|(known, _)| known == name);
+        for exclude in &mut self.excludes {
+            exclude.strict &= !exclude.at.iter().any(|(name, _)| changes(name));
+        }
         // A zip of some axes is replaced by another one that names one of them.
         self.zips.retain(|zip| !upper.zips.iter().any(|new| new.names.iter().any(|name| zip.names.contains(name))));
         self.zips.extend(upper.zips.iter().cloned());

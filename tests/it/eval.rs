@@ -51,6 +51,7 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
             axes: BTreeMap::new(),
             path: path.to_owned(),
             digest: None,
+            chosen: false,
         };
         inputs.0.insert(slot, vec![artifact]);
     }

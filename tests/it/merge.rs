@@ -17,7 +17,14 @@ fn fixtures() -> PathBuf {
 
 fn input(path: &Path) -> Vec<InputArtifact> {
     let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    vec![InputArtifact { label: name.clone(), name, axes: BTreeMap::new(), path: path.to_owned(), digest: None }]
+    vec![InputArtifact {
+        label: name.clone(),
+        name,
+        axes: BTreeMap::new(),
+        path: path.to_owned(),
+        digest: None,
+        chosen: false,
+    }]
 }
 
 fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out: &Path) -> Result<Outcome, OpError> {

@@ -59,6 +59,7 @@ pub(crate) fn inputs(all: &[(&str, &str, &Path)]) -> Inputs {
             axes: BTreeMap::new(),
             path: path.into(),
             digest: None,
+            chosen: false,
         };
         inputs.0.entry(slot.into()).or_default().push(artifact);
     }

@@ -28,9 +28,22 @@ impl World {
         fs_err::create_dir_all(&path).unwrap();
         fs_err::write(path.join(file), content).unwrap();
         let axes: BTreeMap<String, Value> = serde_json::from_value(axes.clone()).unwrap();
-        let artifact =
-            InputArtifact { name: format!("node of {label}"), label: label.into(), axes, path, digest: None };
+        let artifact = InputArtifact {
+            name: format!("node of {label}"),
+            label: label.into(),
+            axes,
+            path,
+            digest: None,
+            chosen: false,
+        };
         self.inputs.0.entry(slot.into()).or_default().push(artifact);
+    }
+
+    /// Adds a choice of a `select`.
+    fn choose(&mut self, slot: &str, name: &str, label: &str, axes: &Value) {
+        self.add(slot, label, axes, "config.json", "{}");
+        let chosen = self.inputs.0.get_mut(slot).unwrap().last_mut().unwrap();
+        (chosen.name, chosen.chosen) = (name.to_owned(), true);
     }
 
     /// Adds a model with its bits per byte in French and English and its accuracy.
@@ -112,6 +125,29 @@ fn the_table_for_the_terminal() {
     insta::assert_snapshot!(text);
     assert!(text.lines().all(|line| line.chars().count() <= 120));
     assert_eq!(outcome.metrics["models"] as usize, 12);
+}
+
+/// A choice is no row of its own: it marks the row that it chose, wherever that is drawn. Without one, nothing changes.
+#[test]
+fn what_a_select_chose_is_marked() {
+    let mut world = sweep();
+    let (_, before) = world.report(None, "before").unwrap();
+    world.choose("over[4]", "best", "slerp[t=0.75]", &json!({"t": 0.75}));
+    let (outcome, out) = world.report(None, "out").unwrap();
+    assert_eq!(outcome.metrics["models"] as usize, 12);
+    let report: Value = serde_json::from_str(&read(&out, "report.json")).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let chosen: Vec<&Value> = rows.iter().filter(|row| !row["chosen_by"].is_null()).collect();
+    assert_eq!(chosen.len(), 1);
+    assert_eq!((&chosen[0]["label"], &chosen[0]["chosen_by"]), (&json!("slerp[t=0.75]"), &json!(["best"])));
+    assert!(read(&out, "report.txt").contains("slerp[t=0.75] ← best"));
+    assert_eq!(
+        read(&out, "report.html").matches("<circle fill=\"none\"").count(),
+        3 + 3,
+        "each task's chart, and the overlay"
+    );
+    let old = read(&before, "report.json") + &read(&before, "report.html");
+    assert!(!old.contains("chosen") && !old.contains("<circle fill"));
 }
 
 #[test]

@@ -100,6 +100,7 @@ pub(crate) fn run(
             axes: BTreeMap::new(),
             path: path.to_path_buf(),
             digest: None,
+            chosen: false,
         };
         ((*slot).to_owned(), vec![artifact])
     };

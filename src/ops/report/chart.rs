@@ -61,6 +61,8 @@ pub(super) struct Point {
     pub(super) error: Option<f64>,
     /// What is shown when the pointer rests on it; none without one.
     pub(super) title: String,
+    /// Whether a `select` chose it: a ring is drawn around it.
+    pub(super) chosen: bool,
 }
 
 /// A horizontal line with a name: what a model outside the sweep has.
@@ -194,6 +196,11 @@ impl Chart<'_> {
             svg.add(format_args!(
                 "<path class=\"error\" d=\"M{x:.1} {high:.1}V{low:.1}M{left:.1} {high:.1}H{right:.1}\
                  M{left:.1} {low:.1}H{right:.1}\"/>"
+            ));
+        }
+        if point.chosen {
+            svg.add(format_args!(
+                "<circle fill=\"none\" stroke=\"currentColor\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"8\"/>"
             ));
         }
         svg.add(format_args!("{mark}</g>"));

@@ -75,7 +75,13 @@ impl Curve {
             points: steps
                 .iter()
                 .enumerate()
-                .map(|(i, step)| Point { x: step.step as f64, y: step.loss, error: None, title: title(i, step) })
+                .map(|(i, step)| Point {
+                    x: step.step as f64,
+                    y: step.loss,
+                    error: None,
+                    title: title(i, step),
+                    chosen: false,
+                })
                 .collect(),
         };
         let chart = Chart {

@@ -34,6 +34,7 @@ struct Column<'a> {
 #[derive(Serialize)]
 struct Line<'a> {
     label: &'a str,
+    chosen_by: &'a [String],
     cells: Vec<Option<Shown>>,
 }
 
@@ -86,7 +87,7 @@ fn rows(table: &Table) -> Vec<Line<'_>> {
                     best: cell.best,
                 })
             });
-            Line { label: &row.label, cells: cells.collect() }
+            Line { label: &row.label, chosen_by: &row.chosen_by, cells: cells.collect() }
         })
         .collect()
 }

@@ -92,7 +92,8 @@ impl<'a> Sweep<'a> {
             x,
             y: cell.value,
             error: cell.stderr,
-            title: format!("{}: {}", row.label, task.value_and_error(cell)),
+            title: format!("{}: {}", row.title(), task.value_and_error(cell)),
+            chosen: !row.chosen_by.is_empty(),
         };
         let lines = self.lines(index, |x, row, cell| Some(point(x, row, cell)));
         let references: Vec<Reference> = self
@@ -142,7 +143,13 @@ impl<'a> Sweep<'a> {
             lines.extend(self.lines(*task, |x, row, cell| {
                 let y = gap.percent(cell.value);
                 let name = &self.table.tasks[*task].name;
-                Some(Point { x, y, error: None, title: format!("{}, {name}: {y:.0} %", row.label) })
+                Some(Point {
+                    x,
+                    y,
+                    error: None,
+                    title: format!("{}, {name}: {y:.0} %", row.title()),
+                    chosen: !row.chosen_by.is_empty(),
+                })
             }));
         }
         let numbers = lines.iter().flat_map(|line| line.points.iter().map(|point| point.y)).chain([0.0, 100.0]);

@@ -33,6 +33,9 @@ pub(super) struct Row {
     pub(super) label: String,
     /// Its point in the sweep; empty for a model outside of it.
     pub(super) axes: BTreeMap<String, Value>,
+    /// The `select` nodes that chose it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) chosen_by: Vec<String>,
     /// One for each task, in the order of the tasks; none where it was not scored.
     pub(super) scores: Vec<Option<Cell>>,
 }
@@ -52,7 +55,8 @@ impl Table {
     pub(super) fn gather<'a>(inputs: impl Iterator<Item = &'a InputArtifact>) -> Result<Self, OpError> {
         let mut tasks: Vec<Task> = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
-        for input in inputs {
+        let (choices, tables): (Vec<_>, Vec<_>) = inputs.partition(|input| input.chosen);
+        for input in tables {
             let scores = Scores::read(&input.path)
                 .map_err(|error| OpError::caused(format!("cannot read the scores of `{}`", input.name), error))?;
             let mut cells = vec![None; tasks.len()];
@@ -65,10 +69,17 @@ impl Table {
                 }
                 cells[place] = Some(Cell { value: score.value, stderr: score.stderr, n: score.n, best: false });
             }
-            rows.push(Row { label: input.label.clone(), axes: input.axes.clone(), scores: cells });
+            rows.push(Row {
+                label: input.label.clone(),
+                axes: input.axes.clone(),
+                chosen_by: Vec::new(),
+                scores: cells,
+            });
         }
         for row in &mut rows {
             row.scores.resize(tasks.len(), None);
+            let of_it = |choice: &&&InputArtifact| choice.label == row.label;
+            row.chosen_by = choices.iter().filter(of_it).map(|choice| choice.name.clone()).collect();
         }
         let mut table = Self { tasks, rows };
         for task in 0..table.tasks.len() {
@@ -88,6 +99,17 @@ impl Table {
         self.tasks[task].decimals = decimals;
         for cell in self.rows.iter_mut().filter_map(|row| row.scores[task].as_mut()) {
             cell.best = !alone && best.is_some_and(|best| best.total_cmp(&cell.value).is_eq());
+        }
+    }
+}
+
+impl Row {
+    /// Returns the name of the model, and which `select` nodes chose it.
+    pub(super) fn title(&self) -> String {
+        if self.chosen_by.is_empty() {
+            self.label.clone()
+        } else {
+            format!("{} ← {}", self.label, self.chosen_by.join(", "))
         }
     }
 }

@@ -28,7 +28,7 @@ pub(super) fn render(title: &str, table: &Table) -> String {
             );
             TableCell::new(text).set_alignment(CellAlignment::Right)
         });
-        drawn.add_row(std::iter::once(TableCell::new(plain(&row.label))).chain(cells));
+        drawn.add_row(std::iter::once(TableCell::new(plain(&row.title()))).chain(cells));
     }
     let mut lines = vec![plain(title), String::new()];
     lines.extend(drawn.lines().map(|line| line.trim_end().to_owned()));
