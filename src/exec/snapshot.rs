@@ -65,7 +65,9 @@ pub fn recall(cache: &Cache, question: &Question<'_>, read: &dyn Fn(&str) -> Opt
 
 /// Says whether a source finds the same files as before, and whether these look as they did.
 fn looks_the_same(source: &SnapshotSource, base: &Path) -> Option<bool> {
-    let Op::Source(params) = Op::from_fields(Kind::Source, &serde_json::from_str(&source.fields).ok()?).ok()? else {
+    let Op::Source(params) =
+        Op::from_fields(Kind::Source, serde_json::from_str::<serde_json::Value>(&source.fields).ok()?).ok()?
+    else {
         return None;
     };
     let (_, found) = sources::listed("", &params, base).ok()?;
@@ -141,7 +143,7 @@ fn sources_of(decider: &Decider<'_>) -> Result<Option<Vec<SnapshotSource>>, Exec
             }
             return Ok(None);
         }
-        let files = found.iter().map(|file| decider.cache.seen_file(&file.name, &file.path));
+        let files = found.iter().map(|file| decider.cache.seen_file(&file.name, &file.path, &file.digest));
         let Some(files) = files.collect() else { return Ok(None) };
         let rank = decider.plan.rank(*id) as u64;
         sources.push(SnapshotSource { instance: rank, fields: instance.fields.to_string(), files });

@@ -99,7 +99,7 @@ fn replace(
         let name = after[..end].trim();
         rest = &after[end + 1..];
         if !names.bindings.contains_key(name) && names.is_node.is_some_and(|is_node| is_node(name)) {
-            out.push_str(&format!("${{{name}}}"));
+            out.extend(["${", name, "}"]);
             continue;
         }
         used.insert(name.to_owned());
