@@ -5,9 +5,13 @@ source) or diamond (layers of ten, each node reading two of the layer before). E
 content, so that no tool may fold two of them into one.
 """
 
+import hashlib
 import json
 import os
 import sys
+
+
+SOURCE = "one\ntwo\n"
 
 
 def graph(shape, nodes):
@@ -40,12 +44,26 @@ def file(i):
     return f"out/{i}.txt" if i else "in.txt"
 
 
+def md5(text):
+    return {"hash": "md5", "md5": hashlib.md5(text.encode()).hexdigest(), "size": len(text)}
+
+
 def dvc(nodes):
-    stages = "".join(
-        f"  n{i}:\n    cmd: echo {i} > {file(i)}\n    deps: [{', '.join(map(file, deps))}]\n    outs: [{file(i)}]\n"
-        for i, deps in nodes
-    )
-    yield "dvc.yaml", "stages:\n" + stages
+    """With its lock and its outputs, as after a run: 1,000 stages would take it many minutes."""
+    stages, lock = ["stages:\n"], ["schema: '2.0'\nstages:\n"]
+    for i, deps in nodes:
+        text = {d: f"{d}\n" if d else SOURCE for d in deps}
+        reads = ", ".join(map(file, deps))
+        stages.append(f"  n{i}:\n    cmd: echo {i} > {file(i)}\n    deps: [{reads}]\n    outs: [{file(i)}: {{cache: false}}]\n")
+        entry = {
+            "cmd": f"echo {i} > {file(i)}",
+            "deps": [{"path": file(d), **md5(text[d])} for d in sorted(deps, key=file)],
+            "outs": [{"path": file(i), **md5(f"{i}\n")}],
+        }
+        lock.append(f"  n{i}: {json.dumps(entry)}\n")
+        yield file(i), f"{i}\n"
+    yield "dvc.yaml", "".join(stages)
+    yield "dvc.lock", "".join(lock)
 
 
 def snakemake(nodes):
@@ -55,6 +73,8 @@ def snakemake(nodes):
         for i, deps in nodes
     )
     every = ", ".join(repr(file(i)) for i, _ in nodes)
+    # The outputs too: the driver lets it touch them, as after a run.
+    yield from ((file(i), f"{i}\n") for i, _ in nodes)
     yield "Snakefile", f"rule all:\n  input: [{every}]\n{rules}"
 
 
@@ -85,7 +105,7 @@ def turbo(nodes):
 
 def main():
     tool, shape, nodes, folder = sys.argv[1:]
-    files = {"in.txt": "one\ntwo\n"}
+    files = {"in.txt": SOURCE}
     files.update(globals()[tool](graph(shape, int(nodes))))
     for name, text in files.items():
         path = os.path.join(folder, name)

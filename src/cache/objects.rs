@@ -4,6 +4,7 @@
 //! one that is lost or damaged is made again from the files if they are sound.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::files::{self, is_absent, move_aside, write_lightly};
 use super::store::held;
@@ -12,6 +13,9 @@ use crate::digest::{Digest, DigestError, FileEntry, Manifest};
 
 /// The longest listing that is read, in bytes: about two million files.
 const LONGEST_LISTING: u64 = 256 << 20;
+
+/// Path and size of every file of an artifact.
+pub(super) type Sizes = Arc<[(String, u64)]>;
 
 impl Cache {
     /// Returns the folder of an artifact, whether or not it is there.
@@ -60,17 +64,29 @@ impl Cache {
 
     /// Says whether every file of an artifact is there with its size.
     pub(super) fn is_complete(&self, artifact: &Digest) -> Result<bool, CacheError> {
-        let Some(manifest) = self.manifest(artifact)? else { return Ok(false) };
         let tree = self.layout.object(artifact);
-        for entry in &manifest.files {
-            match fs_err::symlink_metadata(tree.join(&entry.path)) {
-                Ok(metadata) if metadata.is_file() && metadata.len() == entry.size => {}
+        let Some(files) = self.sizes(artifact)?.filter(|_| tree.is_dir()) else { return Ok(false) };
+        for (path, size) in files.iter() {
+            match fs_err::symlink_metadata(tree.join(path)) {
+                Ok(metadata) if metadata.is_file() && metadata.len() == *size => {}
                 Ok(_) => return Ok(false),
                 Err(error) if is_absent(&error) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
         Ok(true)
+    }
+
+    /// Returns path and size of every file of an artifact, from its listing; `None` if there is no such artifact. A listing
+    /// is read once: what it says is what the artifact's digest stands for.
+    pub(super) fn sizes(&self, artifact: &Digest) -> Result<Option<Sizes>, CacheError> {
+        if let Some(known) = held(&self.listings).get(artifact) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let Some(manifest) = self.manifest(artifact)? else { return Ok(None) };
+        let sizes: Sizes = manifest.files.into_iter().map(|entry| (entry.path, entry.size)).collect();
+        held(&self.listings).insert(*artifact, Arc::clone(&sizes));
+        Ok(Some(sizes))
     }
 
     /// Writes the listing of an artifact, unless a sound one is there.

@@ -16,6 +16,7 @@ use std::collections::HashSet;
 use std::path::Path;
 
 use super::files::{self, is_absent};
+use super::objects::Sizes;
 use super::platform::Stamp;
 use super::stat::{Seen, stamp_of};
 use super::{Cache, CacheError};
@@ -89,12 +90,12 @@ impl SeenFile {
 }
 
 /// The files of the artifacts, each artifact once: path and size.
-type Artifacts = Vec<(Digest, Vec<(String, u64)>)>;
+type Artifacts = Vec<(Digest, Sizes)>;
 
 impl Cache {
-    /// Returns what is known of a file; nothing if its digest is not on record.
-    pub fn seen_file(&self, name: &str, path: &Path) -> Option<SeenFile> {
-        let seen = self.seen(path)?;
+    /// Returns what is known of a file; nothing if it is not on record with this digest.
+    pub fn seen_file(&self, name: &str, path: &Path, digest: &Digest) -> Option<SeenFile> {
+        let seen = self.seen(path).filter(|seen| seen.digest == *digest)?;
         Some(SeenFile { name: name.to_owned(), path: path.to_str()?.to_owned(), seen })
     }
 
@@ -113,9 +114,8 @@ impl Cache {
         let mut artifacts = Artifacts::new();
         for instance in &snapshot.instances {
             if seen.insert(instance.artifact) {
-                let Some(manifest) = self.manifest(&instance.artifact)? else { return Ok(()) };
-                let file = |entry: crate::digest::FileEntry| (entry.path, entry.size);
-                artifacts.push((instance.artifact, manifest.files.into_iter().map(file).collect()));
+                let Some(files) = self.sizes(&instance.artifact)? else { return Ok(()) };
+                artifacts.push((instance.artifact, files));
             }
         }
         let Some(index) = self.index_mark() else { return Ok(()) };
@@ -294,7 +294,7 @@ fn decode(bytes: &[u8], wanted: &Digest) -> Option<(Snapshot, (u64, u64), Artifa
     })?;
     let turns = reader.list(Reader::number)?;
     let entry = |reader: &mut Reader<'_>| Some((reader.text()?, reader.number()?));
-    let artifacts = reader.list(|reader| Some((reader.digest()?, reader.list(entry)?)))?;
+    let artifacts = reader.list(|reader| Some((reader.digest()?, reader.list(entry)?.into())))?;
     let snapshot = Snapshot { identity, pipeline, lock, locked, reads, sources, instances, turns };
     (reader.0.len() == 32).then_some((snapshot, index, artifacts))
 }
@@ -323,7 +323,8 @@ mod tests {
             instances: vec![instance("a"), instance("b[t=0.5]")],
             turns: vec![1, 0],
         };
-        let artifacts = vec![(Digest::of(b"artifact"), vec![("rows/x".into(), 7)]), (Digest::of(b"empty"), vec![])];
+        let artifacts =
+            vec![(Digest::of(b"artifact"), [("rows/x".into(), 7)].into()), (Digest::of(b"empty"), [].into())];
         (snapshot, artifacts)
     }
 

@@ -3,6 +3,7 @@
 //! Here is decided what an error of the index means: never that the cache fails. A damaged index is replaced, an index
 //! that cannot be used is done without, and a notice says so.
 
+use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,6 +13,7 @@ use super::files::{self, move_aside};
 use super::index::{self, ActionRow, Index, Refused};
 use super::layout::{Layout, digest_of_name};
 use super::lock::WriteLock;
+use super::objects::Sizes;
 use super::{Action, CacheError, Previous, platform};
 use crate::digest::Digest;
 
@@ -34,6 +36,8 @@ pub struct Cache {
     /// Held while artifacts come and go, so that two threads cannot publish or judge the same one at once.
     pub(super) publishing: Mutex<()>,
     notices: Mutex<Vec<String>>,
+    /// The listings that were read.
+    pub(super) listings: Mutex<HashMap<Digest, Sizes>>,
     _lock: Option<WriteLock>,
 }
 
@@ -53,8 +57,8 @@ impl Cache {
                 Some(lock)
             }
         };
-        let (index, notices, publishing) = Default::default();
-        let cache = Self { layout, access, index, publishing, notices, _lock: lock };
+        let (index, notices, publishing, listings) = Default::default();
+        let cache = Self { layout, access, index, publishing, notices, listings, _lock: lock };
         match access {
             Access::Read => cache.open_index_to_read()?,
             Access::Write => cache.open_index_to_write()?,

@@ -76,7 +76,8 @@ struct Asked {
 fn looks_the_same(source: &SnapshotSource, base: &Path) -> Option<bool> {
     let asked: Asked = serde_json::from_str(&source.fields).ok()?;
     let op = Op::from_fields(asked.kind, &asked.fields).ok()?;
-    let found = sources::listed("", &op, &base.join(asked.base)).ok()?;
+    let own = (!asked.base.as_os_str().is_empty()).then(|| base.join(&asked.base));
+    let found = sources::listed("", &op, own.as_deref().unwrap_or(base)).ok()?;
     let same = found.len() == source.files.len()
         && found
             .iter()
@@ -147,7 +148,7 @@ fn sources_of(decider: &Decider<'_>) -> Result<Option<Vec<SnapshotSource>>, Exec
         if found.is_empty() {
             continue;
         }
-        let files = found.iter().map(|file| decider.cache.seen_file(&file.name, &file.path));
+        let files = found.iter().map(|file| decider.cache.seen_file(&file.name, &file.path, &file.digest));
         let Some(files) = files.collect() else { return Ok(None) };
         let rank = decider.plan.rank(*id) as u64;
         let asked = Asked { kind: instance.kind(), base: instance.base.clone(), fields: instance.fields.clone() };

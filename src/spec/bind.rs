@@ -133,7 +133,7 @@ fn read(
 ) -> Option<Op> {
     let mut left = Cow::Borrowed(left);
     for _ in 0..MAX_MISTAKES {
-        let error = match Op::from_fields(node.kind, &left) {
+        let error = match Op::from_fields(node.kind, left.as_ref()) {
             Ok(op) => {
                 let mistakes = op.check();
                 let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));

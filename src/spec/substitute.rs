@@ -112,7 +112,7 @@ fn replace(text: &str, at: &FieldPath, names: &Names<'_>, found: &mut Found) -> 
         let value = match look_up(name, at, names, found) {
             Ok(value) => value,
             Err(why) if matches!(&why, Why::Parameter(_)) && names.is_node.is_some_and(|is_node| is_node(name)) => {
-                out.push_str(&format!("${{{name}}}"));
+                out.extend(["${", name, "}"]);
                 continue;
             }
             Err(why) => {

@@ -110,7 +110,7 @@ fn after_any_change_the_answer_is_that_of_the_long_way() {
         ("a comment", &|world| world.edit("version: 1", "version: 1 # new")),
         ("a setting", &|world| world.edit("min_chars: 3", "min_chars: 4")),
         ("a lockfile that says something else", &|world| {
-            world.edit_file("pipeline.lock", "kind: curate", "kind: cured")
+            world.edit_file("pipeline.lock", "kind: curate", "kind: cured");
         }),
         ("a lockfile that is gone", &|world| std::fs::remove_file(world.path("pipeline.lock")).unwrap()),
         ("an artifact that is gone", &|world| std::fs::remove_dir_all(an_object(world)).unwrap()),

@@ -37,7 +37,7 @@ pub use sft::{Schedule, SftParams, TrainOn};
 pub use source::{SourceFormat, SourceParams, TextRows};
 pub use tokenizer::TokenizerParams;
 
-use std::borrow::Cow;
+use std::borrow::{Borrow, Cow};
 
 use serde::{Deserialize, Serialize};
 
@@ -206,13 +206,14 @@ impl Op {
     /// Reads the settings of a node of this kind; the error carries the path of the offending field.
     pub fn from_fields(
         kind: Kind,
-        fields: &serde_json::Value,
+        fields: impl Borrow<serde_json::Value>,
     ) -> Result<Self, serde_path_to_error::Error<serde_json::Error>> {
         fn read<P: serde::de::DeserializeOwned>(
             fields: &serde_json::Value,
         ) -> Result<P, serde_path_to_error::Error<serde_json::Error>> {
             serde_path_to_error::deserialize(fields)
         }
+        let fields = fields.borrow();
         Ok(match kind {
             Kind::Source => Op::Source(read(fields)?),
             Kind::Curate => Op::Curate(read(fields)?),
