@@ -46,6 +46,9 @@ pub struct Action {
     pub created: u64,
     /// The program that made it: `luthflow 0.1.0 x86_64-linux`.
     pub producer: String,
+    /// For an action that only chose among artifacts: what it chose.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub chosen: Option<Value>,
 }
 
 /// An action to commit: what the cache cannot see in the files.
@@ -67,6 +70,8 @@ pub struct NewAction {
     pub duration_ms: u64,
     /// The program that made it.
     pub producer: String,
+    /// For an action that only chose among artifacts: what it chose.
+    pub chosen: Option<Value>,
 }
 
 /// What a node instance was the last time, to say what changed since.
@@ -155,6 +160,7 @@ mod tests {
             duration_ms: 7,
             created: 1_700_000_000,
             producer: "luthflow 0.1.0 x86_64-linux".to_owned(),
+            chosen: None,
         }
     }
 
@@ -163,6 +169,9 @@ mod tests {
         let text = action().to_record().unwrap();
         assert_eq!(Action::from_record(text.as_bytes(), &action().key), Some(action()));
         assert_eq!(Action::from_record(text.as_bytes(), &Digest::of(b"another key")), None);
+        assert!(!text.contains("chosen"), "records of actions that choose nothing are as they were");
+        let chose = Action { chosen: Some(json!({"t": 0.5})), ..action() };
+        assert_eq!(Action::from_record(chose.to_record().unwrap().as_bytes(), &chose.key), Some(chose));
         let mut odd = action();
         odd.metrics.insert("diverged".to_owned(), f64::NAN);
         let back = Action::from_record(odd.to_record().unwrap().as_bytes(), &odd.key).unwrap();

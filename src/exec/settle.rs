@@ -72,6 +72,7 @@ impl Scheduler<'_, '_> {
             measured: outcome.measured,
             duration_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
             producer: locked::producer(),
+            chosen: None,
         };
         let action = self.cache.commit(running.staging, new).map_err(|error| Refusal::Broken(error.into()))?;
         // Its bytes were hashed a moment ago.

@@ -28,6 +28,7 @@ pub(crate) fn new_action(name: &str) -> NewAction {
         measured: BTreeMap::from([("rows_per_second".to_owned(), 1e6)]),
         duration_ms: 17,
         producer: "luthflow 0.1.0 test".to_owned(),
+        chosen: None,
     }
 }
 
