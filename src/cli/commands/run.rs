@@ -62,6 +62,8 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     if let Some(error) = report.broken.take() {
         return Err(error.into());
     }
+    // Before the lockfile is written, so that no collection finds one that it does not know.
+    cache.remember_lock(&lock_path)?;
     if args.pipeline.set.is_empty() && args.pipeline.sweep.is_empty() {
         if !args.locked {
             locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
