@@ -55,7 +55,7 @@ impl Cache {
         settle(staging.path())?;
         let manifest = Manifest::of_dir(staging.path())?;
         let action = action_of(&manifest, new)?;
-        self.publish(&staging, &manifest, action)
+        self.publish(staging, &manifest, action)
     }
 
     /// Puts an action on record that made nothing of its own: its artifact and its outputs are those of `of`.

@@ -117,9 +117,9 @@ impl CacheError {
             Self::NewerIndex { .. } => Some("update luthflow, or choose another cache with --cache-dir"),
             Self::NotACache { .. } => Some("choose an empty folder with --cache-dir"),
             Self::NoLocks { .. } => Some("choose a cache on another file system with --cache-dir"),
-            Self::NoRemote { .. } => {
-                Some("`--remote` takes file:///…, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or https://…")
-            }
+            Self::NoRemote { .. } => Some(
+                "`--remote` takes file:///…, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or https://…",
+            ),
             Self::Remote { help, .. } => *help,
             Self::RemoteDamaged { .. } => Some("nothing of it was kept; push the artifact again from a sound cache"),
             Self::Damaged { moved_to: Some(_), .. } => Some("run the pipeline again: the artifact will be made anew"),

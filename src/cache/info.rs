@@ -46,10 +46,8 @@ impl Cache {
         let report = self.gc(roots, &everything)?;
         let collected: u64 = report.artifacts.iter().map(|found| found.size).sum();
         let reachable = Amount { count: report.kept, bytes: report.kept_bytes };
-        let objects = Amount {
-            count: reachable.count + report.artifacts.len() as u64,
-            bytes: reachable.bytes + collected,
-        };
+        let objects =
+            Amount { count: reachable.count + report.artifacts.len() as u64, bytes: reachable.bytes + collected };
         let mut actions = Amount::default();
         for shard in sorted_entries(&self.layout.actions())? {
             let shard = Amount::of_entries(&shard)?;

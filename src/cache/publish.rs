@@ -24,11 +24,14 @@ const ATTEMPTS: usize = 100;
 
 impl Cache {
     /// Moves the tree of `manifest` to its place and puts the action on record.
-    pub(super) fn publish(&self, staging: &Staging, manifest: &Manifest, action: Action) -> Result<Action, CacheError> {
+    pub(super) fn publish(&self, staging: Staging, manifest: &Manifest, action: Action) -> Result<Action, CacheError> {
         let _gate = self.gate()?;
         self.claim(&[action.artifact])?;
         self.place(staging.path(), manifest, &action.artifact)?;
-        self.put_on_record(action)
+        let action = self.put_on_record(action)?;
+        // Only now: until here it tells the next writer that something may be half done.
+        drop(staging);
+        Ok(action)
     }
 
     /// Moves the tree to its place, unless the same artifact lies there, byte for byte.
@@ -96,6 +99,9 @@ impl Cache {
                 ));
                 return Ok(Some(first));
             }
+        }
+        if !path.exists() {
+            return Ok(None);
         }
         let _alone = self.mending()?;
         let useless = match read()? {

@@ -21,7 +21,7 @@ use crate::digest::Digest;
 const LONGEST_SESSION: u64 = 1 << 30;
 
 /// How old the time of last use may be before it is written again.
-const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+const DAY: Duration = Duration::from_hours(24);
 
 /// A session of our own.
 #[derive(Debug)]

@@ -106,7 +106,10 @@ fn pins_stay_until_they_are_let_go() {
     let actions = made(root.path(), &["pinned", "loose"]);
     let cache = writer(root.path());
     cache.pin(&actions[0].artifact, "the good one").unwrap();
-    assert_eq!(cache.pins().unwrap().into_iter().collect::<Vec<_>>(), [(actions[0].artifact, "the good one".to_owned())]);
+    assert_eq!(
+        cache.pins().unwrap().into_iter().collect::<Vec<_>>(),
+        [(actions[0].artifact, "the good one".to_owned())]
+    );
     assert!(cache.pin(&Digest::of(b"never made"), "x").is_err());
     assert_eq!(digests(&gc(&cache, &[], GcOptions::default())), BTreeSet::from([actions[1].artifact]));
     assert!(cache.unpin(&actions[0].artifact).unwrap() && !cache.unpin(&actions[0].artifact).unwrap());
@@ -196,6 +199,61 @@ fn a_collection_cut_after_any_of_its_steps_leaves_a_sound_cache() {
     assert!(!tree.with_extension("json").exists());
 }
 
+/// Another process: commits and collects for ever, and says what it pinned.
+#[test]
+fn child() {
+    let Ok(root) = std::env::var("LUTHFLOW_GC_ROOT") else { return };
+    let cache = Cache::open(Path::new(&root), Access::Write, &mut |_| ()).unwrap();
+    for number in cache.pins().unwrap().len().. {
+        let pinned = commit(&cache, &format!("pinned {number}"), &format!("pinned {number}"));
+        cache.pin(&pinned.artifact, "p").unwrap();
+        println!("\npinned {number}");
+        drop(Cache::open(Path::new(&root), Access::Write, &mut |_| ()).map(|other| {
+            for loose in 0..4 {
+                commit(&other, &format!("loose {number} {loose}"), &format!("loose {number} {loose}"));
+            }
+        }));
+        gc(&cache, &[], GcOptions::default());
+    }
+}
+
+#[test]
+fn killed_at_any_instant_a_collection_leaves_a_sound_cache_and_all_that_is_pinned() {
+    let root = TempDir::new().unwrap();
+    let mut pinned = BTreeSet::new();
+    for round in 0..24_u64 {
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "cache_gc::child", "--nocapture"]).env("LUTHFLOW_GC_ROOT", root.path());
+        let mut child = command.stdout(std::process::Stdio::piped()).spawn().unwrap();
+        std::thread::sleep(Duration::from_micros(20_000 + round * 61_543 % 400_000));
+        child.kill().unwrap();
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8(output.stdout).unwrap();
+        pinned.extend(said.lines().filter(|line| line.starts_with("pinned ")).map(str::to_owned));
+        // Nothing that counts is half gone, before and after the next writer sweeps.
+        let whole = |cache: &Cache| {
+            for name in &pinned {
+                let found = cache.action(&Digest::of(name.as_bytes())).unwrap();
+                cache.check(&found.unwrap_or_else(|| panic!("round {round}: {name} is gone")).artifact).unwrap();
+            }
+            let report = verify(cache);
+            assert!(report.is_clean(), "round {round}: {report:?}");
+        };
+        whole(&reader(root.path()));
+        let cache = writer(root.path());
+        whole(&cache);
+        assert_eq!(cache.notices(), Vec::<String>::new());
+        for action in cache.actions().unwrap() {
+            assert_eq!(cache.action(&action.key).unwrap(), Some(action), "round {round}");
+        }
+        assert!(entries(&root.path().join("staging")).is_empty(), "swept");
+    }
+    assert!(pinned.len() > 5, "the children must get somewhere: {}", pinned.len());
+    let cache = writer(root.path());
+    gc(&cache, &[], GcOptions::default());
+    assert_eq!(cache.actions().unwrap().len(), cache.pins().unwrap().len());
+}
+
 #[test]
 fn notes_of_lockfiles_are_kept_once_each() {
     let root = TempDir::new().unwrap();
@@ -214,7 +272,7 @@ fn through_the_program_a_lockfile_keeps_its_results_and_old_ones_go() {
     world.run_ok(&["text_en", "text_fr", "english", "french"]);
     let needed = world.json(&["cache", "ls", "--json"]).as_array().unwrap().len();
     assert_eq!(needed, 4);
-    world.edit("length: {min_chars: 10}\n      - dedup: exact\n", "length: {min_chars: 25}\n      - dedup: exact\n");
+    world.edit("length: {min_chars: 10}\n      - dedup: exact\n", "length: {min_chars: 35}\n      - dedup: exact\n");
     world.run_ok(&["english"]);
     let info = world.json(&["cache", "info", "--json"]);
     assert_eq!((&info["objects"]["count"], &info["reachable"]["count"]), (&json!(5), &json!(4)), "{info}");

@@ -127,7 +127,9 @@ fn files(folder: &Path) -> Vec<PathBuf> {
         }
     }
     // The server keeps notes of its own beside objects.
-    found.retain(|path| path.ancestors().all(|part| part.file_name().is_none_or(|n| !n.to_string_lossy().starts_with(".s3s"))));
+    found.retain(|path| {
+        path.ancestors().all(|part| part.file_name().is_none_or(|n| !n.to_string_lossy().starts_with(".s3s")))
+    });
     found.sort();
     found
 }
@@ -275,7 +277,11 @@ fn a_store_that_lies_is_found_out_and_serves_nothing() {
         fs_err::write(staging.path().join("a"), noise(5000, 3)).unwrap();
     });
     cache.push(&[action.key], &mut ignore).unwrap();
-    let (record, listing, blob) = (files(&folder.path().join("actions")), files(&folder.path().join("objects")), files(&folder.path().join("blobs")));
+    let (record, listing, blob) = (
+        files(&folder.path().join("actions")),
+        files(&folder.path().join("objects")),
+        files(&folder.path().join("blobs")),
+    );
     let flipped = |path: &Path| {
         let mut bytes = fs_err::read(path).unwrap();
         let middle = bytes.len() / 2;
@@ -357,6 +363,67 @@ fn closed_doors_are_told_apart() {
     dead[0].1 = format!("http://{free}");
     let dead = failed("s3://bucket/x", &dead);
     assert!(dead.contains("refused") || dead.contains("connect"), "{dead}");
+}
+
+/// Serves the files of a folder to whoever asks with GET or HEAD, and returns the address.
+fn web_server(folder: PathBuf) -> String {
+    use std::io::{BufRead as _, BufReader, Write as _};
+
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for socket in listener.incoming() {
+            let mut socket = socket.unwrap();
+            let lines = BufReader::new(socket.try_clone().unwrap()).lines();
+            let lines: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
+            let Some((method, rest)) = lines.first().and_then(|line| line.split_once(" /")) else { continue };
+            let path = folder.join(rest.split(' ').next().unwrap());
+            let (status, body) = match fs_err::read(path) {
+                Ok(body) => ("200 OK", body),
+                Err(_) => ("404 Not Found", Vec::new()),
+            };
+            let date = "Last-Modified: Sat, 21 Nov 2026 10:00:00 GMT";
+            let head =
+                format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n{date}\r\nConnection: close\r\n\r\n", body.len());
+            let _ = socket.write_all(head.as_bytes());
+            let _ = socket.write_all(if method == "HEAD" { &[] } else { &body });
+        }
+    });
+    address
+}
+
+#[test]
+fn a_web_server_can_be_read() {
+    let (folder, here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
+    let cache = writer(here.path());
+    cache.set_remote(&format!("file://{}/store", folder.path().display())).unwrap();
+    let actions = several(&cache);
+    cache.push(&keys(&actions), &mut ignore).unwrap();
+    let other = writer(there.path());
+    other.set_remote(&format!("http://{}/store", web_server(folder.path().to_owned()))).unwrap();
+    assert_eq!(other.fetch(&Digest::of(b"never made"), &mut ignore).unwrap(), None);
+    let pulled = other.pull(Some(&keys(&actions)), &mut ignore).unwrap();
+    assert_eq!((pulled.actions, pulled.absent), (3, vec![]));
+    assert!(verify(&other).is_clean());
+}
+
+#[test]
+fn threads_fetch_at_once() {
+    let server = Server::start();
+    let (here, there) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let cache = writer(here.path());
+    server.attach(&cache);
+    let actions = several(&cache);
+    cache.push(&keys(&actions), &mut ignore).unwrap();
+    let other = writer(there.path());
+    server.attach(&other);
+    std::thread::scope(|scope| {
+        for number in 0..6 {
+            let (other, action) = (&other, &actions[number % 3]);
+            scope.spawn(move || assert_eq!(other.fetch(&action.key, &mut ignore).unwrap().as_ref(), Some(action)));
+        }
+    });
+    assert!(verify(&other).is_clean() && other.notices().is_empty());
 }
 
 #[test]

@@ -13,7 +13,7 @@ use crate::cache::{Action, Cache, CacheError, platform};
 use crate::digest::Digest;
 
 /// How old the verified files of an interrupted pull must be to go.
-const STALE_PULL: Duration = Duration::from_secs(24 * 60 * 60);
+const STALE_PULL: Duration = Duration::from_hours(24);
 
 /// What is to be moved.
 #[derive(Debug, Default)]
@@ -125,12 +125,7 @@ impl Cache {
     }
 
     /// Quarantine, if an age is given; verified files of pulls that nobody took up again.
-    fn judge_leftovers(
-        &self,
-        options: &GcOptions,
-        report: &mut GcReport,
-        plan: &mut Plan,
-    ) -> Result<(), CacheError> {
+    fn judge_leftovers(&self, options: &GcOptions, report: &mut GcReport, plan: &mut Plan) -> Result<(), CacheError> {
         let quarantined = match options.older_than {
             Some(age) => sorted_entries(&self.layout.quarantine())?.into_iter().map(|path| (path, age)).collect(),
             None => Vec::new(),

@@ -169,8 +169,11 @@ impl Remote {
 
 /// Counts bytes for whoever shows them.
 struct Progress<'a> {
-    state: RefCell<(u64, u64, &'a mut dyn FnMut(u64, u64))>,
+    state: RefCell<Counted<'a>>,
 }
+
+/// Bytes done, bytes in all, and whom to tell.
+type Counted<'a> = (u64, u64, &'a mut dyn FnMut(u64, u64));
 
 impl<'a> Progress<'a> {
     fn new(tell: &'a mut dyn FnMut(u64, u64)) -> Self {

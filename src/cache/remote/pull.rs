@@ -64,11 +64,7 @@ impl Cache {
     }
 
     /// Brings actions in, all that the remote store has if none are named.
-    pub fn pull(
-        &self,
-        keys: Option<&[Digest]>,
-        progress: &mut dyn FnMut(u64, u64),
-    ) -> Result<PullReport, CacheError> {
+    pub fn pull(&self, keys: Option<&[Digest]>, progress: &mut dyn FnMut(u64, u64)) -> Result<PullReport, CacheError> {
         self.need_write("pulling from a remote store")?;
         let remote = self.remote()?;
         let progress = Progress::new(progress);
@@ -116,8 +112,9 @@ impl Cache {
     ) -> Result<Option<Action>, CacheError> {
         let path = remote.record(key);
         let Some(text) = remote.get(&path, LONGEST_RECORD).await? else { return Ok(None) };
-        let action = Action::from_record(&text, key)
-            .ok_or_else(|| remote.damaged(&path, "is no record of this key: cut short, changed, or of a newer luthflow"))?;
+        let action = Action::from_record(&text, key).ok_or_else(|| {
+            remote.damaged(&path, "is no record of this key: cut short, changed, or of a newer luthflow")
+        })?;
         {
             // The artifact may be here under another key.
             let _gate = self.gate()?;
@@ -135,7 +132,7 @@ impl Cache {
             settle(staging.path())?;
             // Once more, all together: files of an earlier pull may have been spoilt since.
             if Manifest::of_dir(staging.path())? == manifest {
-                return self.publish(&staging, &manifest, action).map(Some);
+                return self.publish(staging, &manifest, action).map(Some);
             }
             attempt += 1;
             if attempt > ATTEMPTS {
@@ -157,7 +154,8 @@ impl Cache {
         let sizes: BTreeMap<Digest, u64> = manifest.files.iter().map(|entry| (entry.digest, entry.size)).collect();
         // Files that are in the artifact twice come once.
         let twice = manifest.total_size() - sizes.values().sum::<u64>();
-        let download = async |(digest, size): (&Digest, &u64)| self.receive(remote, digest, *size, staging, progress).await;
+        let download =
+            async |(digest, size): (&Digest, &u64)| self.receive(remote, digest, *size, staging, progress).await;
         let all = stream::iter(&sizes).map(download).buffer_unordered(AT_ONCE);
         all.try_for_each(async |()| Ok(())).await?;
         progress.done(twice);

@@ -88,7 +88,8 @@ impl Remote {
     ) -> Result<PushReport, CacheError> {
         self.must_exist().await?;
         let mut report = PushReport { actions: actions.len() as u64, ..PushReport::default() };
-        let mut sent = stream::iter(blobs.values()).map(|blob| self.send_blob(blob, progress)).buffer_unordered(AT_ONCE);
+        let mut sent =
+            stream::iter(blobs.values()).map(|blob| self.send_blob(blob, progress)).buffer_unordered(AT_ONCE);
         while let Some(bytes) = sent.try_next().await? {
             match bytes {
                 Some(bytes) => (report.sent, report.bytes) = (report.sent + 1, report.bytes + bytes),

@@ -20,7 +20,7 @@ use super::{CacheError, Remote};
 const RETRIES: usize = 5;
 
 /// How long a server may say nothing in the middle of an answer.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_mins(1);
 
 type Opened = Result<Box<dyn ObjectStore>, Error>;
 
@@ -109,7 +109,7 @@ fn client() -> ClientOptions {
 
 pub(super) fn retry() -> RetryConfig {
     let backoff = BackoffConfig { max_backoff: Duration::from_secs(4), ..BackoffConfig::default() };
-    RetryConfig { backoff, max_retries: RETRIES, retry_timeout: Duration::from_secs(120) }
+    RetryConfig { backoff, max_retries: RETRIES, retry_timeout: Duration::from_mins(2) }
 }
 
 /// Takes a password out of an address, for messages.

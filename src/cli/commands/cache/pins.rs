@@ -23,7 +23,8 @@ pub(super) fn unpin(args: &PinArgs, cli: &Cli) -> Result<Exit, CliError> {
     for name in &args.names {
         // The name it was pinned under, or its digits: the node may have run again since.
         let pins = cache.pins()?;
-        let means = |(artifact, under): &(&Digest, &String)| *under == name || artifact.hex().starts_with(name.as_str());
+        let means =
+            |(artifact, under): &(&Digest, &String)| *under == name || artifact.hex().starts_with(name.as_str());
         let meant: Vec<_> = pins.iter().filter(means).map(|(artifact, _)| *artifact).collect();
         let [artifact] = meant.as_slice() else {
             let why = if meant.is_empty() { "nothing is pinned as" } else { "several pins are named" };

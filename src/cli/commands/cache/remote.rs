@@ -18,7 +18,8 @@ const SETTINGS: [&str; 3] = ["AWS_", "GOOGLE_", "AZURE_"];
 pub(in crate::cli) fn attach(cache: &Cache, url: Option<&str>) -> Result<(), CliError> {
     let Some(url) = url.filter(|url| !url.is_empty()) else { return Ok(()) };
     // Not `vars`, which panics at a variable that is not UTF-8.
-    let settings = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let settings =
+        std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let settings: Vec<_> = settings.filter(|(name, _)| SETTINGS.iter().any(|start| name.starts_with(start))).collect();
     Ok(cache.set_remote_with(url, &settings)?)
 }
@@ -56,7 +57,9 @@ pub(super) fn push(args: &RemoteArgs, json: bool, cli: &Cli) -> Result<Exit, Cli
     bar.finish_and_clear();
     let report = report?;
     if json {
-        output::json(&json!({"results": report.actions, "files": report.sent, "there": report.there, "bytes": report.bytes}))?;
+        output::json(
+            &json!({"results": report.actions, "files": report.sent, "there": report.there, "bytes": report.bytes}),
+        )?;
     } else {
         let (results, sent, there) = (report.actions, report.sent, report.there);
         output::say(&format!("{results} results: {sent} files sent, {there} there, {}", output::bytes(report.bytes)));

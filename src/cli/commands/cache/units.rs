@@ -43,8 +43,8 @@ mod tests {
 
     #[test]
     fn ages_and_sizes_are_read_or_refused() {
-        assert_eq!(age("30d"), Ok(Duration::from_secs(30 * 86_400)));
-        assert_eq!(age("1.5h"), Ok(Duration::from_secs(5400)));
+        assert_eq!(age("30d"), Ok(Duration::from_hours(30 * 24)));
+        assert_eq!(age("1.5h"), Ok(Duration::from_mins(90)));
         assert_eq!((size("50GB"), size("1.5 GiB"), size("12")), (Ok(50_000_000_000), Ok(1_610_612_736), Ok(12)));
         for bad in ["", "d", "-1d", "1y", "infd", "nan d"] {
             assert!(age(bad).is_err(), "{bad}");
