@@ -126,7 +126,7 @@ fn age_and_size_narrow_what_goes_and_roots_never_go() {
     let look = |options| gc(&reader(root.path()), &[&actions[0]], GcOptions { dry_run: true, ..options });
     let artifacts = |numbers: &[usize]| -> Vec<Digest> { numbers.iter().map(|n| actions[*n].artifact).collect() };
     let gone = |report: &GcReport| report.artifacts.iter().map(|found| found.digest).collect::<Vec<_>>();
-    let old = GcOptions { older_than: Some(Duration::from_secs(15 * 86_400)), ..GcOptions::default() };
+    let old = GcOptions { older_than: Some(Duration::from_hours(15 * 24)), ..GcOptions::default() };
     assert_eq!(gone(&look(old)), artifacts(&[1, 2]), "the oldest first");
     let size: u64 = actions.iter().map(|action| action.size).sum();
     let sized = |max_size| GcOptions { max_size: Some(max_size), ..GcOptions::default() };

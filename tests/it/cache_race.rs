@@ -35,7 +35,7 @@ fn child() {
     let root = std::env::var(ROOT).unwrap();
     let root = Path::new(&root);
     match role.as_str() {
-        "share the work" => share(root),
+        "share the work" => share(root, &|number| println!("made {number}")),
         "commit the same" => {
             for round in 0..25 {
                 let cache = open(root);
@@ -48,7 +48,7 @@ fn child() {
             let cache = open(root);
             let _lease = taken(cache.lease(&Digest::of(b"key")).unwrap()).unwrap();
             println!("held");
-            std::thread::sleep(std::time::Duration::from_secs(600));
+            std::thread::sleep(std::time::Duration::from_mins(10));
         }
         "work and collect" => {
             for round in 0..20 {
@@ -61,7 +61,7 @@ fn child() {
 }
 
 /// Makes every one of a hundred results that nobody else makes, and writes down which: twice would show.
-fn share(root: &Path) {
+fn share(root: &Path, say: &dyn Fn(usize)) {
     let cache = open(root);
     let mut left: Vec<usize> = (0..100).collect();
     while !left.is_empty() {
@@ -74,7 +74,7 @@ fn share(root: &Path) {
             if !done {
                 let staging = cache.begin(&name).unwrap();
                 fill(&staging, &name);
-                println!("made {number}");
+                say(*number);
                 cache.commit(staging, new_action(&name)).unwrap();
             }
             drop(lease);

@@ -102,8 +102,7 @@ async fn relay(client: TcpStream, server: TcpStream, cuts: Arc<AtomicUsize>) {
     };
     let back = async {
         let (mut buffer, mut passed) = (vec![0; 16 << 10], 0);
-        loop {
-            let Ok(count @ 1..) = from_server.read(&mut buffer).await else { break };
+        while let Ok(count @ 1..) = from_server.read(&mut buffer).await {
             passed += count;
             let cut = |left: usize| left.checked_sub(1);
             if passed > 100_000 && cuts.fetch_update(Ordering::SeqCst, Ordering::SeqCst, cut).is_ok() {
