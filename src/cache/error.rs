@@ -71,6 +71,36 @@ pub enum CacheError {
         /// Where it should be, relative to the artifact.
         path: String,
     },
+    /// The address of a remote store cannot be used.
+    #[error("`{url}` is no remote store: {problem}")]
+    NoRemote {
+        /// The address.
+        url: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// A remote store did not do what it was asked to.
+    #[error("the remote store {url} failed at {doing}: {problem}")]
+    Remote {
+        /// The store.
+        url: String,
+        /// What was asked: `reading actions/ab/….json`.
+        doing: String,
+        /// What went wrong, in the store's or the network's words.
+        problem: String,
+        /// The way out, if there is one to name.
+        help: Option<&'static str>,
+    },
+    /// A remote store gave bytes that are not what they are named after. Nothing of it was kept.
+    #[error("the remote store {url} is damaged: {object} {problem}")]
+    RemoteDamaged {
+        /// The store.
+        url: String,
+        /// The object in it.
+        object: String,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// A file kept changing while it was read.
     #[error("{} keeps changing while it is read: wait for whoever writes it", path.display())]
     Changing {
@@ -87,6 +117,11 @@ impl CacheError {
             Self::NewerIndex { .. } => Some("update luthflow, or choose another cache with --cache-dir"),
             Self::NotACache { .. } => Some("choose an empty folder with --cache-dir"),
             Self::NoLocks { .. } => Some("choose a cache on another file system with --cache-dir"),
+            Self::NoRemote { .. } => Some(
+                "`--remote` takes file:///…, s3://bucket/prefix, gs://bucket/prefix, az://container/prefix or https://…",
+            ),
+            Self::Remote { help, .. } => *help,
+            Self::RemoteDamaged { .. } => Some("nothing of it was kept; push the artifact again from a sound cache"),
             Self::Damaged { moved_to: Some(_), .. } => Some("run the pipeline again: the artifact will be made anew"),
             Self::Damaged { moved_to: None, .. } => Some("`luthflow cache verify` moves damaged artifacts aside"),
             _ => None,

@@ -6,6 +6,8 @@
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use tempfile::NamedTempFile;
+
 use super::platform;
 
 /// Returns the content of a file of at most `limit` bytes; `None` if there is no file, or a longer one.
@@ -28,29 +30,46 @@ pub(super) fn is_absent(error: &io::Error) -> bool {
 /// Writes a read-only file, whole or not at all, and through to the disk. `temporary` is a folder on the same file system
 /// for the half-done one.
 pub(super) fn write_whole(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<()> {
-    write(path, bytes, temporary, true)?;
+    persist(half_done(bytes, temporary, true)?, path, true)?;
     path.parent().map_or(Ok(()), sync_dir)
+}
+
+/// As [`write_whole`], unless something has that name: then `false`. Of several who try at once, one succeeds.
+pub(super) fn write_new(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<bool> {
+    match persist(half_done(bytes, temporary, true)?, path, false) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(error),
+    }
+    path.parent().map_or(Ok(()), sync_dir)?;
+    Ok(true)
 }
 
 /// Writes a read-only file, whole or not at all as long as the power stays on. For what can be made again: writing
 /// through to the disk takes milliseconds.
 pub(super) fn write_lightly(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<()> {
-    write(path, bytes, temporary, false)
+    persist(half_done(bytes, temporary, false)?, path, true)
 }
 
-fn write(path: &Path, bytes: &[u8], temporary: &Path, through: bool) -> io::Result<()> {
-    let naming = |error: io::Error, place: &Path| {
-        io::Error::new(error.kind(), format!("failed to write a file in `{}`: {error}", place.display()))
-    };
-    let mut file = tempfile::NamedTempFile::new_in(temporary).map_err(|error| naming(error, temporary))?;
-    file.write_all(bytes).map_err(|error| naming(error, temporary))?;
+fn half_done(bytes: &[u8], temporary: &Path, through: bool) -> io::Result<NamedTempFile> {
+    let mut file = NamedTempFile::new_in(temporary).map_err(|error| naming(&error, temporary))?;
+    file.write_all(bytes).map_err(|error| naming(&error, temporary))?;
     platform::make_read_only(file.path())?;
     if through {
-        file.as_file().sync_all().map_err(|error| naming(error, temporary))?;
+        file.as_file().sync_all().map_err(|error| naming(&error, temporary))?;
     }
+    Ok(file)
+}
+
+fn persist(file: NamedTempFile, path: &Path, replacing: bool) -> io::Result<()> {
     let parent = path.parent().unwrap_or(Path::new("."));
     create_dir_durably(parent)?;
-    file.persist(path).map(drop).map_err(|error| naming(error.error, parent))
+    let persisted = if replacing { file.persist(path) } else { file.persist_noclobber(path) };
+    persisted.map(drop).map_err(|error| naming(&error.error, parent))
+}
+
+fn naming(error: &io::Error, place: &Path) -> io::Error {
+    io::Error::new(error.kind(), format!("failed to write a file in `{}`: {error}", place.display()))
 }
 
 /// Renames durably, creating the folder it goes to.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
-use super::platform::Stamp;
+use super::platform::{self, Stamp};
 use super::schema::{KNOWN, migrate, version};
 use super::stat::Seen;
 use crate::digest::Digest;
@@ -31,6 +31,8 @@ pub(super) struct Index {
     /// Digests of files not yet written.
     pending: BTreeMap<Vec<u8>, Seen>,
     writable: bool,
+    /// Which file it is, to tell when another process moved it aside.
+    place: Option<(u64, u64)>,
 }
 
 /// Why an index cannot be opened.
@@ -83,9 +85,10 @@ impl Index {
         // The last rows may be lost with the power, never the order of the file; records are written through on their own.
         connection.pragma_update(None, "synchronous", "NORMAL")?;
         if version < KNOWN {
-            migrate(&mut connection, version)?;
+            migrate(&mut connection)?;
         }
-        Ok((Self { connection, pending: BTreeMap::new(), writable: true }, version <= 0))
+        let place = platform::identity(path);
+        Ok((Self { connection, pending: BTreeMap::new(), writable: true, place }, version <= 0))
     }
 
     /// Opens an index that exists, to read. A folder that cannot be written holds no live WAL, so the file is read as is.
@@ -111,8 +114,13 @@ impl Index {
         match version {
             newer if newer > KNOWN => Err(Refused::Newer(newer, KNOWN)),
             older if older < KNOWN => Err(Refused::Older),
-            _ => Ok(Self { connection, pending: BTreeMap::new(), writable: false }),
+            _ => Ok(Self { connection, pending: BTreeMap::new(), writable: false, place: None }),
         }
+    }
+
+    /// Says whether this is no longer the file at `path`.
+    pub(super) fn was_moved(&self, path: &Path) -> bool {
+        self.place.is_some() && platform::identity(path) != self.place
     }
 
     /// Returns the record of an action.
@@ -142,18 +150,31 @@ impl Index {
         self.in_transaction(|connection| insert_actions(connection, actions))
     }
 
-    /// Replaces all actions by these, and forgets the digests of files.
-    pub(super) fn replace(&mut self, actions: &[ActionRow]) -> rusqlite::Result<()> {
+    /// Replaces all actions by those that `rows` gives, which is asked when nobody else can enter any, and forgets the
+    /// digests of files. If `rows` gives none, everything stays.
+    pub(super) fn replace(&mut self, rows: impl FnOnce() -> Option<Vec<ActionRow>>) -> rusqlite::Result<()> {
         self.pending.clear();
         self.in_transaction(|connection| {
+            let Some(rows) = rows() else { return Ok(()) };
             connection.execute_batch("DELETE FROM actions; DELETE FROM files")?;
-            insert_actions(connection, actions)
+            insert_actions(connection, &rows)
         })
     }
 
-    /// Forgets an action.
-    pub(super) fn forget(&self, key: &Digest) -> rusqlite::Result<()> {
-        self.connection.prepare_cached("DELETE FROM actions WHERE key = ?1")?.execute([key.as_bytes()]).map(drop)
+    /// Forgets actions.
+    pub(super) fn forget(&mut self, keys: &[Digest]) -> rusqlite::Result<()> {
+        self.in_transaction(|connection| {
+            let mut statement = connection.prepare_cached("DELETE FROM actions WHERE key = ?1")?;
+            keys.iter().try_for_each(|key| statement.execute([key.as_bytes()]).map(drop))
+        })
+    }
+
+    /// Returns the last keys of the instances of this name, whatever their pipeline.
+    pub(super) fn keys_named(&self, instance: &str) -> rusqlite::Result<Vec<Digest>> {
+        let mut statement =
+            self.connection.prepare_cached("SELECT DISTINCT key FROM instances WHERE instance = ?1 ORDER BY key")?;
+        let rows = statement.query_map([instance], |row| Ok(Digest::from_bytes(row.get(0)?)))?;
+        rows.collect()
     }
 
     /// Returns the last key of an instance.

@@ -28,6 +28,47 @@ impl Layout {
         self.root.join("lock")
     }
 
+    /// The lock over looking up and taking away.
+    pub(super) fn gate(&self) -> PathBuf {
+        self.root.join("gate")
+    }
+
+    /// The lock over moving damaged things aside.
+    pub(super) fn mend_lock(&self) -> PathBuf {
+        self.root.join("mend.lock")
+    }
+
+    /// The lock over opening and replacing the index.
+    pub(super) fn index_lock(&self) -> PathBuf {
+        self.root.join("index.lock")
+    }
+
+    pub(super) fn sessions(&self) -> PathBuf {
+        self.root.join("sessions")
+    }
+
+    pub(super) fn leases(&self) -> PathBuf {
+        self.root.join("leases")
+    }
+
+    pub(super) fn lease(&self, key: &Digest) -> PathBuf {
+        self.leases().join(key.hex())
+    }
+
+    /// The files that name lockfiles of known pipelines.
+    pub(super) fn roots(&self) -> PathBuf {
+        self.root.join("roots")
+    }
+
+    pub(super) fn pins(&self) -> PathBuf {
+        self.root.join("pins")
+    }
+
+    /// Files of interrupted pulls that were found sound.
+    pub(super) fn incoming(&self) -> PathBuf {
+        self.root.join("incoming")
+    }
+
     pub(super) fn objects(&self) -> PathBuf {
         self.root.join("objects")
     }
@@ -87,7 +128,7 @@ impl Layout {
         }
     }
 
-    /// Creates what is missing. Called under the lock, so the mark is there before the folders are.
+    /// Creates what is missing, the mark before the folders. Several processes may do so at once.
     pub(super) fn create(&self) -> Result<(), CacheError> {
         if !self.tag().exists() {
             files::write_whole(&self.tag(), TAG.as_bytes(), &self.root)?;

@@ -72,6 +72,8 @@ impl Cache {
                 Err(CacheError::Damaged { digest, file, problem, moved_to }) => {
                     report.damaged.push(Damage { digest, file, problem, moved_to });
                 }
+                // Collected since it was listed.
+                Err(CacheError::NotStored(_)) => {}
                 Err(error) => return Err(error),
             }
             done += size;
@@ -80,6 +82,8 @@ impl Cache {
         let made: BTreeSet<Digest> = actions.iter().map(|action| action.artifact).collect();
         report.orphans = artifacts.iter().copied().filter(|artifact| !made.contains(artifact)).collect();
         let gone = actions.iter().filter(|action| artifacts.binary_search(&action.artifact).is_err());
+        // Where the record went too, both were collected meanwhile.
+        let gone = gone.filter(|action| self.layout.action(&action.key).exists());
         report.missing = gone.map(|action| action.key).collect();
         Ok(report)
     }
@@ -87,6 +91,8 @@ impl Cache {
     /// Makes the index anew from the record files, and moves files aside that lie among them and are no records.
     pub fn repair(&self) -> Result<RepairReport, CacheError> {
         self.need_write("repairing")?;
+        // Nobody publishes meanwhile, so what looks like no record is none, and not one that is being replaced.
+        let _gate = self.close_gate()?;
         let (actions, strangers) = self.rebuild_index()?;
         let mut moved_aside = Vec::new();
         for path in strangers {
@@ -97,7 +103,7 @@ impl Cache {
     }
 
     /// Returns the artifacts whose folders are there, sorted.
-    fn artifacts(&self) -> Result<Vec<Digest>, CacheError> {
+    pub(super) fn artifacts(&self) -> Result<Vec<Digest>, CacheError> {
         let mut found = Vec::new();
         for folder in sorted_entries(&self.layout.objects())? {
             for path in sorted_entries(&folder)? {

@@ -13,24 +13,33 @@
 //!   leaves behind is either used or swept up by the next writer.
 //! - **A record counts only if its artifact is there**, every file with its size. Bytes are compared when asked
 //!   (`check`, `verify`), since hashing a model on every no-op run would cost seconds.
-//! - One writer at a time, by a lock that the kernel drops when the process dies, on a file that is never deleted.
-//!   Readers take no lock, need no write permission and work beside the writer.
+//! - **Any number of writers.** Each has a session with a staging folder of its own, publishing ends in "kept the one that
+//!   is there", and the first record of a key wins. Leases say who works on what; claims and the gate keep `gc` from
+//!   taking what somebody uses. All of it rests on locks of the kernel, which go with their process (`lock`).
+//! - Readers take no lock, need no write permission and work beside writers.
 //!
-//! Left out until somebody needs it: garbage collection, sharing between machines, resuming a half-made artifact.
-//! Keys and their parts are opaque in here. This is the only module that names rusqlite.
+//! Left out until somebody needs it: resuming a half-made artifact. Keys are opaque in here, and so are their parts, except
+//! that `gc` takes every digest in them for something the action was made from.
 
 mod action;
 mod commit;
 mod error;
 mod files;
+mod gc;
 mod index;
+mod info;
 mod layout;
+mod lease;
 mod lock;
 mod mend;
 mod objects;
 mod platform;
+mod publish;
+mod remote;
+mod roots;
 mod runs;
 mod schema;
+mod session;
 mod snapshot;
 mod stat;
 mod store;
@@ -38,7 +47,12 @@ mod store;
 pub use action::{Action, NewAction, Previous};
 pub use commit::Staging;
 pub use error::CacheError;
+pub use gc::{Collected, GcOptions, GcReport, RUNS_KEPT};
+pub use info::{Amount, CacheInfo};
+pub use lease::{Lease, LeaseOutcome};
+pub use lock::Gate;
 pub use mend::{Damage, RepairReport, VerifyReport};
+pub use remote::{PullReport, PushReport};
 pub use runs::{RunId, RunRecord};
 pub use snapshot::{SeenFile, Snapshot, SnapshotInstance, SnapshotSource};
 pub use store::{Access, Cache};

@@ -12,7 +12,7 @@ use super::{Cache, CacheError};
 use crate::digest::{Digest, DigestError, FileEntry, Manifest};
 
 /// The longest listing that is read, in bytes: about two million files.
-const LONGEST_LISTING: u64 = 256 << 20;
+pub(super) const LONGEST_LISTING: u64 = 256 << 20;
 
 /// Path and size of every file of an artifact.
 pub(super) type Sizes = Arc<[(String, u64)]>;
@@ -46,7 +46,6 @@ impl Cache {
     /// Digests an artifact anew. A damaged one is moved to quarantine together with the records of the actions that made
     /// it, so that they count as never done; with read access it stays.
     pub fn check(&self, artifact: &Digest) -> Result<(), CacheError> {
-        let _publishing = held(&self.publishing);
         let tree = self.layout.object(artifact);
         if !tree.is_dir() {
             return Err(CacheError::NotStored(*artifact));
@@ -56,9 +55,23 @@ impl Cache {
             Ok(found) => first_difference(self.stored_manifest(artifact)?.as_ref(), &found),
             Err(DigestError::NotAFile { path, what }) => (relative(&path, &tree), format!("is {what}")),
             Err(DigestError::BadName { path, .. }) => (relative(&path, &tree), "was never part of it".to_owned()),
+            // Collected while it was read.
+            Err(_) if !tree.is_dir() => return Err(CacheError::NotStored(*artifact)),
             Err(error) => return Err(error.into()),
         };
-        let moved_to = if self.is_writable() { Some(self.quarantine(artifact)?) } else { None };
+        let moved_to = if self.is_writable() {
+            let _alone = self.mending()?;
+            // Another process may have moved it and made it anew meanwhile.
+            if !tree.is_dir() {
+                return Err(CacheError::NotStored(*artifact));
+            }
+            if self.is_sound(artifact) {
+                return Ok(());
+            }
+            Some(self.quarantine(artifact)?)
+        } else {
+            None
+        };
         Err(CacheError::Damaged { digest: *artifact, file, problem, moved_to })
     }
 
@@ -95,7 +108,7 @@ impl Cache {
             return Ok(());
         }
         let json = serde_json::to_vec(manifest).map_err(std::io::Error::from)?;
-        Ok(write_lightly(&self.layout.manifest(artifact), &json, &self.layout.staging())?)
+        Ok(write_lightly(&self.layout.manifest(artifact), &json, &self.scratch()?)?)
     }
 
     /// Returns the listing as it lies beside the artifact, if it proves itself.
@@ -125,7 +138,7 @@ impl Cache {
             }
         }
         for key in &keys {
-            self.with_index(|index| index.forget(key));
+            self.with_index_to_write(|index| index.forget(&[*key]));
         }
         Ok(aside)
     }

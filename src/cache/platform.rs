@@ -112,6 +112,37 @@ impl Stamp {
     }
 }
 
+/// Returns which file lies at `path`: device and inode. `None` if there is none.
+#[cfg(unix)]
+pub(super) fn identity(path: &Path) -> Option<(u64, u64)> {
+    fs_err::metadata(path).ok().as_ref().map(identity_of)
+}
+
+/// Returns which file lies at `path`. Not told on this system.
+#[cfg(not(unix))]
+pub(super) fn identity(_path: &Path) -> Option<(u64, u64)> {
+    None
+}
+
+#[cfg(unix)]
+fn identity_of(metadata: &fs::Metadata) -> (u64, u64) {
+    use std::os::unix::fs::MetadataExt as _;
+
+    (metadata.dev(), metadata.ino())
+}
+
+/// Says whether an open file is the one that lies at `path` now.
+#[cfg(unix)]
+pub(super) fn is_at(file: &fs::File, path: &Path) -> bool {
+    file.metadata().is_ok_and(|open| Some(identity_of(&open)) == identity(path))
+}
+
+/// Says whether an open file is the one that lies at `path` now. Here an open file keeps its name.
+#[cfg(not(unix))]
+pub(super) fn is_at(_file: &fs::File, path: &Path) -> bool {
+    path.exists()
+}
+
 /// Returns how many hard links a file has.
 #[cfg(unix)]
 pub(super) fn links(metadata: &fs::Metadata) -> u64 {

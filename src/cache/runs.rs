@@ -73,6 +73,7 @@ impl Cache {
                 Err(error) => return Err(error.into()),
             }
         };
+        self.claim_run(&id.0)?;
         let pipeline = pipeline.to_owned();
         let record =
             RunRecord { version: VERSION, id, pipeline, started: started / 1000, finished: None, summary: None };
@@ -105,7 +106,7 @@ impl Cache {
     }
 
     /// Returns the names of all runs, the newest first.
-    fn run_ids(&self) -> Result<Vec<RunId>, CacheError> {
+    pub(super) fn run_ids(&self) -> Result<Vec<RunId>, CacheError> {
         let name = |path: PathBuf| Some(RunId(path.file_name()?.to_str()?.to_owned()));
         let folders = sorted_entries(&self.layout.runs())?.into_iter().filter(|path| path.is_dir());
         Ok(folders.filter_map(name).rev().collect())
@@ -122,7 +123,7 @@ impl Cache {
 
     fn write_run(&self, record: &RunRecord) -> Result<(), CacheError> {
         let json = serde_json::to_vec_pretty(record).map_err(io::Error::from)?;
-        Ok(write_lightly(&self.run_file(&record.id), &json, &self.layout.staging())?)
+        Ok(write_lightly(&self.run_file(&record.id), &json, &self.scratch()?)?)
     }
 
     fn run_file(&self, id: &RunId) -> PathBuf {

@@ -21,9 +21,11 @@ pub(super) fn version(connection: &Connection) -> rusqlite::Result<i64> {
     connection.query_row("PRAGMA user_version", [], |row| row.get(0))
 }
 
-/// Brings an index from a format to the newest, all of it or nothing.
-pub(super) fn migrate(connection: &mut Connection, from: i64) -> rusqlite::Result<()> {
+/// Brings an index to the newest format, all of it or nothing.
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Exclusive)?;
+    // Only now: another process may have done it while we waited.
+    let from = version(&transaction)?;
     for (number, migration) in MIGRATIONS.iter().enumerate().skip(from.max(0) as usize) {
         transaction.execute_batch(migration)?;
         transaction.pragma_update(None, "user_version", number as i64 + 1)?;

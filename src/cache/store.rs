@@ -3,17 +3,20 @@
 //! Here is decided what an error of the index means: never that the cache fails. A damaged index is replaced, an index
 //! that cannot be used is done without, and a notice says so.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::action::LONGEST_RECORD;
 use super::files::{self, move_aside};
 use super::index::{self, ActionRow, Index, Refused};
 use super::layout::{Layout, digest_of_name};
-use super::lock::WriteLock;
 use super::objects::Sizes;
+use super::lock::{Locked, Mode};
+use super::remote::Remote;
+use super::session::{Dead, Session};
 use super::{Action, CacheError, Previous, platform};
 use crate::digest::Digest;
 
@@ -22,46 +25,45 @@ use crate::digest::Digest;
 pub enum Access {
     /// To look things up, beside a writer and without write permission. Creates nothing.
     Read,
-    /// To commit: creates the cache if need be, and waits until nobody else writes.
+    /// To commit: creates the cache if need be. Beside others who write, if there are any.
     Write,
 }
 
-/// An open cache. Threads may share it; within one process it must be opened to write only once at a time.
+/// An open cache. Threads may share it, and any number of processes may have it open to write.
 #[derive(Debug)]
 pub struct Cache {
     pub(super) layout: Layout,
     access: Access,
-    // Before the lock: fields are dropped in this order, and the index writes when it is dropped.
+    // Before the session and the lock: fields are dropped in this order, and the index writes when it is dropped.
     index: Mutex<Option<Index>>,
-    /// Held while artifacts come and go, so that two threads cannot publish or judge the same one at once.
-    pub(super) publishing: Mutex<()>,
     notices: Mutex<Vec<String>>,
     /// The listings that were read.
     pub(super) listings: Mutex<HashMap<Digest, Sizes>>,
-    _lock: Option<WriteLock>,
+    pub(super) remote: Mutex<Option<Arc<Remote>>>,
+    /// With write access.
+    pub(super) session: Mutex<Option<Session>>,
+    _lock: Option<Locked>,
 }
 
 impl Cache {
-    /// Opens a cache folder. To write, this waits until nobody else does, and before that tells `on_wait` once who it
-    /// is; until it returns, nothing was changed and the process can simply be ended. To read, a missing folder is an
-    /// empty cache.
+    /// Opens a cache folder. To write, this waits while somebody has it alone (a luthflow 0.1, or one that mends the
+    /// index), and before that tells `on_wait` once who it is; until it returns, nothing was changed and the process can
+    /// simply be ended. To read, a missing folder is an empty cache.
     pub fn open(dir: &Path, access: Access, on_wait: &mut dyn FnMut(&str)) -> Result<Self, CacheError> {
         let layout = Layout { root: std::path::absolute(dir)? };
-        let lock = match access {
-            Access::Read => None,
-            Access::Write => {
-                layout.refuse_foreign()?;
-                fs_err::create_dir_all(&layout.root)?;
-                let lock = WriteLock::take(&layout.lock(), on_wait)?;
-                layout.create()?;
-                Some(lock)
-            }
-        };
-        let (index, notices, publishing, listings) = Default::default();
-        let cache = Self { layout, access, index, publishing, notices, listings, _lock: lock };
+        let (mut lock, mut session) = (None, None);
+        if access == Access::Write {
+            layout.refuse_foreign()?;
+            fs_err::create_dir_all(&layout.root)?;
+            lock = Some(Locked::wait(&layout.lock(), Mode::Shared, on_wait)?);
+            layout.create()?;
+            session = Some(Session::begin(&layout)?);
+        }
+        let (index, notices, remote, listings) = Default::default();
+        let cache = Self { layout, access, index, notices, listings, remote, session: Mutex::new(session), _lock: lock };
         match access {
             Access::Read => cache.open_index_to_read()?,
-            Access::Write => cache.open_index_to_write()?,
+            Access::Write => cache.open_index_to_write(on_wait)?,
         }
         Ok(cache)
     }
@@ -95,7 +97,7 @@ impl Cache {
     /// Notes the key that each instance of a pipeline has now. `scope` tells pipelines apart.
     pub fn remember(&self, scope: &str, keys: &[(String, Digest)]) -> Result<(), CacheError> {
         self.need_write("remembering keys")?;
-        self.with_index(|index| index.remember(scope, keys));
+        self.with_index_to_write(|index| index.remember(scope, keys));
         Ok(())
     }
 
@@ -131,12 +133,24 @@ impl Cache {
         Ok((actions, strangers))
     }
 
-    /// Makes the index say what the record files say, and returns the files that are not records.
+    /// Makes the index say what the record files say, and returns the files that are not records. Asks for the records
+    /// when nobody else can enter one, so that none is lost between looking and writing.
     pub(super) fn rebuild_index(&self) -> Result<(usize, Vec<PathBuf>), CacheError> {
         self.drop_snapshots()?;
-        let (rows, strangers) = self.rows()?;
-        self.with_index(|index| index.replace(&rows));
-        Ok((rows.len(), strangers))
+        let found = RefCell::new(None);
+        self.with_index_to_write(|index| {
+            index.replace(|| {
+                let rows = self.rows();
+                let (given, told) = match rows {
+                    Ok((rows, strangers)) => (Some(rows.clone()), Ok((rows.len(), strangers))),
+                    Err(error) => (None, Err(error)),
+                };
+                *found.borrow_mut() = Some(told);
+                given
+            })
+        });
+        // Without an index there is nothing to make, only to look at.
+        found.into_inner().unwrap_or_else(|| self.rows().map(|(rows, strangers)| (rows.len(), strangers)))
     }
 
     pub(super) fn need_write(&self, what: &'static str) -> Result<(), CacheError> {
@@ -150,15 +164,34 @@ impl Cache {
         self.access == Access::Write
     }
 
+    /// As [`Cache::with_index`], for what writes: into the index that is there, should another process have moved ours
+    /// aside. Its record files were looked at after that move, or ours was written before it: no row is lost.
+    pub(super) fn with_index_to_write<T>(&self, work: impl Fn(&mut Index) -> rusqlite::Result<T>) -> Option<T> {
+        if self.access == Access::Write {
+            let mut slot = held(&self.index);
+            if slot.as_ref().is_some_and(|index| index.was_moved(&self.layout.index())) {
+                *slot = None;
+                match Locked::wait(&self.layout.index_lock(), Mode::Alone, &mut |_| ()) {
+                    Ok(_alone) => {
+                        let opened = Index::open_to_write(&self.layout.index(), platform::is_shared(self.root()));
+                        *slot = opened.ok().map(|(index, _)| index);
+                    }
+                    Err(error) => self.notice(format!("the index cannot be used: {error}")),
+                }
+            }
+        }
+        self.with_index(work)
+    }
+
     /// Does something with the index. `None` if there is no index or it cannot do it; then a notice tells why.
     pub(super) fn with_index<T>(&self, work: impl Fn(&mut Index) -> rusqlite::Result<T>) -> Option<T> {
         let mut slot = held(&self.index);
         match work(slot.as_mut()?) {
             Ok(done) => return Some(done),
             Err(error) if index::is_damage(&error) => {
-                *slot = None;
+                let ours = slot.take();
                 if self.access == Access::Write {
-                    *slot = self.replace_index(&error);
+                    *slot = self.mend_index(&error, ours);
                     return slot.as_mut().and_then(|index| work(index).ok());
                 }
                 self.do_without(&error);
@@ -182,8 +215,10 @@ impl Cache {
         Ok(())
     }
 
-    fn open_index_to_write(&self) -> Result<(), CacheError> {
+    fn open_index_to_write(&self, on_wait: &mut dyn FnMut(&str)) -> Result<(), CacheError> {
         let path = self.layout.index();
+        let dead = self.dead_sessions()?;
+        let alone = Locked::wait(&self.layout.index_lock(), Mode::Alone, on_wait)?;
         let mut created = false;
         match Index::open_to_write(&path, platform::is_shared(&self.layout.root)) {
             Ok((index, new)) => {
@@ -191,20 +226,43 @@ impl Cache {
                 created = new;
             }
             Err(Refused::Newer(found, known)) => return Err(CacheError::NewerIndex { path, found, known }),
-            Err(Refused::Sqlite(error)) if index::is_damage(&error) => *held(&self.index) = self.replace_index(&error),
+            Err(Refused::Sqlite(error)) if index::is_damage(&error) => {
+                *held(&self.index) = self.replace_index(&error, &alone);
+            }
             Err(Refused::Sqlite(error)) => self.do_without(&error),
             Err(Refused::Older) => {}
         }
-        // A commit that was cut short may have left a record without its row.
-        if self.sweep_staging()? || created {
+        // A commit or a collection that was cut short may have left a record without its row.
+        if created || dead.iter().any(Dead::left_something) {
             let (rows, _) = self.rows()?;
             self.with_index(|index| index.enter(&rows));
         }
+        drop(alone);
+        // Last, so that whoever dies before here leaves the hint to the next.
+        self.sweep(dead);
         Ok(())
     }
 
-    /// Moves a damaged index aside and makes a new one from the records.
-    fn replace_index(&self, reason: &rusqlite::Error) -> Option<Index> {
+    /// Returns an index in place of one that shows damage while it is used: another process's, or a new one.
+    fn mend_index(&self, reason: &rusqlite::Error, ours: Option<Index>) -> Option<Index> {
+        let path = self.layout.index();
+        let alone = match Locked::wait(&self.layout.index_lock(), Mode::Alone, &mut |_| ()) {
+            Ok(alone) => alone,
+            Err(error) => {
+                self.notice(format!("the index is damaged ({reason}) and could not be made anew: {error}"));
+                return None;
+            }
+        };
+        let moved = ours.as_ref().is_some_and(|index| index.was_moved(&path));
+        drop(ours);
+        if moved && let Ok((index, _)) = Index::open_to_write(&path, platform::is_shared(&self.layout.root)) {
+            return Some(index);
+        }
+        self.replace_index(reason, &alone)
+    }
+
+    /// Moves a damaged index aside and makes a new one from the records, with `index.lock` held.
+    fn replace_index(&self, reason: &rusqlite::Error, _alone: &Locked) -> Option<Index> {
         match self.try_replace_index() {
             Ok((index, aside, count)) => {
                 let aside = aside.display();
@@ -230,11 +288,12 @@ impl Cache {
                 fs_err::rename(beside(&path), beside(&aside))?;
             }
         }
-        let (rows, _) = self.rows()?;
         let opened = Index::open_to_write(&path, platform::is_shared(&self.layout.root));
         let failed = |error: String| io::Error::other(format!("`{}`: {error}", path.display()));
         let (mut index, _) = opened.map_err(|refused| failed(format!("{refused:?}")))?;
-        index.replace(&rows).map_err(|error| failed(error.to_string()))?;
+        // After the new one is in place: whoever puts an action on record from here on enters it there on his own.
+        let (rows, _) = self.rows()?;
+        index.enter(&rows).map_err(|error| failed(error.to_string()))?;
         Ok((index, aside, rows.len()))
     }
 

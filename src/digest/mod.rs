@@ -7,11 +7,13 @@
 mod canonical;
 mod error;
 mod file;
+mod hasher;
 mod identity;
 mod tree;
 
 pub use canonical::value_digest;
 pub use error::DigestError;
 pub use file::file_digest;
+pub use hasher::Hasher;
 pub use identity::{Digest, ParseDigestError};
 pub use tree::{FileEntry, Manifest};

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use super::child::{Answer, Message, Request};
 use super::worker::{self, Control, WorkerFiles};
-use super::{ExecError, shared};
-use crate::cache::{Action, Cache, CacheError, NewAction, Staging};
+use super::ExecError;
+use crate::cache::{Action, Cache, CacheError, Lease, NewAction, Staging};
 use crate::digest::{Digest, Manifest};
 use crate::ops::Outcome;
 use crate::plan::InstanceId;
@@ -78,7 +78,7 @@ pub(super) struct Job<'a> {
     /// Where the artifact is made, until it is committed.
     pub(super) staging: Option<Staging>,
     /// Held until the result is there.
-    pub(super) _lease: Option<shared::Lease>,
+    pub(super) _lease: Option<Lease>,
     /// The artifacts that it reads.
     pub(super) reads: Vec<Digest>,
     /// The artifacts whose bytes were found right in this run.
@@ -130,7 +130,7 @@ impl Job<'_> {
             }
             let _ = reports.send(Report::Said(self.id, Message::Position { done }));
         };
-        Ok(shared::fetch(self.cache, &self.new.key, &mut progress)?)
+        Ok(self.cache.fetch(&self.new.key, &mut progress)?)
     }
 
     /// Checks the bytes of everything the node reads, each artifact once a run.
@@ -166,6 +166,12 @@ impl Job<'_> {
         new.metrics = outcome.metrics;
         new.measured = outcome.measured;
         new.duration_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        // The first result of a key stays, but not against the lockfile.
+        if let Keep::IfArtifact(wanted) = self.keep
+            && self.cache.action(&new.key)?.is_some_and(|first| first.artifact != wanted)
+        {
+            self.cache.withdraw(&new.key)?;
+        }
         let action = self.cache.commit(staging, new)?;
         // Its bytes were hashed a moment ago.
         self.checked().insert(action.artifact);

@@ -13,8 +13,8 @@ use super::scheduler::{Queued, Running, Scheduler, Why};
 use super::select::Chosen;
 use super::sources::SourceFile;
 use super::worker::{Control, WorkerFiles};
-use super::{ExecError, shared};
-use crate::cache::{Action, NewAction, RunId};
+use super::ExecError;
+use crate::cache::{Action, Lease, NewAction, RunId};
 use crate::ops::{InputArtifact, Inputs};
 use crate::plan::InstanceId;
 use crate::plan::graph::Artifacts;
@@ -25,11 +25,11 @@ impl Scheduler<'_, '_, '_> {
         &mut self,
         id: InstanceId,
         queued: Queued,
-        lease: Option<shared::Lease>,
+        lease: Option<Lease>,
         grant: Grant,
     ) -> Result<(), ExecError> {
         let instance = self.plan.instance(id);
-        shared::claim(self.cache, &std::mem::take(&mut self.unclaimed))?;
+        self.cache.claim(&std::mem::take(&mut self.unclaimed))?;
         let staging = self.cache.begin(&instance.name)?;
         let log = self.cache.log_path(self.run_id()?, &instance.name);
         let files = WorkerFiles {
@@ -66,7 +66,7 @@ impl Scheduler<'_, '_, '_> {
             checked: Arc::clone(&self.checked),
             new: self.new_action(id, &queued),
             keep: self.keep(id, queued.why),
-            fetch: queued.why == Why::Stale && shared::has_remote(self.cache),
+            fetch: queued.why == Why::Stale && self.cache.has_remote(),
             control: Arc::clone(&control),
         };
         let reports = self.reports.clone();

@@ -16,7 +16,6 @@ pub mod rounds;
 pub mod scheduler;
 pub mod select;
 mod settle;
-mod shared;
 pub mod snapshot;
 pub mod sources;
 pub mod worker;

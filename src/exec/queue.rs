@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::resources::{Grant, Scarce, wants};
 use super::scheduler::{Queued, Scheduler, Why};
-use super::{ExecError, shared};
+use super::ExecError;
+use crate::cache::{Lease, LeaseOutcome};
 use crate::digest::Digest;
 use crate::exec::event::Event;
 use crate::plan::InstanceId;
@@ -103,13 +104,13 @@ impl Scheduler<'_, '_, '_> {
         id: InstanceId,
         key: &Digest,
         why: Why,
-    ) -> Result<Option<Option<shared::Lease>>, ExecError> {
+    ) -> Result<Option<Option<Lease>>, ExecError> {
         if why == Why::Rehearsal {
             return Ok(Some(None));
         }
-        match shared::lease(self.cache, key)? {
-            Ok(lease) => Ok(Some(Some(lease))),
-            Err(holder) => {
+        match self.cache.lease(key)? {
+            LeaseOutcome::Taken(lease) => Ok(Some(Some(lease))),
+            LeaseOutcome::Held(holder) => {
                 let node = self.plan.instance(id).name.clone();
                 if let Some(queued) = self.queue.0.get_mut(&rank)
                     && !std::mem::replace(&mut queued.elsewhere, true)

@@ -296,6 +296,19 @@ impl<'scope, 'env> Scheduler<'scope, 'env, '_> {
 
     /// Looks at all that is ready and starts what has a slot.
     fn advance(&mut self) -> Result<(), ExecError> {
+        if self.ready.is_empty() && self.queue.is_empty() {
+            return Ok(());
+        }
+        // What is found in the cache is claimed before a garbage collection can come between.
+        let _gate = self.cache.gate()?;
+        self.look_and_start()?;
+        if !self.running.is_empty() {
+            self.cache.claim(&std::mem::take(&mut self.unclaimed))?;
+        }
+        Ok(())
+    }
+
+    fn look_and_start(&mut self) -> Result<(), ExecError> {
         loop {
             while let Some(id) = self.ready.pop_front() {
                 self.look(id)?;

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use luthflow::cache::{Access, Cache, CacheError};
+use luthflow::cache::{Access, Cache, CacheError, GcOptions};
 use luthflow::digest::Digest;
 use tempfile::TempDir;
 
@@ -67,6 +67,9 @@ fn child() {
             assert!(cache.last("scope", "sft").unwrap().is_some(), "known only to the index");
             assert!(cache.action(&Digest::of(b"one")).unwrap().is_some());
             assert!(verify(&cache).is_clean());
+            let none = std::collections::BTreeSet::new();
+            assert_eq!(cache.info(&none).unwrap().objects.count, 1);
+            assert!(matches!(cache.gc(&none, &GcOptions::default()), Err(CacheError::ReadAccess(_))));
             let error = Cache::open(root, Access::Write, &mut |_| ()).unwrap_err();
             assert!(matches!(error, CacheError::Io(_)) && error.way_out().unwrap().contains("--cache-dir"), "{error}");
             assert!(error.to_string().contains(root.to_str().unwrap()), "{error}");

@@ -8,7 +8,10 @@
 mod cache;
 mod cache_crash;
 mod cache_damage;
+mod cache_gc;
 mod cache_index;
+mod cache_race;
+mod cache_remote;
 mod cli;
 mod command;
 mod crash;

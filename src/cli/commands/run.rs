@@ -178,6 +178,8 @@ fn settle(
         return Err(error.into());
     }
     let (decider, lock_path) = (project.decider(cache), project.lock_path());
+    // Before the lockfile is written, so that no collection finds one that it does not know.
+    cache.remember_lock(&lock_path)?;
     let locked = settle_lock(args, &decider, &report, lock, &lock_path)?;
     if let Some(question) = recall::question(project.written(), &args.pipeline) {
         let lock = locked.or_else(|| locked::digest(&lock_path));

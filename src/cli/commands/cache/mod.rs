@@ -1,5 +1,10 @@
 //! `luthflow cache`: look after the cache.
 
+mod collect;
+mod pins;
+pub(in crate::cli) mod remote;
+pub(in crate::cli) mod units;
+
 use serde_json::{Value, json};
 
 use crate::cache::{Access, Action, Cache};
@@ -10,12 +15,19 @@ use crate::cli::project::{notices, read_cache};
 use crate::cli::report::CliError;
 
 pub(in crate::cli) fn run(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
-    if !cli.cache_dir.is_dir() {
+    // Only what brings results in may begin with nothing.
+    if !cli.cache_dir.is_dir() && !matches!(args.command, CacheCommand::Pull(_)) {
         let why = format!("there is no cache at {}", cli.cache_dir.display());
         return Err(CliError::user(why).help("`--cache-dir` says where it is"));
     }
-    match args.command {
+    match &args.command {
         CacheCommand::Ls => list(args, cli),
+        CacheCommand::Info { lock } => collect::info(lock, args.json, cli),
+        CacheCommand::Gc(gc) => collect::gc(gc, args.json, cli),
+        CacheCommand::Pin(pin) => pins::pin(pin, cli),
+        CacheCommand::Unpin(pin) => pins::unpin(pin, cli),
+        CacheCommand::Push(push) => remote::push(push, args.json, cli),
+        CacheCommand::Pull(pull) => remote::pull(pull, args.json, cli),
         CacheCommand::Verify => verify(args, cli),
         CacheCommand::Repair => repair(args, cli),
     }
@@ -61,10 +73,16 @@ fn verify(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
     Ok(if problems.is_empty() { Exit::Success } else { Exit::Differs })
 }
 
-fn repair(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+/// Opens the cache to write.
+fn write_cache(cli: &Cli) -> Result<Cache, CliError> {
     let waiting = &mut |holder: &str| output::say(&format!("waiting for {holder}"));
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
+    Ok(cache)
+}
+
+fn repair(args: &CacheArgs, cli: &Cli) -> Result<Exit, CliError> {
+    let cache = write_cache(cli)?;
     let report = cache.repair()?;
     if args.json {
         output::json(&json!({"results": report.actions, "moved_aside": report.moved_aside}))?;
