@@ -95,6 +95,7 @@ impl Cache {
         self.need_write("collecting")?;
         let gate = self.close_gate()?;
         let (report, plan) = self.mark(roots, options)?;
+        self.drop_snapshots()?;
         let moved = self.take(&plan)?;
         drop(gate);
         moved.delete()?;
