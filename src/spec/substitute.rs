@@ -101,7 +101,7 @@ fn replace(text: &str, at: &FieldPath, names: &Names<'_>, found: &mut Found) -> 
         let value = match look_up(name, at, names, found) {
             Ok(value) => value,
             Err(why) if matches!(&why, Why::Parameter(_)) && names.is_node.is_some_and(|is_node| is_node(name)) => {
-                out.push_str(&format!("${{{name}}}"));
+                out.extend(["${", name, "}"]);
                 continue;
             }
             Err(why) => {
@@ -168,8 +168,10 @@ mod tests {
         ]);
         let mut environment = Environment::default();
         environment.values.insert("HOST".into(), "a1".into());
-        let given =
-            BTreeMap::from([("outer".to_owned(), Scope::Environment), ("in/t".to_owned(), Scope::Prefix("".into()))]);
+        let given = BTreeMap::from([
+            ("outer".to_owned(), Scope::Environment),
+            ("in/t".to_owned(), Scope::Prefix(String::new())),
+        ]);
         let names = Names { bindings: &bindings, prefix: "", given: &given, environment: &environment, is_node: None };
         let mut found = Found::default();
         let value = substitute(value, &names, &mut found);
