@@ -127,7 +127,8 @@ fn cholesky(size: usize, entry: impl Fn(usize, usize) -> f64) -> Option<Vec<Vec<
             let left = entry(i, j) - done;
             row[j] = if i == j { left.sqrt() } else { left / factor[j][j] };
         }
-        if !(row[i] > 0.0) {
+        // The root of what is below zero is no number, and so not above zero.
+        if row[i].is_nan() || row[i] <= 0.0 {
             return None;
         }
         factor.push(row);

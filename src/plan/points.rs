@@ -71,7 +71,8 @@ impl<'a> Space<'a> {
                 .find(|group| zip.is_some_and(|zip| group.axes.iter().any(|other| zip.names.contains(&other.name))));
             match known {
                 None => {
-                    groups.push(Group { axes: vec![axis], rows: axis.values.iter().map(|value| vec![value]).collect() })
+                    groups
+                        .push(Group { axes: vec![axis], rows: axis.values.iter().map(|value| vec![value]).collect() });
                 }
                 Some(group) => {
                     group.axes.push(axis);

@@ -50,7 +50,9 @@ pub(super) fn value_of(axis: &Axis, what: &str, value: &serde_json::Value, place
 pub(super) fn settle(pipeline: &mut Pipeline, changed: &BTreeSet<String>, diagnostics: &mut Vec<Diagnostic>) {
     let Pipeline { axes, zips, excludes, params, .. } = pipeline;
     // A parameter with one value moves with nothing.
-    zips.iter_mut().for_each(|zip| zip.names.retain(|name| !params.contains_key(name)));
+    for zip in zips.iter_mut() {
+        zip.names.retain(|name| !params.contains_key(name));
+    }
     zips.retain(|zip| zip.names.len() > 1);
     for exclude in excludes.iter_mut() {
         exclude.strict &= !exclude.at.iter().any(|(name, _)| changed.contains(name));

@@ -200,7 +200,7 @@ mod tests {
         }));
         assert!(wrong.is_empty(), "{wrong:?}");
         let needs = Needs { cpu: Some(4), gpu: 1, memory: 3 << 29 };
-        assert_eq!(execution, Execution { needs, retries: 2, timeout: Some(Duration::from_secs(5400)) });
+        assert_eq!(execution, Execution { needs, retries: 2, timeout: Some(Duration::from_mins(90)) });
         for (text, bytes) in [("16GB", 16_000_000_000), ("1 KiB", 1024), ("7B", 7), ("2TB", 2_000_000_000_000)] {
             assert_eq!(read(&json!({"needs": {"memory": text}})).0.needs.memory, bytes, "{text}");
         }

@@ -1,5 +1,6 @@
 //! All files of a pipeline, read and put together: what each one includes lies under it or below a name of its own.
 
+use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
@@ -39,6 +40,8 @@ struct Ground {
     level: Level,
     profiles: Vec<(String, Level)>,
     nodes: Vec<(usize, LocalNode)>,
+    /// The file of each node, by name.
+    names: HashMap<String, usize>,
     unreadable: Vec<String>,
     children: Vec<(Include, usize)>,
     seen: Vec<usize>,
@@ -160,9 +163,9 @@ impl<'a> Loader<'a> {
     }
 
     fn add_node(&mut self, file: usize, node: &LocalNode, ground: &mut Ground) {
-        if let Some((other, _)) = ground.nodes.iter().find(|(_, known)| known.name == node.name) {
+        if let Some(other) = ground.names.insert(node.name.clone(), file) {
             let span = self.documents[file].key_span(&FieldPath::root().key("nodes").key(&node.name));
-            let message = format!("{} has a node `{}` too", self.files[*other].path.display(), node.name);
+            let message = format!("{} has a node `{}` too", self.files[other].path.display(), node.name);
             let help = "give it another name, or include that file under a name: `{file: …, as: …}`";
             self.diagnostics.push(Diagnostic::new(Place::new(file, span), message).help(help));
             return;

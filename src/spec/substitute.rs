@@ -179,8 +179,10 @@ mod tests {
         ]);
         let mut environment = Environment::default();
         environment.values.insert("HOST".into(), "a1".into());
-        let given =
-            BTreeMap::from([("outer".to_owned(), Scope::Environment), ("in/t".to_owned(), Scope::Prefix("".into()))]);
+        let given = BTreeMap::from([
+            ("outer".to_owned(), Scope::Environment),
+            ("in/t".to_owned(), Scope::Prefix(String::new())),
+        ]);
         let names = Names { bindings: &bindings, prefix: "", given: &given, environment: &environment, is_node: None };
         let mut found = Found::default();
         let value = substitute(value, &names, &mut found);

@@ -59,7 +59,7 @@ nodes:
 /// A world in which `recipes/recipe.yaml` can be included, with data beside it.
 fn with_recipe(main: &str) -> World {
     let world = World::empty();
-    let lines = |word: &str| (0..40).map(|i| format!("{word} line number {i}\n")).collect::<String>();
+    let lines = |word: &str| (0..40).map(|i| format!("{word} line number {i}")).collect::<Vec<_>>().join("\n");
     world.write("recipes/en.txt", &lines("english"));
     world.write("recipes/fr.txt", &lines("french"));
     world.write("recipes/recipe.yaml", RECIPE);
