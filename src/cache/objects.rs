@@ -78,7 +78,7 @@ impl Cache {
     /// Says whether every file of an artifact is there with its size.
     pub(super) fn is_complete(&self, artifact: &Digest) -> Result<bool, CacheError> {
         let tree = self.layout.object(artifact);
-        let Some(files) = self.sizes(artifact)?.filter(|_| tree.is_dir()) else { return Ok(false) };
+        let Some(files) = self.read_sizes(artifact)? else { return Ok(false) };
         for (path, size) in files.iter() {
             match fs_err::symlink_metadata(tree.join(path)) {
                 Ok(metadata) if metadata.is_file() && metadata.len() == *size => {}
@@ -90,12 +90,14 @@ impl Cache {
         Ok(true)
     }
 
-    /// Returns path and size of every file of an artifact, from its listing; `None` if there is no such artifact. A listing
-    /// is read once: what it says is what the artifact's digest stands for.
+    /// Returns path and size of every file of an artifact, from its listing as it was read last; `None` if there is no such
+    /// artifact.
     pub(super) fn sizes(&self, artifact: &Digest) -> Result<Option<Sizes>, CacheError> {
-        if let Some(known) = held(&self.listings).get(artifact) {
-            return Ok(Some(Arc::clone(known)));
-        }
+        let known = held(&self.listings).get(artifact).map(Arc::clone);
+        if known.is_some() { Ok(known) } else { self.read_sizes(artifact) }
+    }
+
+    fn read_sizes(&self, artifact: &Digest) -> Result<Option<Sizes>, CacheError> {
         let Some(manifest) = self.manifest(artifact)? else { return Ok(None) };
         let sizes: Sizes = manifest.files.into_iter().map(|entry| (entry.path, entry.size)).collect();
         held(&self.listings).insert(*artifact, Arc::clone(&sizes));
