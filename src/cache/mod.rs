@@ -20,6 +20,7 @@
 //! Keys and their parts are opaque in here. This is the only module that names rusqlite.
 
 mod action;
+mod audit;
 mod commit;
 mod error;
 mod files;

@@ -102,7 +102,7 @@ impl Cache {
     }
 
     /// Returns the action on record under this key, from the index or, if that has none, from the record file.
-    fn recorded(&self, key: &Digest) -> Result<Option<Action>, CacheError> {
+    pub(super) fn recorded(&self, key: &Digest) -> Result<Option<Action>, CacheError> {
         let row = self.with_index(|index| index.record(key)).flatten();
         if let Some(action) = row.and_then(|text| Action::from_record(text.as_bytes(), key)) {
             return Ok(Some(action));

@@ -210,6 +210,6 @@ impl<'a> Decider<'a> {
 }
 
 /// Returns the digest of one output of an action.
-fn output_digest(action: &Action, output: &str) -> Option<Digest> {
+pub(super) fn output_digest(action: &Action, output: &str) -> Option<Digest> {
     action.outputs.get(output).copied().or_else(|| output.is_empty().then_some(action.artifact))
 }

@@ -3,18 +3,22 @@
 //! The scheduler owns all state and is the only loop. Everything around it is a function or a thread that sends it
 //! messages: [`decide`] looks into the cache, [`worker`] watches one child process, observers only listen.
 
+pub mod card;
+pub mod chain;
 pub mod child;
 pub mod decide;
 pub mod error;
 pub mod event;
 mod launch;
 pub mod locked;
+pub mod provenance;
 pub mod scheduler;
 mod settle;
 pub mod sources;
+pub mod verify;
 pub mod worker;
 
 pub use decide::{Decider, Decision, NodeState};
 pub use error::ExecError;
 pub use event::{Event, Observer};
-pub use scheduler::{RunOptions, RunReport, run};
+pub use scheduler::{Rehearsed, RunOptions, RunReport, run};

@@ -37,6 +37,10 @@ pub struct RunOptions<'a> {
     pub forced: HashSet<InstanceId>,
     /// A lockfile that the results must agree with.
     pub locked: Option<&'a Lock>,
+    /// Whether nothing may be fetched over the network.
+    pub offline: bool,
+    /// Node instances that run although they are fresh, and whose result is looked at and thrown away.
+    pub rehearse: HashSet<InstanceId>,
     /// Set when the user wants the run to stop.
     pub cancelled: &'a AtomicBool,
 }
@@ -60,6 +64,21 @@ pub struct RunReport {
     pub broken: Option<ExecError>,
     /// The result of every node instance that has one.
     pub actions: Vec<Option<Action>>,
+    /// What the rehearsed node instances gave.
+    pub rehearsed: BTreeMap<String, Rehearsed>,
+    /// The run's name in the cache, if anything ran.
+    pub run_id: Option<RunId>,
+}
+
+/// What a node instance gave in a rehearsal. It was not kept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rehearsed {
+    /// The digest of its artifact.
+    pub artifact: Digest,
+    /// The digests of its outputs.
+    pub outputs: BTreeMap<String, Digest>,
+    /// Its metrics.
+    pub metrics: BTreeMap<String, f64>,
 }
 
 /// Brings the wanted node instances up to date.
@@ -88,6 +107,7 @@ pub fn run(
         ready: VecDeque::new(),
         checked: HashSet::new(),
         ran: BTreeSet::new(),
+        rehearsed: BTreeMap::new(),
         told: HashSet::new(),
         run_id: None,
         drifted: false,
@@ -151,6 +171,7 @@ pub(super) struct Scheduler<'a, 'o> {
     /// Artifacts whose bytes were found right in this run.
     pub(super) checked: HashSet<Digest>,
     pub(super) ran: BTreeSet<InstanceId>,
+    pub(super) rehearsed: BTreeMap<String, Rehearsed>,
     /// Instances whose end an observer was told of.
     pub(super) told: HashSet<InstanceId>,
     pub(super) run_id: Option<RunId>,
@@ -237,7 +258,9 @@ impl Scheduler<'_, '_> {
     /// Decides about an instance whose inputs are all done.
     fn look(&mut self, id: InstanceId) -> Result<(), ExecError> {
         self.states[id.index()] = State::Active;
-        let forced = self.options.forced.contains(&id) && !self.ran.contains(&id);
+        let rehearsed = self.rehearsed.contains_key(&self.plan.instance(id).name);
+        let rehearse = self.options.rehearse.contains(&id) && !rehearsed;
+        let forced = (self.options.forced.contains(&id) || rehearse) && !self.ran.contains(&id);
         let queued = match self.decider.decide(id, &self.done)? {
             Decision::Fresh(action) => {
                 let drifted = self.drift(id, &action.artifact).is_some();

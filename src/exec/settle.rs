@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use super::child::Answer;
 use super::decide::Decider;
 use super::event::Event;
-use super::scheduler::{RunReport, Running, Scheduler, State};
+use super::scheduler::{Rehearsed, RunReport, Running, Scheduler, State};
 use super::{ExecError, locked};
-use crate::cache::{Action, NewAction};
+use crate::cache::{Action, CacheError, NewAction};
 use crate::digest::{Digest, Manifest};
 use crate::ops::Outcome;
 use crate::plan::InstanceId;
@@ -53,6 +53,12 @@ impl Scheduler<'_, '_> {
         took: Duration,
     ) -> Result<Action, Refusal> {
         let instance = self.plan.instance(id);
+        if self.options.rehearse.contains(&id)
+            && let Some(kept) = self.cache.action(&running.key).map_err(|error| Refusal::Broken(error.into()))?
+        {
+            self.rehearsed(id, &running, outcome).map_err(Refusal::Broken)?;
+            return Ok(kept);
+        }
         if self.options.locked.is_some() {
             // A refused result must not be found by the next run, so it is looked at before it is kept.
             let listing = Manifest::of_dir(running.staging.path());
@@ -89,6 +95,17 @@ impl Scheduler<'_, '_> {
             measured: action.measured.clone(),
         });
         Ok(action)
+    }
+
+    /// Takes down what a rehearsal gave. Its staging folder goes when `running` does.
+    fn rehearsed(&mut self, id: InstanceId, running: &Running, outcome: Outcome) -> Result<(), ExecError> {
+        let instance = self.plan.instance(id);
+        let listing = Manifest::of_dir(running.staging.path()).map_err(CacheError::from)?;
+        let outputs = instance.op.outputs().into_iter();
+        let outputs = outputs.map(|output| (output.name.into(), listing.subtree(&output.path).digest())).collect();
+        let gave = Rehearsed { artifact: listing.digest(), outputs, metrics: outcome.metrics };
+        self.rehearsed.insert(instance.name.clone(), gave);
+        Ok(())
     }
 
     /// Says how an artifact differs from the lockfile, when the run must agree with one.
@@ -165,7 +182,18 @@ impl Scheduler<'_, '_> {
             broken.get_or_insert(error);
         }
         self.observer.event(&event);
-        RunReport { ran, fresh, failed, skipped, interrupted, drifted: self.drifted, broken, actions: self.done }
+        RunReport {
+            ran,
+            fresh,
+            failed,
+            skipped,
+            interrupted,
+            drifted: self.drifted,
+            broken,
+            actions: self.done,
+            rehearsed: self.rehearsed,
+            run_id: self.run_id,
+        }
     }
 
     fn put_on_record(&self, event: &Event) -> Result<(), ExecError> {

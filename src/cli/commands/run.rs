@@ -22,6 +22,7 @@ use crate::spec::params::Kind;
 pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     let started = std::time::Instant::now();
     let project = Project::load(&args.pipeline, cli)?;
+    let is_locked = args.locked || args.frozen;
     let targets = project.targets()?;
     let mut forced = HashSet::new();
     for name in &args.force {
@@ -37,7 +38,7 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     let mut targets = targets;
     targets.extend(&forced);
     let wanted = project.plan.with_ancestors(&targets);
-    if args.locked {
+    if is_locked {
         demand_locked(&decider, lock.as_ref(), &lock_path, &wanted)?;
     }
     // The run would find the sources itself, but hashing them can take long, and until here Ctrl-C ends the program.
@@ -51,7 +52,9 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
         keep_going: args.keep_going,
         wanted,
         forced,
-        locked: lock.as_ref().filter(|_| args.locked),
+        locked: lock.as_ref().filter(|_| is_locked),
+        offline: args.frozen,
+        rehearse: HashSet::new(),
         cancelled: &cancelled,
     };
     let mut report = crate::exec::run(&decider, &options, &mut *observer)?;
@@ -62,11 +65,15 @@ pub(in crate::cli) fn run(args: &RunArgs, cli: &Cli) -> Result<Exit, CliError> {
     if let Some(error) = report.broken.take() {
         return Err(error.into());
     }
+    let built = locked::build(&decider, &report.actions, lock.as_ref())?;
+    if let Some(run_id) = &report.run_id {
+        locked::keep(&cache, run_id, &built)?;
+    }
     if args.pipeline.set.is_empty() && args.pipeline.sweep.is_empty() {
-        if !args.locked {
-            locked::write(&lock_path, &locked::build(&decider, &report.actions, lock.as_ref())?)?;
+        if !is_locked {
+            locked::write(&lock_path, &built)?;
         }
-    } else if !args.locked && !report.ran.is_empty() {
+    } else if !is_locked && !report.ran.is_empty() {
         output::say("note: the lockfile stays as it is, since parameters came from the command line");
     }
     Ok(match &report {
