@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde_json::Value;
 
@@ -40,11 +41,13 @@ pub fn model_card(decider: &Decider<'_>, chain: &Chain) -> Result<Option<String>
     for link in chain.links.iter().rev() {
         let _ = writeln!(card, "| `{}` | `{}` |", decider.plan.instance(link.id).name, link.action.artifact);
     }
-    let name = &decider.plan.name;
+    // The name of the file alone: where it lies is nobody's business.
+    let file =
+        Path::new(&decider.scope).file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let _ = write!(
         card,
         "\n## To get it again\n\nWith the pipeline file, its lockfile and its sources:\n\n\
-         ```sh\nluthflow run --locked {name}.yaml '{node}'\nluthflow export {name}.yaml '{node}' out\n```\n\n\
+         ```sh\nluthflow run --locked {file} '{node}'\nluthflow export {file} '{node}' out\n```\n\n\
          The bytes are promised on the platform they were made on: {producer}.\n",
         node = instance.name,
         producer = last.action.producer,
@@ -136,9 +139,9 @@ fn recipe(decider: &Decider<'_>, chain: &Chain, card: &mut String) {
         let instance = decider.plan.instance(link.id);
         let mut read: Vec<String> = Vec::new();
         for input in link.inputs.iter().filter(|input| input.artifact.is_some()) {
-            read.push(format!("{} `{}`", input.slot, input.name));
+            read.push(format!("`{}` as {}", input.name, input.slot));
         }
-        let read = if read.is_empty() { String::new() } else { format!(", from {}", read.join(", ")) };
+        let read = if read.is_empty() { String::new() } else { format!(", reads {}", read.join(", ")) };
         let _ = writeln!(card, "- `{}` ({}){read}{}", instance.name, instance.kind().name(), point(&instance.axes));
         let settings = settings(&link.action);
         if !settings.is_empty() {

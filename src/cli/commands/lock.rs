@@ -71,7 +71,7 @@ fn check(path: &Path, old: Option<&Lock>, lock: &Lock) -> Result<Exit, CliError>
     Err(CliError::user(why).differs().help("`luthflow lock` writes it").details(differences))
 }
 
-/// The merge driver of git: the result goes where ours was.
+/// The merge driver of git (`docs/lockfile.md`): the result goes where ours was.
 fn merge_files(base: &PathBuf, ours: &PathBuf, theirs: &PathBuf) -> Result<Exit, CliError> {
     let read = |path: &PathBuf| {
         locked::read(path)?.ok_or_else(|| CliError::user(format!("there is no file {}", path.display())))
