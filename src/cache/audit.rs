@@ -31,9 +31,11 @@ impl Cache {
         for (key, artifact, text) in &rows {
             let row = Action::from_record(text.as_bytes(), key).filter(|row| row.artifact == *artifact);
             match (row, files.remove(key)) {
-                (None, _) => problems.push(format!("the row of {} in the index is damaged", key.short())),
+                (None, _) => {
+                    problems.push(format!("the row of {} in the index is damaged", key.short()));
+                }
                 (Some(_), None) => {
-                    problems.push(format!("the index knows {}, and there is no record of it", key.short()))
+                    problems.push(format!("the index knows {}, and there is no record of it", key.short()));
                 }
                 (Some(row), Some(file)) if row.to_record().ok() != file.to_record().ok() => {
                     problems.push(format!("the index and the record of {} differ", key.short()));

@@ -112,6 +112,7 @@ pub(super) struct PipelineArgs {
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each one is a flag of its own on the command line")]
 pub(super) struct RunArgs {
     /// Which pipeline and which nodes; without nodes, all of them.
     #[command(flatten)]

@@ -71,8 +71,8 @@ fn front_matter(decider: &Decider<'_>, chain: &Chain) -> Result<String, ExecErro
     let mut text = "---\nlibrary_name: transformers\npipeline_tag: text-generation\n".to_owned();
     let mut list = |name: &str, items: &[String]| {
         if !items.is_empty() {
-            let items: String = items.iter().map(|item| format!("- {}\n", quoted(item))).collect();
-            let _ = write!(text, "{name}:\n{items}");
+            let items: Vec<String> = items.iter().map(|item| format!("- {}", quoted(item))).collect();
+            let _ = writeln!(text, "{name}:\n{}", items.join("\n"));
         }
     };
     list("base_model", &bases);

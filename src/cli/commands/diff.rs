@@ -1,5 +1,6 @@
 //! `luthflow diff A B`: how two lockfiles or runs differ.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -129,7 +130,7 @@ fn markdown(found: &LockDiff, why: &[Vec<String>]) -> String {
     let mut table = |head: &str, rows: Vec<String>| {
         if !rows.is_empty() {
             let columns = head.matches('|').count() - 1;
-            out += &format!("{head}\n|{}\n{}\n\n", "---|".repeat(columns), rows.join("\n"));
+            let _ = write!(out, "{head}\n|{}\n{}\n\n", "---|".repeat(columns), rows.join("\n"));
         }
     };
     let pair = |change: &ValueChange| {

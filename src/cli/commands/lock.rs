@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Map;
+
 use super::diff::sentences;
 use crate::cli::args::{Cli, LockArgs};
 use crate::cli::exit::Exit;
@@ -79,13 +81,8 @@ fn merge_files(base: &PathBuf, ours: &PathBuf, theirs: &PathBuf) -> Result<Exit,
     let (our, their) = (read(ours)?, read(theirs)?);
     // Where both sides began the file, git gives an empty one.
     let empty = fs_err::metadata(base).is_ok_and(|found| found.len() == 0);
-    let nothing = || Lock {
-        params: Default::default(),
-        sweep: Default::default(),
-        nodes: Default::default(),
-        published: Vec::new(),
-        ..our.clone()
-    };
+    let nothing =
+        || Lock { params: Map::new(), sweep: Map::new(), nodes: Map::new(), published: Vec::new(), ..our.clone() };
     let base = if empty { nothing() } else { read(base)? };
     let merged = merge::merge(&base, &our, &their);
     locked::write(ours, &merged.lock)?;

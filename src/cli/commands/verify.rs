@@ -64,9 +64,9 @@ pub(in crate::cli) fn run(args: &VerifyArgs, cli: &Cli) -> Result<Exit, CliError
     }
     (found.published, found.mistakes) = verify::published(&decider, &lock, &names, &gave)?;
     if args.json {
-        as_json(&found, &project)?
+        as_json(&found, &project)?;
     } else {
-        print(&found, &path.display().to_string())?
+        print(&found, &path.display().to_string())?;
     }
     Ok(if found.agrees() { Exit::Success } else { Exit::Differs })
 }

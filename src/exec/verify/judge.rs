@@ -75,16 +75,22 @@ pub(super) fn judge(
     if !same_bytes && elsewhere {
         why.insert(1, format!("locked on {platform}, made on {}", found.platform));
     }
-    let verdict = match (same_bytes, elsewhere) {
-        _ if !beyond.is_empty() => Verdict::Drifted,
-        (true, _) if uncovered.is_empty() && why.is_empty() => Verdict::Identical,
-        (true, _) if uncovered.is_empty() => Verdict::WithinTolerance,
-        (true, _) => Verdict::Drifted,
+    let near = match (same_bytes, elsewhere) {
+        (true, _) => uncovered.is_empty(),
         // On another platform every figure moves a little: those count for which somebody named a tolerance.
-        (false, true) if covered => Verdict::WithinTolerance,
-        (false, true) => Verdict::NotComparable,
-        (false, false) if covered && uncovered.is_empty() => Verdict::WithinTolerance,
-        (false, false) => Verdict::Drifted,
+        (false, true) => covered,
+        (false, false) => covered && uncovered.is_empty(),
+    };
+    let verdict = if !beyond.is_empty() {
+        Verdict::Drifted
+    } else if same_bytes && uncovered.is_empty() && why.is_empty() {
+        Verdict::Identical
+    } else if near {
+        Verdict::WithinTolerance
+    } else if !same_bytes && elsewhere {
+        Verdict::NotComparable
+    } else {
+        Verdict::Drifted
     };
     why.extend(beyond.into_iter().chain(uncovered));
     (verdict, why)

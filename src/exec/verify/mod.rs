@@ -135,20 +135,30 @@ fn artifact(
         return Ok((Verdict::NotHere, vec!["no result is on record under its key".into()]));
     };
     let (mut verdict, mut why) = judge(locked, lock.platform_of(locked), &found(&action), tolerances);
-    if !checked.contains_key(&action.artifact) {
-        let problem = match decider.cache.check(&action.artifact) {
-            Ok(()) => None,
-            Err(CacheError::Damaged { file, problem, .. }) => Some(format!("{file} {problem}")),
-            Err(CacheError::NotStored(_)) => Some("its artifact is gone".to_owned()),
-            Err(error) => return Err(error.into()),
-        };
-        checked.insert(action.artifact, problem);
-    }
-    if let Some(problem) = checked.get(&action.artifact).cloned().flatten() {
+    if let Some(problem) = checked_once(decider, &action.artifact, checked)? {
         verdict = Verdict::Damaged;
         why.insert(0, problem);
     }
     Ok((verdict, why))
+}
+
+/// Digests an artifact anew, each one once; returns what is wrong with it.
+fn checked_once(
+    decider: &Decider<'_>,
+    artifact: &Digest,
+    checked: &mut HashMap<Digest, Option<String>>,
+) -> Result<Option<String>, ExecError> {
+    if let Some(known) = checked.get(artifact) {
+        return Ok(known.clone());
+    }
+    let problem = match decider.cache.check(artifact) {
+        Ok(()) => None,
+        Err(CacheError::Damaged { file, problem, .. }) => Some(format!("{file} {problem}")),
+        Err(CacheError::NotStored(_)) => Some("its artifact is gone".to_owned()),
+        Err(error) => return Err(error.into()),
+    };
+    checked.insert(*artifact, problem.clone());
+    Ok(problem)
 }
 
 fn recorded(decider: &Decider<'_>, locked: &LockedNode) -> Result<Option<Action>, ExecError> {
