@@ -4,13 +4,14 @@
 //! Both are made from the records alone and hold no time, host or path, so that the same history is the same text
 //! everywhere. They are statements of what luthflow did, unsigned: who signs them vouches for them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Map, Value, json};
 
 use super::ExecError;
 use super::chain::{Chain, Link};
 use super::decide::Decider;
+use crate::cache::Action;
 use crate::digest::Digest;
 use crate::plan::KeyParts;
 
@@ -38,6 +39,8 @@ pub fn prov(decider: &Decider<'_>, chain: &Chain) -> Value {
 #[derive(Default)]
 struct Prov {
     parts: BTreeMap<&'static str, Map<String, Value>>,
+    /// Every relation so far, as text.
+    related: BTreeSet<String>,
 }
 
 impl Prov {
@@ -70,6 +73,12 @@ impl Prov {
         if known {
             return;
         }
+        self.made(name, action, &activity, &artifact);
+        self.read(link, &activity, &artifact);
+    }
+
+    /// What an action made: its artifact and the outputs in it.
+    fn made(&mut self, name: &str, action: &Action, activity: &str, artifact: &str) {
         let producer = format!("producer:{}", local(&action.producer));
         let agent = json!({"prov:type": qualified("prov:SoftwareAgent"), "prov:label": action.producer});
         self.part("agent").insert(producer.clone(), agent);
@@ -83,6 +92,10 @@ impl Prov {
             self.relate("wasGeneratedBy", json!({"prov:entity": entity, "prov:activity": activity}));
             self.relate("hadMember", json!({"prov:collection": artifact, "prov:entity": entity}));
         }
+    }
+
+    /// What an action read.
+    fn read(&mut self, link: &Link, activity: &str, artifact: &str) {
         for input in &link.inputs {
             let entity = format!("artifact:{}", input.digest);
             let kind = if input.artifact.is_none() { "luthflow:file" } else { "luthflow:artifact" };
@@ -113,8 +126,9 @@ impl Prov {
     }
 
     fn relate(&mut self, part: &'static str, fields: Value) {
-        let records = self.part(part);
-        if !records.values().any(|record| *record == fields) {
+        // A node may read the same thing twice in one role, and instances may share artifacts.
+        if self.related.insert(format!("{part} {fields}")) {
+            let records = self.part(part);
             records.insert(format!("_:{part}{}", records.len() + 1), fields);
         }
     }

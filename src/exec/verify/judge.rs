@@ -45,28 +45,12 @@ pub(super) fn judge(
     found: &Found,
     tolerances: &Tolerances,
 ) -> (Verdict, Vec<String>) {
-    let mut why = contradictions(locked, found);
-    if !why.is_empty() {
-        return (Verdict::Drifted, why);
+    let wrong = contradictions(locked, found);
+    if !wrong.is_empty() {
+        return (Verdict::Drifted, wrong);
     }
     let same_bytes = locked.artifact == found.artifact && locked.outputs == found.outputs;
-    let (mut beyond, mut uncovered, mut covered) = (Vec::new(), Vec::new(), false);
-    let names: BTreeSet<&String> = locked.metrics.keys().chain(found.metrics.keys()).collect();
-    for name in names {
-        let (old, new) = (locked.metrics.get(name), found.metrics.get(name));
-        let tolerance = tolerances.of(name);
-        covered |= tolerance.is_some();
-        if old.map(|value| value.to_bits()) == new.map(|value| value.to_bits()) {
-            continue;
-        }
-        let show = |value: Option<&f64>| value.map_or_else(|| "nothing".into(), ToString::to_string);
-        let sentence = format!("{name}: {} in the lockfile, {} here", show(old), show(new));
-        match (tolerance, old.zip(new)) {
-            (Some(tolerance), Some((old, new))) if (old - new).abs() <= tolerance => why.push(sentence),
-            (Some(_), _) => beyond.push(sentence),
-            (None, _) => uncovered.push(sentence),
-        }
-    }
+    let Metrics { near: mut why, beyond, uncovered, covered } = metrics(locked, found, tolerances);
     if !same_bytes {
         let (old, new) = (short(&locked.artifact), short(&found.artifact));
         why.insert(0, format!("its artifact is {old} in the lockfile, {new} here"));
@@ -94,6 +78,40 @@ pub(super) fn judge(
     };
     why.extend(beyond.into_iter().chain(uncovered));
     (verdict, why)
+}
+
+/// The metrics that are not the same, one sentence each.
+#[derive(Default)]
+struct Metrics {
+    /// Within their tolerance.
+    near: Vec<String>,
+    /// Beyond their tolerance.
+    beyond: Vec<String>,
+    /// Without a tolerance.
+    uncovered: Vec<String>,
+    /// Whether there is a tolerance for any metric at all.
+    covered: bool,
+}
+
+fn metrics(locked: &LockedNode, found: &Found, tolerances: &Tolerances) -> Metrics {
+    let mut out = Metrics::default();
+    let names: BTreeSet<&String> = locked.metrics.keys().chain(found.metrics.keys()).collect();
+    for name in names {
+        let (old, new) = (locked.metrics.get(name), found.metrics.get(name));
+        let tolerance = tolerances.of(name);
+        out.covered |= tolerance.is_some();
+        if old.map(|value| value.to_bits()) == new.map(|value| value.to_bits()) {
+            continue;
+        }
+        let show = |value: Option<&f64>| value.map_or_else(|| "nothing".into(), ToString::to_string);
+        let sentence = format!("{name}: {} in the lockfile, {} here", show(old), show(new));
+        match (tolerance, old.zip(new)) {
+            (Some(tolerance), Some((old, new))) if (old - new).abs() <= tolerance => out.near.push(sentence),
+            (Some(_), _) => out.beyond.push(sentence),
+            (None, _) => out.uncovered.push(sentence),
+        }
+    }
+    out
 }
 
 /// Where one digest stands for two things, one of them is wrong, whatever the tolerance.
