@@ -136,6 +136,26 @@ impl Index {
         rows.collect()
     }
 
+    /// Returns every row of `actions` and what SQLite finds wrong with the file, and how many seals of `files` are broken.
+    pub(super) fn audit(&self) -> rusqlite::Result<(Vec<ActionRow>, Vec<String>)> {
+        let mut statement = self.connection.prepare("SELECT key, artifact, record FROM actions ORDER BY key")?;
+        let row = |row: &rusqlite::Row<'_>| {
+            Ok((Digest::from_bytes(row.get(0)?), Digest::from_bytes(row.get(1)?), row.get::<_, String>(2)?))
+        };
+        let rows = statement.query_map([], row)?.collect::<rusqlite::Result<_>>()?;
+        let mut statement = self.connection.prepare("PRAGMA integrity_check")?;
+        let found = statement.query_map([], |row| row.get::<_, String>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+        let mut problems: Vec<String> = found.into_iter().filter(|line| line != "ok").collect();
+        let mut statement = self.connection.prepare("SELECT path FROM files ORDER BY path")?;
+        let paths = statement.query_map([], |row| row.get::<_, Vec<u8>>(0))?.collect::<rusqlite::Result<Vec<_>>>()?;
+        for path in paths {
+            if self.seen(&path)?.is_none() {
+                problems.push(format!("what it knows of {} is damaged", String::from_utf8_lossy(&path)));
+            }
+        }
+        Ok((rows, problems))
+    }
+
     /// Returns the keys of the actions that made an artifact.
     pub(super) fn keys_of(&self, artifact: &Digest) -> rusqlite::Result<Vec<Digest>> {
         let mut statement =

@@ -22,6 +22,7 @@
 //! that `gc` takes every digest in them for something the action was made from.
 
 mod action;
+mod audit;
 mod commit;
 mod error;
 mod files;

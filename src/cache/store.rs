@@ -13,8 +13,8 @@ use super::action::LONGEST_RECORD;
 use super::files::{self, move_aside};
 use super::index::{self, ActionRow, Index, Refused};
 use super::layout::{Layout, digest_of_name};
-use super::objects::Sizes;
 use super::lock::{Locked, Mode};
+use super::objects::Sizes;
 use super::remote::Remote;
 use super::session::{Dead, Session};
 use super::{Action, CacheError, Previous, platform};
@@ -60,7 +60,8 @@ impl Cache {
             session = Some(Session::begin(&layout)?);
         }
         let (index, notices, remote, listings) = Default::default();
-        let cache = Self { layout, access, index, notices, listings, remote, session: Mutex::new(session), _lock: lock };
+        let cache =
+            Self { layout, access, index, notices, listings, remote, session: Mutex::new(session), _lock: lock };
         match access {
             Access::Read => cache.open_index_to_read()?,
             Access::Write => cache.open_index_to_write(on_wait)?,

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::builder::{FalseyValueParser, OsStringValueParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
@@ -64,8 +64,18 @@ pub(super) enum Command {
     Explain(LookArgs),
     /// Print what a node wrote when it last ran
     Log(LookArgs),
-    /// Copy a node's artifact into a folder, which is named last
+    /// Copy a node's artifact into a folder, which is named last; a model gets its card
     Export(ExportArgs),
+    /// Write the lockfile from what the cache holds, without running anything
+    Lock(LockArgs),
+    /// Compare the lockfile with the pipeline, the cache, a second execution and published figures
+    Verify(VerifyArgs),
+    /// Say how two lockfiles or runs differ
+    Diff(DiffArgs),
+    /// List the runs that were, the newest first
+    Runs(RunsArgs),
+    /// Print where an artifact comes from, up to the sources
+    Provenance(ProvenanceArgs),
     /// Look after the cache
     Cache(CacheArgs),
     /// Print the JSON Schema of pipeline files
@@ -133,6 +143,7 @@ impl PipelineArgs {
 
 /// Arguments of `run`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each one is a flag of its own on the command line")]
 pub(super) struct RunArgs {
     /// Which pipeline and which nodes; without nodes, all of them.
     #[command(flatten)]
@@ -153,6 +164,10 @@ pub(super) struct RunArgs {
     /// What nodes may have of this machine [default: all of it]: `gpu=1,memory=16GB,cpu=8`
     #[arg(long, value_name = "SLOTS")]
     pub(super) slots: Option<String>,
+
+    /// Take results from this remote store that are not here, rather than make them
+    #[arg(long, value_name = "URL", env = "LUTHFLOW_REMOTE")]
+    pub(super) remote: Option<String>,
 
     /// Try a node that failed so often again, each time after twice as long a wait
     #[arg(long, value_name = "N")]
@@ -175,12 +190,23 @@ pub(super) struct RunArgs {
     pub(super) threads: Option<usize>,
 
     /// Refuse to run anything that would differ from the lockfile, and never write it
-    #[arg(long)]
+    #[arg(long, env = "LUTHFLOW_LOCKED", value_parser = FalseyValueParser::new())]
     pub(super) locked: bool,
+
+    /// As `--locked`, and fetch nothing over the network
+    #[arg(long, env = "LUTHFLOW_FROZEN", value_parser = FalseyValueParser::new())]
+    pub(super) frozen: bool,
 
     /// Print one JSON event a line
     #[arg(long)]
     pub(super) json: bool,
+}
+
+impl RunArgs {
+    /// Says whether the run must agree with the lockfile.
+    pub(super) fn is_locked(&self) -> bool {
+        self.locked || self.frozen
+    }
 }
 
 /// Arguments of commands that look at a plan or a node.
@@ -222,6 +248,107 @@ pub(super) struct ExportArgs {
     /// Which pipeline and which node; the last name is the folder.
     #[command(flatten)]
     pub(super) pipeline: PipelineArgs,
+}
+
+/// Arguments of `lock`.
+#[derive(Debug, Args)]
+pub(super) struct LockArgs {
+    /// Which pipeline.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// Write nothing, and exit with 3 if the lockfile would change
+    #[arg(long)]
+    pub(super) check: bool,
+
+    /// Merge two lockfiles node by node into OURS, as a merge driver of git
+    #[arg(long, num_args = 3, value_names = ["BASE", "OURS", "THEIRS"], conflicts_with_all = ["check", "pipeline", "names"])]
+    pub(super) merge: Vec<PathBuf>,
+
+    /// Refused unless with `--check`: the lockfile must stay as it is
+    #[arg(long, env = "LUTHFLOW_LOCKED", hide = true, value_parser = FalseyValueParser::new())]
+    pub(super) locked: bool,
+
+    /// Refused unless with `--check`: the lockfile must stay as it is
+    #[arg(long, env = "LUTHFLOW_FROZEN", hide = true, value_parser = FalseyValueParser::new())]
+    pub(super) frozen: bool,
+}
+
+/// Arguments of `verify`.
+#[derive(Debug, Args)]
+pub(super) struct VerifyArgs {
+    /// Which pipeline and which nodes, with all they are made from; without nodes, all of them.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// Execute nodes again, compare what they give, and keep nothing of it: `all`, so many, or a node
+    #[arg(long, value_name = "all | N | NODE")]
+    pub(super) rerun: Vec<String>,
+
+    /// By how much a metric may differ: `scores.acc=0.01`, `*.acc=0.01`
+    #[arg(long, value_name = "METRIC=ABS")]
+    pub(super) tolerance: Vec<String>,
+
+    /// How many threads `--rerun` uses [default: one for every core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of `diff`.
+#[derive(Debug, Args)]
+pub(super) struct DiffArgs {
+    /// The first lockfile, or the id of a run
+    #[arg(value_name = "A")]
+    pub(super) old: String,
+
+    /// The second one
+    #[arg(value_name = "B")]
+    pub(super) new: String,
+
+    /// Print JSON
+    #[arg(long, conflicts_with = "md")]
+    pub(super) json: bool,
+
+    /// Print Markdown, for a pull request
+    #[arg(long)]
+    pub(super) md: bool,
+}
+
+/// Arguments of `runs`.
+#[derive(Debug, Args)]
+pub(super) struct RunsArgs {
+    /// List at most so many
+    #[arg(short, long, default_value_t = 20, value_name = "N")]
+    pub(super) limit: usize,
+
+    /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of `provenance`.
+#[derive(Debug, Args)]
+pub(super) struct ProvenanceArgs {
+    /// Which pipeline and which node.
+    #[command(flatten)]
+    pub(super) pipeline: PipelineArgs,
+
+    /// The format
+    #[arg(long, default_value = "prov", value_name = "FORMAT")]
+    pub(super) format: ProvenanceFormat,
+}
+
+/// A format for provenance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum ProvenanceFormat {
+    /// W3C PROV-JSON.
+    Prov,
+    /// An in-toto Statement with SLSA provenance.
+    Slsa,
 }
 
 /// Arguments of `cache`.

@@ -1,15 +1,14 @@
 //! What the machine has, as far as the command line or the system tells.
 
-use super::args::RunArgs;
 use super::report::CliError;
 use crate::exec::Resources;
 use crate::spec::execution;
 
 /// Returns what nodes may have of the machine: what `--slots` says, else what is found.
-pub(super) fn resources(args: &RunArgs, cores: usize) -> Result<Resources, CliError> {
+pub(super) fn resources(slots: Option<&str>, cores: usize) -> Result<Resources, CliError> {
     let cpu = u32::try_from(cores).unwrap_or(u32::MAX);
     let mut resources = Resources { cpu, gpus: visible_gpus(), memory: memory() };
-    for slot in args.slots.iter().flat_map(|slots| slots.split(',')) {
+    for slot in slots.into_iter().flat_map(|slots| slots.split(',')) {
         let wrong =
             |why: String| CliError::user(format!("`--slots {slot}`: {why}")).help("write `gpu=2,memory=16GB,cpu=8`");
         let (name, value) = slot.split_once('=').ok_or_else(|| wrong("it is not `name=amount`".into()))?;

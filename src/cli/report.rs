@@ -70,6 +70,13 @@ impl CliError {
         self
     }
 
+    /// Makes it a difference from the lockfile rather than a mistake.
+    #[must_use]
+    pub(super) fn differs(mut self) -> Self {
+        self.exit = Exit::Differs;
+        self
+    }
+
     /// Adds details, one a line.
     #[must_use]
     pub(super) fn details(mut self, details: impl IntoIterator<Item = String>) -> Self {

@@ -282,6 +282,6 @@ fn without_parts(action: &Action) -> Action {
 }
 
 /// Returns the digest of one output of an action.
-fn output_digest(action: &Action, output: &str) -> Option<Digest> {
+pub(super) fn output_digest(action: &Action, output: &str) -> Option<Digest> {
     action.outputs.get(output).copied().or_else(|| output.is_empty().then_some(action.artifact))
 }

@@ -9,9 +9,9 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::ExecError;
 use super::child::{Answer, Message, Request};
 use super::worker::{self, Control, WorkerFiles};
-use super::ExecError;
 use crate::cache::{Action, Cache, CacheError, Lease, NewAction, Staging};
 use crate::digest::{Digest, Manifest};
 use crate::ops::Outcome;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::ExecError;
 use super::child::Request;
 use super::event::Event;
 use super::job::{Job, Keep};
@@ -13,7 +14,6 @@ use super::scheduler::{Queued, Running, Scheduler, Why};
 use super::select::Chosen;
 use super::sources::SourceFile;
 use super::worker::{Control, WorkerFiles};
-use super::ExecError;
 use crate::cache::{Action, Lease, NewAction, RunId};
 use crate::ops::{InputArtifact, Inputs};
 use crate::plan::InstanceId;

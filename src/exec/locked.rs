@@ -3,17 +3,17 @@
 //! The check needs to run nothing: the lockfile holds the digest of every artifact, so that every key can be computed
 //! from it, and a key that comes out otherwise is a difference.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use super::decide::{Decider, Known};
 use super::{ExecError, sources};
-use crate::cache::Action;
+use crate::cache::{Action, Cache, RunId};
 use crate::digest::Digest;
-use crate::plan::graph::{Artifacts, InstanceId};
+use crate::plan::graph::{Artifacts, InstanceId, Plan};
 use crate::plan::{KeyParts, stale};
-use crate::spec::lock::{LOCK_VERSION, Lock, LockedNode};
+use crate::spec::lock::{LOCK_VERSION, Lock, LockedNode, MAX_BYTES};
 use crate::spec::params::Kind;
 
 /// Returns the platform whose bytes are promised to be the same: the matrix kernels differ with the vector unit.
@@ -42,12 +42,23 @@ pub fn producer() -> String {
 
 /// Reads a lockfile; nothing if there is none.
 pub fn read(path: &Path) -> Result<Option<Lock>, ExecError> {
-    let text = match fs_err::read_to_string(path) {
-        Ok(text) => text,
+    let unusable = |why: String| ExecError::LockFile { path: path.to_path_buf(), why };
+    let mut file = match fs_err::File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error.into()),
     };
-    Lock::read(&text).map(Some).map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })
+    let mut bytes = Vec::new();
+    Read::by_ref(&mut file).take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_BYTES {
+        return Err(unusable(format!("it has more than {MAX_BYTES} bytes")));
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let line = good.split(|byte| *byte == b'\n').count();
+        unusable(format!("it is not UTF-8 text: line {line} holds a byte that is no character"))
+    })?;
+    Lock::read(&text).map(Some).map_err(unusable)
 }
 
 /// Returns every way in which the plan differs from the lockfile, one sentence each.
@@ -75,10 +86,16 @@ pub fn differences(decider: &Decider<'_>, lock: &Lock, wanted: &[bool]) -> Resul
 }
 
 fn locked_digest(decider: &Decider<'_>, lock: &Lock, artifact: &Artifacts) -> Option<Known> {
-    let locked = lock.node(&decider.plan.instance(artifact.from).name)?;
-    let digest = locked.outputs.get(&*artifact.output.name).unwrap_or(&locked.artifact);
-    let chosen = locked.chosen.and_then(|chosen| serde_json::from_value(chosen).ok());
-    Some(Known { digest: digest.parse().ok()?, chosen })
+    known_of(&lock.node(&decider.plan.instance(artifact.from).name)?, &artifact.output.name)
+}
+
+fn known_of(node: &LockedNode, output: &str) -> Option<Known> {
+    let chosen = node.chosen.clone().and_then(|chosen| serde_json::from_value(chosen).ok());
+    Some(Known { digest: output_of(node, output)?, chosen })
+}
+
+fn output_of(node: &LockedNode, output: &str) -> Option<Digest> {
+    node.outputs.get(output).unwrap_or(&node.artifact).parse().ok()
 }
 
 /// Says what changed, as exactly as the cache and the lockfile remember it.
@@ -107,29 +124,67 @@ fn explain(decider: &Decider<'_>, id: InstanceId, locked: &LockedNode, parts: &K
 /// Returns the lockfile after a run: what `actions` holds, and for the other nodes of the plan what `old` held.
 pub fn build(decider: &Decider<'_>, actions: &[Option<Action>], old: Option<&Lock>) -> Result<Lock, ExecError> {
     let plan = decider.plan;
-    let mut lock = Lock {
-        version: LOCK_VERSION,
-        pipeline: plan.name.clone(),
-        luthflow: env!("CARGO_PKG_VERSION").to_owned(),
-        platform: platform(),
-        nodes: serde_json::Map::new(),
-    };
+    let mut lock = head(plan, old);
     for id in plan.ids() {
         let instance = plan.instance(id);
         if let Some(action) = &actions[id.index()] {
             lock.set(&instance.name, &locked_node(decider, id, action)?);
         } else if let Some(old) = old
-            && let Some(mut node) = old.node(&instance.name)
+            && let Some(node) = old.node(&instance.name)
         {
-            node.platform =
-                node.platform.or_else(|| Some(old.platform.clone())).filter(|made_on| *made_on != lock.platform);
-            lock.set(&instance.name, &node);
+            lock.set(&instance.name, &carried(node, old, &lock));
         }
     }
     Ok(lock)
 }
 
-fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result<LockedNode, ExecError> {
+/// A lockfile without nodes yet.
+pub(super) fn head(plan: &Plan, old: Option<&Lock>) -> Lock {
+    Lock {
+        version: LOCK_VERSION,
+        pipeline: plan.name.clone(),
+        luthflow: env!("CARGO_PKG_VERSION").to_owned(),
+        platform: platform(),
+        params: plan.params.clone().into_iter().collect(),
+        sweep: plan.sweep.iter().map(|(name, values)| (name.clone(), values.clone().into())).collect(),
+        nodes: serde_json::Map::new(),
+        published: old.map(|old| old.published.clone()).unwrap_or_default(),
+    }
+}
+
+/// An entry of an old lockfile in a new one, whose platform may be another.
+fn carried(mut node: LockedNode, old: &Lock, new: &Lock) -> LockedNode {
+    node.platform = Some(old.platform_of(&node).to_owned()).filter(|made_on| *made_on != new.platform);
+    node
+}
+
+/// Returns the lockfile that the cache's results make, without running anything, and the instances it would lack: those
+/// that have to run first. An entry of `old` whose key still fits stands for a result that is not in this cache.
+pub fn current(decider: &Decider<'_>, old: Option<&Lock>) -> Result<(Lock, Vec<String>), ExecError> {
+    let plan = decider.plan;
+    let mut lock = head(plan, old);
+    let (mut found, mut missing) = (HashMap::new(), Vec::new());
+    for id in plan.order().iter().copied() {
+        let name = &plan.instance(id).name;
+        let known = plan.upstream(id).all(|upstream| found.contains_key(&upstream));
+        let parts = decider.parts(id, |artifact| known_of(found.get(&artifact.from)?, &artifact.output.name))?;
+        let kept = old.and_then(|old| Some((old, old.node(name)?))).filter(|(_, node)| node.key == parts.key().hex());
+        match (decider.cache.action(&parts.key())?, kept) {
+            _ if !known => missing.push(name.clone()),
+            (Some(action), _) => drop(found.insert(id, locked_node(decider, id, &action)?)),
+            (None, Some((old, node))) => drop(found.insert(id, carried(node, old, &lock))),
+            (None, None) => missing.push(name.clone()),
+        }
+    }
+    for id in plan.ids() {
+        if let Some(node) = found.get(&id) {
+            lock.set(&plan.instance(id).name, node);
+        }
+    }
+    Ok((lock, missing))
+}
+
+pub(super) fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result<LockedNode, ExecError> {
     // Empty for all but sources.
     let files = decider.source_files(id)?;
     let files = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
@@ -158,15 +213,18 @@ pub fn digest(path: &Path) -> Option<Digest> {
 /// Returns the digest of the lockfile's text, if it says just this.
 pub fn is_written(path: &Path, lock: &Lock) -> Result<Option<Digest>, ExecError> {
     let text = lock.write().map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })?;
-    Ok(fs_err::read_to_string(path).is_ok_and(|old| old == text).then(|| Digest::of(text.as_bytes())))
+    let old = fs_err::read_to_string(path).ok();
+    let same = old.filter(|old| *old == text || Lock::read(old).is_ok_and(|old| old.says_the_same(lock)));
+    Ok(same.map(|old| Digest::of(old.as_bytes())))
 }
 
 /// Writes a lockfile, unless it already says the same, and returns the digest of its text.
 pub fn write(path: &Path, lock: &Lock) -> Result<Digest, ExecError> {
     let text = lock.write().map_err(|why| ExecError::LockFile { path: path.to_path_buf(), why })?;
     let digest = Digest::of(text.as_bytes());
-    if fs_err::read_to_string(path).is_ok_and(|old| old == text) {
-        return Ok(digest);
+    let old = fs_err::read_to_string(path).ok();
+    if let Some(old) = old.filter(|old| *old == text || Lock::read(old).is_ok_and(|old| old.says_the_same(lock))) {
+        return Ok(Digest::of(old.as_bytes()));
     }
     let unwritable =
         |error: std::io::Error| ExecError::LockUnwritable { path: path.to_path_buf(), why: error.to_string() };
@@ -178,6 +236,16 @@ pub fn write(path: &Path, lock: &Lock) -> Result<Digest, ExecError> {
     draft.as_file().set_permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644)).map_err(unwritable)?;
     draft.persist(path).map_err(|error| unwritable(error.error))?;
     Ok(digest)
+}
+
+/// Returns where the lockfile of a run lies: in the run's folder, whichever parameters it had.
+pub fn path_of_run(cache: &Cache, run: &RunId) -> PathBuf {
+    cache.log_path(run, "run").with_file_name("lock.yaml")
+}
+
+/// Keeps the lockfile that a run made in the run's folder, so that runs can be compared.
+pub fn keep(cache: &Cache, run: &RunId, lock: &Lock) -> Result<(), ExecError> {
+    write(&path_of_run(cache, run), lock).map(drop)
 }
 
 /// Returns the digest that a source's `digest:` would pin, for showing.

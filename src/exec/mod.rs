@@ -3,6 +3,8 @@
 //! The scheduler owns all state and is the only loop. Everything around it is a function or a thread that sends it
 //! messages: [`decide`] looks into the cache, [`worker`] watches one child process, observers only listen.
 
+pub mod card;
+pub mod chain;
 pub mod child;
 pub mod decide;
 pub mod error;
@@ -10,6 +12,7 @@ pub mod event;
 mod job;
 mod launch;
 pub mod locked;
+pub mod provenance;
 mod queue;
 pub mod resources;
 pub mod rounds;
@@ -18,6 +21,7 @@ pub mod select;
 mod settle;
 pub mod snapshot;
 pub mod sources;
+pub mod verify;
 pub mod worker;
 
 pub use decide::{Decider, Decision, NodeState};

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashSet};
 use std::time::Instant;
 
+use super::ExecError;
 use super::resources::{Grant, Scarce, wants};
 use super::scheduler::{Queued, Scheduler, Why};
-use super::ExecError;
 use crate::cache::{Lease, LeaseOutcome};
 use crate::digest::Digest;
 use crate::exec::event::Event;

@@ -77,6 +77,10 @@ pub struct Artifacts {
 pub struct Plan {
     /// The name of the pipeline.
     pub name: String,
+    /// The parameters that have one value.
+    pub params: BTreeMap<String, Value>,
+    /// Those that have several, in order.
+    pub sweep: Vec<(String, Vec<Value>)>,
     instances: Vec<Instance>,
     graph: DiGraph<InstanceId, ()>,
     order: Vec<InstanceId>,
@@ -106,7 +110,7 @@ impl Plan {
         for (rank, id) in order.iter().enumerate() {
             ranks[id.0] = rank;
         }
-        Some(Self { name, instances, graph, order, ranks })
+        Some(Self { name, params: BTreeMap::new(), sweep: Vec::new(), instances, graph, order, ranks })
     }
 
     /// Returns all instances; an [`InstanceId`] is an index into this.

@@ -104,7 +104,11 @@ pub(super) fn outputs_of<'d>(
 }
 
 /// Finds the output that an input names.
-pub(super) fn find_output(outputs: &[Output], input: &Input<'_>, place: impl Fn() -> Place) -> Result<Output, Diagnostic> {
+pub(super) fn find_output(
+    outputs: &[Output],
+    input: &Input<'_>,
+    place: impl Fn() -> Place,
+) -> Result<Output, Diagnostic> {
     let wanted = input.from.output();
     let names = || outputs.iter().map(|output| &*output.name).filter(|name| !name.is_empty());
     outputs.iter().find(|output| output.name == wanted).cloned().ok_or_else(|| {

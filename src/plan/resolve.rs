@@ -55,7 +55,10 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
         return Err(resolver.diagnostics.into_iter().collect());
     }
     let cycle = || vec![Diagnostic::new(0..0, "the nodes form a cycle")];
-    Plan::new(pipeline.name.clone(), resolver.instances).ok_or_else(cycle)
+    let mut plan = Plan::new(pipeline.name.clone(), resolver.instances).ok_or_else(cycle)?;
+    plan.params = pipeline.params.clone();
+    plan.sweep = pipeline.axes.iter().map(|axis| (axis.name.clone(), axis.values.clone())).collect();
+    Ok(plan)
 }
 
 /// A node, bound at every point of the axes that it uses itself.

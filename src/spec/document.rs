@@ -105,6 +105,33 @@ pub fn from_yaml<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     serde_yaml::from_str(text).map_err(|error| error.to_string())
 }
 
+/// Says why a text lies too deep to be read, or repeats itself by aliases: for texts that are read without their places.
+pub fn check_depth(text: &str) -> Result<(), Diagnostic> {
+    let byte = |at: usize| text.char_indices().nth(at).map_or(text.len(), |(byte, _)| byte);
+    let mut depth = 0;
+    let mut parser = Parser::<StrInput<'_>>::new_from_str(text);
+    while let Some(event) = parser.next_event() {
+        let (event, at) = match event {
+            Ok((event, span)) => (event, span.start.index()),
+            Err(error) if error.info().contains("recursion limit") => {
+                return Err(Diagnostic::new(byte(error.marker().index())..text.len(), too_deep()));
+            }
+            // serde_yaml reports it.
+            Err(_) => return Ok(()),
+        };
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth += 1,
+            Event::SequenceEnd | Event::MappingEnd => depth -= 1,
+            Event::Alias(_) => return Err(Diagnostic::new(byte(at)..text.len(), "aliases have no place in it")),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(Diagnostic::new(byte(at)..text.len(), too_deep()));
+        }
+    }
+    Ok(())
+}
+
 fn read_value(text: &str) -> Result<Value, Diagnostic> {
     if let Ok(Tree(value)) = serde_yaml::from_str(text) {
         return Ok(value);

@@ -27,7 +27,25 @@ fn assert_prints(name: &str, world: &World, args: &[&str]) {
 fn help_of_every_command() {
     let world = World::empty();
     assert_prints("help", &world, &["--help"]);
-    for command in ["run", "plan", "check", "status", "graph", "show", "explain", "log", "export", "cache", "schema"] {
+    let commands = [
+        "run",
+        "plan",
+        "check",
+        "status",
+        "graph",
+        "show",
+        "explain",
+        "log",
+        "export",
+        "lock",
+        "verify",
+        "diff",
+        "runs",
+        "provenance",
+        "cache",
+        "schema",
+    ];
+    for command in commands {
         assert_prints(&format!("help_{command}"), &world, &[command, "--help"]);
     }
     assert_prints("help_completions", &world, &["completions", "--help"]);

@@ -1,14 +1,15 @@
-//! `luthflow export NODE DIR`: copy a node's artifact out of the cache.
+//! `luthflow export NODE DIR`: copy a node's artifact out of the cache. A model gets a card, unless it has one.
 
 use std::path::Path;
 
+use super::provenance::chain_of;
 use super::show::state_of;
 use crate::cli::args::{Cli, ExportArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
-use crate::exec::NodeState;
+use crate::exec::{NodeState, card};
 
 pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError> {
     let mut pipeline = args.pipeline.clone();
@@ -48,7 +49,16 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     };
     cache.check(&action.artifact)?;
     let from = cache.artifact_path(&action.artifact).join(subfolder);
-    let count = copy(&from, folder)?;
+    let mut count = copy(&from, folder)?;
+    let card = folder.join("README.md");
+    if wanted.is_empty() {
+        let written = card::model_card(&decider, &chain_of(&decider, id, &project)?)?;
+        // A card that came with the model is somebody's own words.
+        if let Some(text) = written.filter(|_| !card.exists()) {
+            fs_err::write(&card, text)?;
+            count += 1;
+        }
+    }
     output::say(&format!("{count} files of `{}` are in {}", instance.name, folder.display()));
     Ok(Exit::Success)
 }

@@ -3,12 +3,17 @@
 pub(super) mod cache;
 pub(super) mod check;
 pub(super) mod completions;
+pub(super) mod diff;
 pub(super) mod explain;
 pub(super) mod export;
 pub(super) mod graph;
+pub(super) mod lock;
 pub(super) mod log;
 pub(super) mod plan;
+pub(super) mod provenance;
 pub(super) mod run;
+pub(super) mod runs;
 pub(super) mod schema;
 pub(super) mod show;
 pub(super) mod status;
+pub(super) mod verify;

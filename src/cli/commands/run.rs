@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use console::style;
 
+use super::cache::remote;
 use super::plan;
 use crate::cache::{Access, Cache};
 use crate::cli::args::{Cli, RunArgs};
@@ -72,9 +73,12 @@ fn once(args: &RunArgs, cli: &Cli, flag: impl FnOnce() -> std::io::Result<Arc<At
     let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
+    if !args.frozen {
+        remote::attach(&cache, args.remote.as_deref())?;
+    }
     let lock_path = project.lock_path();
     let lock = locked::read(&lock_path)?;
-    if let (true, Some(lock)) = (args.locked, &lock) {
+    if let (true, Some(lock)) = (args.is_locked(), &lock) {
         project = project.as_locked(lock)?;
     }
     let mut rounds = Rounds::new(&mut *observer);
@@ -101,7 +105,7 @@ fn all_rounds(
     loop {
         let decider = project.decider(cache);
         let (wanted, mut forced) = wanted(&project, args)?;
-        if args.locked {
+        if args.is_locked() {
             demand_locked(&decider, lock, &project.lock_path(), &wanted)?;
         }
         // The run would find the sources itself, but hashing them can take long, and until here Ctrl-C ends the program.
@@ -153,14 +157,14 @@ fn options<'a>(
         program: std::env::current_exe()?,
         jobs: args.jobs.unwrap_or_else(|| cores.min(2)).max(1),
         cores,
-        resources: resources(args, cores)?,
+        resources: resources(args.slots.as_deref(), cores)?,
         keep_going: args.keep_going,
         retries: args.retries.unwrap_or(0),
         timeout: args.timeout,
         wanted,
         forced,
         rehearse: HashSet::new(),
-        locked: lock.filter(|_| args.locked),
+        locked: lock.filter(|_| args.is_locked()),
         run: earlier.and_then(|earlier| earlier.id.clone()),
         cancelled,
     })
@@ -180,7 +184,11 @@ fn settle(
     let (decider, lock_path) = (project.decider(cache), project.lock_path());
     // Before the lockfile is written, so that no collection finds one that it does not know.
     cache.remember_lock(&lock_path)?;
-    let locked = settle_lock(args, &decider, &report, lock, &lock_path)?;
+    let built = locked::build(&decider, &report.actions, lock)?;
+    if let Some(run) = &report.id {
+        locked::keep(cache, run, &built)?;
+    }
+    let locked = settle_lock(args, &report, &built, &lock_path)?;
     if let Some(question) = recall::question(project.written(), &args.pipeline) {
         let lock = locked.or_else(|| locked::digest(&lock_path));
         let read = |name: &String| Some((name.clone(), project.written().digest_of(name)?));
@@ -199,7 +207,7 @@ fn settle(
 fn all_fresh(written: &Written, args: &RunArgs, cli: &Cli, started: Instant) -> bool {
     let cache = if args.force.is_empty() { quiet_cache(cli) } else { None };
     let state = cache.and_then(|cache| recall::recall(written, &args.pipeline, &cache));
-    let Some(state) = state.filter(|state| state.locked || !args.locked) else { return false };
+    let Some(state) = state.filter(|state| state.locked || !args.is_locked()) else { return false };
     let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
     snapshot::tell(&state, &mut *observer, started);
     drop(observer);
@@ -210,18 +218,11 @@ fn all_fresh(written: &Written, args: &RunArgs, cli: &Cli, started: Instant) -> 
 }
 
 /// Writes the lockfile where it should follow the run. Returns its digest if it now holds just what the run gave.
-fn settle_lock(
-    args: &RunArgs,
-    decider: &Decider<'_>,
-    report: &RunReport,
-    old: Option<&Lock>,
-    path: &Path,
-) -> Result<Option<Digest>, CliError> {
+fn settle_lock(args: &RunArgs, report: &RunReport, lock: &Lock, path: &Path) -> Result<Option<Digest>, CliError> {
     if !args.pipeline.change_parameters() {
-        let lock = locked::build(decider, &report.actions, old)?;
-        return Ok(if args.locked { locked::is_written(path, &lock)? } else { Some(locked::write(path, &lock)?) });
+        return Ok(if args.is_locked() { locked::is_written(path, lock)? } else { Some(locked::write(path, lock)?) });
     }
-    if !args.locked && !report.ran.is_empty() {
+    if !args.is_locked() && !report.ran.is_empty() {
         output::say("note: the lockfile stays as it is, since parameters came from the command line");
     }
     Ok(None)
