@@ -4,7 +4,8 @@
 #   benches/graph/run.sh [FOLDER]        FOLDER holds the graphs and the peers (default: /tmp/luthflow-bench)
 #
 # Peers are installed into FOLDER on the first call, by their ordinary clients. SHAPES picks shapes; LUTHFLOW, NINJA,
-# TURBO, SNAKEMAKE and DVC pick sizes, as `1000,10000`; an empty one leaves a tool out.
+# TURBO, SNAKEMAKE and DVC pick sizes, as `1000,10000`; an empty one leaves a tool out. LUTHFLOW_PROGRAM is a program built
+# before. The first call takes an hour or more, since 30,000 nodes really run.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 folder=${1:-/tmp/luthflow-bench}
@@ -18,8 +19,11 @@ if [ ! -x "$peers/node_modules/.bin/turbo" ]; then
     (cd "$peers" && npm install --silent --no-save turbo@2.11.11 >/dev/null)
 fi
 
-cargo build --release --quiet --manifest-path "$here/../../Cargo.toml" --bin luthflow
-program=${LUTHFLOW_PROGRAM:-$here/../../target/release/luthflow}
+program=${LUTHFLOW_PROGRAM:-}
+if [ -z "$program" ]; then
+    cargo build --release --quiet --manifest-path "$here/../../Cargo.toml" --bin luthflow
+    program=$here/../../target/release/luthflow
+fi
 tools=()
 add() { if [ -n "$3" ]; then tools+=("$1=$2,$3"); fi; }
 add luthflow "$(realpath "$program")" "${LUTHFLOW-100,1000,10000,30000}"

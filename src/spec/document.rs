@@ -353,7 +353,7 @@ mod tests {
     #[test]
     fn the_short_way_reads_what_the_long_way_reads_or_nothing() {
         let plain = [
-            "a: 1\nb: [x, 2.5, -3, 1e3, .inf, ~, true, 'no', \"y\"]\nc: {d: |\n  text\n}\n",
+            "a: 1\nb: [x, 2.5, -3, 1e3, .inf, ~, true, 'no', \"y\"]\nc: {d: e}\nd: |\n  text\n",
             "a: 18446744073709551615\nb: -9223372036854775808\nc: 0x1f\nd: 0o17\n",
             "a: &x {b: 1}\nc: *x\n",
             "- a\n- [b, {c: d}]\n",

@@ -1,5 +1,6 @@
 //! The snapshot of the last whole run: it saves work, and changes no answer.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
@@ -197,7 +198,7 @@ fn a_long_chain_is_planned() {
     world.write("in.txt", "x\n");
     let mut text = "version: 1\nnodes:\n  n0: {kind: source, dataset: in.txt}\n".to_owned();
     for i in 1..20_000 {
-        text += &format!("  n{i}: {{kind: curate, from: [n{}]}}\n", i - 1);
+        writeln!(text, "  n{i}: {{kind: curate, from: [n{}]}}", i - 1).unwrap();
     }
     world.write("pipeline.yaml", &text);
     let plan = world.json(&["plan", "--json"]);
