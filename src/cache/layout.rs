@@ -111,6 +111,11 @@ impl Layout {
     }
 
     /// The snapshot of a pipeline. `scope` tells pipelines apart.
+    /// Renewed whenever something is taken out of the cache.
+    pub(super) fn epoch(&self) -> PathBuf {
+        self.root.join("snapshots.epoch")
+    }
+
     pub(super) fn snapshot(&self, scope: &str) -> PathBuf {
         self.snapshots().join(Digest::of(scope.as_bytes()).hex())
     }

@@ -55,5 +55,5 @@ pub use lock::Gate;
 pub use mend::{Damage, RepairReport, VerifyReport};
 pub use remote::{PullReport, PushReport};
 pub use runs::{RunId, RunRecord};
-pub use snapshot::{SeenFile, Snapshot, SnapshotInstance, SnapshotSource};
+pub use snapshot::{Epoch, SeenFile, Snapshot, SnapshotInstance, SnapshotSource};
 pub use store::{Access, Cache};

@@ -79,8 +79,7 @@ impl Cache {
     /// Takes the record of an action away, so that another result can take its place. Its artifact stays.
     pub fn withdraw(&self, key: &Digest) -> Result<(), CacheError> {
         self.need_write("withdrawing an action")?;
-        let _gate = self.gate()?;
-        let _alone = self.mending()?;
+        let _gate = self.close_gate()?;
         self.drop_snapshots()?;
         match fs_err::remove_file(self.layout.action(key)) {
             Err(error) if !is_absent(&error) => return Err(error.into()),

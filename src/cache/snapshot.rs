@@ -49,6 +49,10 @@ pub struct Snapshot {
     pub turns: Vec<u64>,
 }
 
+/// A mark of the last time that something was taken out of a cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Epoch(Option<(u64, i64)>);
+
 /// A fresh node instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SnapshotInstance {
@@ -109,7 +113,8 @@ impl Cache {
     }
 
     /// Keeps a snapshot. Where it cannot be written, the next look only takes longer.
-    pub fn keep_snapshot(&self, scope: &str, snapshot: &Snapshot) -> Result<(), CacheError> {
+    /// Not if anything was taken out of the cache since `epoch`.
+    pub fn keep_snapshot(&self, scope: &str, snapshot: &Snapshot, epoch: Epoch) -> Result<(), CacheError> {
         self.need_write("keeping a snapshot")?;
         let mut seen: HashSet<Digest> = HashSet::new();
         let mut artifacts = Artifacts::new();
@@ -122,7 +127,12 @@ impl Cache {
         let Some(index) = self.index_mark() else { return Ok(()) };
         let bytes = encode(snapshot, index, &artifacts);
         fs_err::create_dir_all(self.layout.snapshots())?;
-        Ok(files::write_lightly(&self.layout.snapshot(scope), &bytes, &self.layout.staging())?)
+        // Under the gate: nothing is withdrawn between the question and the answer.
+        let _gate = self.gate()?;
+        if self.snapshot_epoch() != epoch {
+            return Ok(());
+        }
+        Ok(files::write_lightly(&self.layout.snapshot(scope), &bytes, &self.scratch()?)?)
     }
 
     /// Forgets the snapshot of a pipeline.
@@ -135,10 +145,18 @@ impl Cache {
 
     /// Forgets all snapshots: to be called before records are taken out of the cache.
     pub fn drop_snapshots(&self) -> Result<(), CacheError> {
+        // Before the files go: what another process is about to keep was true until now.
+        files::write_lightly(&self.layout.epoch(), b"", &self.scratch()?)?;
         for path in files::sorted_entries(&self.layout.snapshots())? {
             fs_err::remove_file(path)?;
         }
         Ok(())
+    }
+
+    /// Returns a mark of the last time that something was taken out of the cache.
+    pub fn snapshot_epoch(&self) -> Epoch {
+        let metadata = fs_err::metadata(self.layout.epoch()).ok();
+        Epoch(metadata.map(|metadata| Stamp::of(&metadata)).map(|stamp| (stamp.inode, stamp.changed)))
     }
 
     /// Tells one index file from another. A snapshot stands for rows of the one it was made beside.

@@ -61,6 +61,8 @@ pub struct Rehearsed {
 pub(super) enum Keep {
     /// It is committed.
     Always,
+    /// It is committed, in place of a result that is on record.
+    Instead,
     /// It is committed if it is this artifact.
     IfArtifact(Digest),
     /// It is only compared.
@@ -161,17 +163,15 @@ impl Job<'_> {
                 Keep::Never => return Ok(Ending::Rehearsed(self.rehearsed(&listing, outcome))),
                 _ => {}
             }
+            // The first result of a key stays, but not against the lockfile, and not against the user.
+            if self.cache.action(&self.new.key)?.is_some_and(|first| first.artifact != listing.digest()) {
+                self.cache.withdraw(&self.new.key)?;
+            }
         }
         let mut new = self.new.clone();
         new.metrics = outcome.metrics;
         new.measured = outcome.measured;
         new.duration_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        // The first result of a key stays, but not against the lockfile.
-        if let Keep::IfArtifact(wanted) = self.keep
-            && self.cache.action(&new.key)?.is_some_and(|first| first.artifact != wanted)
-        {
-            self.cache.withdraw(&new.key)?;
-        }
         let action = self.cache.commit(staging, new)?;
         // Its bytes were hashed a moment ago.
         self.checked().insert(action.artifact);

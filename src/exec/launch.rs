@@ -122,6 +122,7 @@ impl Scheduler<'_, '_, '_> {
         let locked = self.options.locked.and_then(|lock| lock.node(&self.plan.instance(id).name));
         match locked.and_then(|locked| locked.artifact.parse().ok()) {
             Some(artifact) => Keep::IfArtifact(artifact),
+            None if why == Why::Again => Keep::Instead,
             None => Keep::Always,
         }
     }

@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 use super::decide::Decider;
 use super::event::{EVENT_VERSION, Event, Observer};
 use super::{ExecError, locked, sources};
-use crate::cache::{Action, Cache, Snapshot, SnapshotInstance, SnapshotSource};
+use crate::cache::{Action, Cache, Epoch, Snapshot, SnapshotInstance, SnapshotSource};
 use crate::digest::{Digest, value_digest};
 use crate::plan::Plan;
 use crate::spec::params::{Kind, Op};
@@ -110,9 +110,12 @@ pub fn tell(snapshot: &Snapshot, observer: &mut dyn Observer, started: Instant) 
     });
 }
 
-/// Forgets the state of a pipeline, before something is done that may change it.
-pub fn forget(decider: &Decider<'_>) -> Result<(), ExecError> {
-    Ok(decider.cache.drop_snapshot(&decider.scope)?)
+/// Forgets the state of a pipeline, before something is done that may change it. What is returned tells [`keep`] whether
+/// others took something out of the cache meanwhile.
+pub fn forget(decider: &Decider<'_>) -> Result<Epoch, ExecError> {
+    let epoch = decider.cache.snapshot_epoch();
+    decider.cache.drop_snapshot(&decider.scope)?;
+    Ok(epoch)
 }
 
 /// Keeps the state of a pipeline after a run, if all of it is fresh now. `locked` says whether the lockfile, whose digest
@@ -123,6 +126,7 @@ pub fn keep(
     actions: &[Option<Action>],
     (lock, locked): (Option<Digest>, bool),
     reads: Vec<(String, Digest)>,
+    epoch: Epoch,
 ) -> Result<(), ExecError> {
     let (Some(identity), Some(scope)) = (question.identity(), question.scope()) else { return Ok(()) };
     if scope.to_str() != Some(&decider.scope) || actions.iter().any(Option::is_none) {
@@ -137,7 +141,7 @@ pub fn keep(
     });
     let (pipeline, instances, turns) = (plan.name.clone(), instances.collect(), turns(plan));
     let snapshot = Snapshot { identity, pipeline, lock, locked, reads, sources, instances, turns };
-    Ok(decider.cache.keep_snapshot(&decider.scope, &snapshot)?)
+    Ok(decider.cache.keep_snapshot(&decider.scope, &snapshot, epoch)?)
 }
 
 /// Returns what the nodes that take files from outside found; nothing if that cannot be found again from here.

@@ -46,9 +46,9 @@ fn forget(world: &World) {
     }
 }
 
-/// A run that looks at every node takes the write lock, and says in its file who holds it.
+/// A run that looks at every node begins a session in the cache.
 fn last_look(world: &World) -> SystemTime {
-    std::fs::metadata(world.path("cache/lock")).unwrap().modified().unwrap()
+    std::fs::metadata(world.path("cache/sessions")).unwrap().modified().unwrap()
 }
 
 /// What a command prints, without how long it took.

@@ -10,7 +10,7 @@ use console::style;
 
 use super::cache::remote;
 use super::plan;
-use crate::cache::{Access, Cache};
+use crate::cache::{Access, Cache, Epoch};
 use crate::cli::args::{Cli, RunArgs};
 use crate::cli::exit::Exit;
 use crate::cli::json::JsonLines;
@@ -82,13 +82,13 @@ fn once(args: &RunArgs, cli: &Cli, flag: impl FnOnce() -> std::io::Result<Arc<At
         project = project.as_locked(lock)?;
     }
     let mut rounds = Rounds::new(&mut *observer);
-    let (project, report) = all_rounds(project, &cache, args, lock.as_ref(), flag, &mut rounds)?;
+    let (project, report, epoch) = all_rounds(project, &cache, args, lock.as_ref(), flag, &mut rounds)?;
     rounds.end(&report, started);
     drop(observer);
     if !args.json {
         summary(&project, &cache, &report, started.elapsed().as_secs_f64())?;
     }
-    settle(&project, &cache, args, report, lock.as_ref())
+    settle(&project, &cache, args, report, lock.as_ref(), epoch)
 }
 
 /// Runs until no search has a value to try.
@@ -99,8 +99,8 @@ fn all_rounds(
     lock: Option<&Lock>,
     flag: impl FnOnce() -> std::io::Result<Arc<AtomicBool>>,
     observer: &mut Rounds<'_>,
-) -> Result<(Project, RunReport), CliError> {
-    let mut earlier: Option<RunReport> = None;
+) -> Result<(Project, RunReport, Epoch), CliError> {
+    let (mut earlier, mut epoch): (Option<RunReport>, _) = (None, None);
     let (mut flag, mut cancelled) = (Some(flag), None);
     loop {
         let decider = project.decider(cache);
@@ -114,7 +114,8 @@ fn all_rounds(
             cancelled = Some(flag()?);
         }
         let cancelled = cancelled.as_ref().expect("it was set in the first round");
-        snapshot::forget(&decider)?;
+        let now = snapshot::forget(&decider)?;
+        let epoch = *epoch.get_or_insert(now);
         if let Some(earlier) = &earlier {
             forced.retain(|id| !earlier.ran.contains(&project.plan.instance(*id).name));
         }
@@ -127,7 +128,7 @@ fn all_rounds(
         drop(decider);
         match trials {
             Some(trials) => project = project.with_trials(trials)?,
-            None => return Ok((project, report)),
+            None => return Ok((project, report, epoch)),
         }
         earlier = Some(report);
     }
@@ -177,6 +178,7 @@ fn settle(
     args: &RunArgs,
     mut report: RunReport,
     lock: Option<&Lock>,
+    epoch: Epoch,
 ) -> Result<Exit, CliError> {
     if let Some(error) = report.broken.take() {
         return Err(error.into());
@@ -193,7 +195,7 @@ fn settle(
         let lock = locked.or_else(|| locked::digest(&lock_path));
         let read = |name: &String| Some((name.clone(), project.written().digest_of(name)?));
         let reads = project.reads.iter().filter_map(read).collect();
-        snapshot::keep(&decider, &question, &report.actions, (lock, locked.is_some()), reads)?;
+        snapshot::keep(&decider, &question, &report.actions, (lock, locked.is_some()), reads, epoch)?;
     }
     Ok(match &report {
         report if report.interrupted => Exit::Interrupted,
