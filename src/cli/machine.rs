@@ -38,6 +38,8 @@ fn memory() -> u64 {
     #[cfg(target_os = "linux")]
     {
         let info = rustix::system::sysinfo();
+        // The width of `totalram` differs between processors.
+        #[expect(clippy::useless_conversion, reason = "it is 32 bits wide on some")]
         u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit))
     }
     #[cfg(not(target_os = "linux"))]

@@ -109,7 +109,7 @@ impl Project {
     }
 
     /// Returns the project with its searches where a lockfile has them.
-    pub(super) fn as_locked(mut self, lock: &Lock) -> Result<Self, CliError> {
+    pub(super) fn at_lock(mut self, lock: &Lock) -> Result<Self, CliError> {
         loop {
             let known = rounds::of_lock(&self.plan, lock);
             let metrics = |id: InstanceId| known[id.index()].as_ref().map(|node| &node.metrics);

@@ -74,13 +74,14 @@ impl Scheduler<'_, '_, '_> {
 
     /// Starts an instance, or takes it as done if it meanwhile is. Not if another process runs it.
     fn begin(&mut self, rank: usize, id: InstanceId, key: Digest, why: Why, grant: Grant) -> Result<bool, ExecError> {
-        let lease = match self.lease(rank, id, &key, why) {
-            Ok(Some(lease)) => lease,
-            other => {
-                self.free.give_back(grant);
-                return other.map(|_| false);
-            }
-        };
+        // A rehearsal leaves nothing behind, so that nobody need keep away.
+        let needed = why != Why::Rehearsal;
+        let lease = if needed { self.lease(rank, id, &key) } else { Ok(None) };
+        if needed && !matches!(lease, Ok(Some(_))) {
+            self.free.give_back(grant);
+            return lease.map(|_| false);
+        }
+        let lease = lease?;
         let Some(queued) = self.queue.remove(rank) else {
             self.free.give_back(grant);
             return Ok(false);
@@ -98,18 +99,9 @@ impl Scheduler<'_, '_, '_> {
     }
 
     /// Takes the right to run an action; nothing, and a word to the observer, if another process has it.
-    fn lease(
-        &mut self,
-        rank: usize,
-        id: InstanceId,
-        key: &Digest,
-        why: Why,
-    ) -> Result<Option<Option<Lease>>, ExecError> {
-        if why == Why::Rehearsal {
-            return Ok(Some(None));
-        }
+    fn lease(&mut self, rank: usize, id: InstanceId, key: &Digest) -> Result<Option<Lease>, ExecError> {
         match self.cache.lease(key)? {
-            LeaseOutcome::Taken(lease) => Ok(Some(Some(lease))),
+            LeaseOutcome::Taken(lease) => Ok(Some(lease)),
             LeaseOutcome::Held(holder) => {
                 let node = self.plan.instance(id).name.clone();
                 if let Some(queued) = self.queue.0.get_mut(&rank)

@@ -83,7 +83,7 @@ fn seen<'m>(
     for candidate in select::candidates(plan, id, metrics).ok()? {
         let at = plan.instance(candidate.id).axes.get(&search.parameter)?.as_f64()?;
         let better = |old: f64| if goal == Goal::Max { candidate.value > old } else { candidate.value < old };
-        match seen.iter_mut().find(|(value, _)| *value == at) {
+        match seen.iter_mut().find(|(value, _)| value.to_bits() == at.to_bits()) {
             Some((_, old)) if better(*old) => *old = candidate.value,
             Some(_) => {}
             None => seen.push((at, candidate.value)),

@@ -231,7 +231,7 @@ const TICK: Duration = Duration::from_millis(100);
 /// How long a node that was asked to end may take to.
 const GRACE: Duration = Duration::from_secs(5);
 
-impl<'scope, 'env> Scheduler<'scope, 'env, '_> {
+impl Scheduler<'_, '_, '_> {
     /// Goes through the graph once, until nothing runs and nothing can start.
     fn pass(&mut self, inbox: &Receiver<Report>) {
         self.begin_pass();

@@ -15,7 +15,7 @@ use crate::plan::InstanceId;
 
 /// How long is waited before the first new try, and at most.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
 
 impl Scheduler<'_, '_, '_> {
     /// Takes note of a job that ended. A finished result is kept even when the user has stopped the run meanwhile.

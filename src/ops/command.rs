@@ -39,9 +39,12 @@ pub(super) fn run(params: &CommandParams, cx: &OpCx<'_>) -> Result<Outcome, OpEr
     let secrets = secrets(params, cx, &mut command)?;
     cx.progress.phase(&program, None, "");
     let mut child = spawn(&mut command, &program, !secrets.is_empty())?;
-    let filters = filter_output(&mut child, secrets)?;
+    let filters = filter_output(&mut child, &secrets)?;
     let status = wait(&mut child, cx)?;
-    filters.into_iter().for_each(|filter| drop(filter.join()));
+    for filter in filters {
+        // One that panicked has lost some lines of the log, nothing else.
+        let _ = filter.join();
+    }
     if !status.success() {
         let message = format!("`{program}` {}", ending(status));
         return Err(OpError::new(message).help("`luthflow log` shows what it wrote"));
@@ -135,12 +138,12 @@ fn spawn(command: &mut Command, program: &str, filtered: bool) -> Result<Child, 
 }
 
 /// Copies what the program prints to the log, without the secrets.
-fn filter_output(child: &mut Child, secrets: Vec<Vec<u8>>) -> Result<Vec<std::thread::JoinHandle<()>>, OpError> {
+fn filter_output(child: &mut Child, secrets: &[Vec<u8>]) -> Result<Vec<std::thread::JoinHandle<()>>, OpError> {
     let streams: [Option<Box<dyn Read + Send>>; 2] =
         [child.stdout.take().map(|out| Box::new(out) as _), child.stderr.take().map(|error| Box::new(error) as _)];
     let mut filters = Vec::new();
     for stream in streams.into_iter().flatten() {
-        let secrets = secrets.clone();
+        let secrets = secrets.to_vec();
         let copy = move || copy_without(stream, &secrets);
         filters.push(std::thread::Builder::new().name("log".into()).spawn(copy)?);
     }

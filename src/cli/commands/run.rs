@@ -79,7 +79,7 @@ fn once(args: &RunArgs, cli: &Cli, flag: impl FnOnce() -> std::io::Result<Arc<At
     let lock_path = project.lock_path();
     let lock = locked::read(&lock_path)?;
     if let (true, Some(lock)) = (args.is_locked(), &lock) {
-        project = project.as_locked(lock)?;
+        project = project.at_lock(lock)?;
     }
     let mut rounds = Rounds::new(&mut *observer);
     let (project, report, epoch) = all_rounds(project, &cache, args, lock.as_ref(), flag, &mut rounds)?;

@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(args: &VerifyArgs, cli: &Cli) -> Result<Exit, CliError
         let why = format!("there is no lockfile at {}", path.display());
         return Err(CliError::user(why).help("`luthflow lock` writes one from what the cache holds"));
     };
-    let project = project.as_locked(&lock)?;
+    let project = project.at_lock(&lock)?;
     let wanted = project.plan.with_ancestors(&project.targets()?);
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);

@@ -125,12 +125,14 @@ fn three_way(
 mod tests {
     use proptest::prelude::*;
 
+    use std::fmt::Write as _;
+
     use super::*;
 
     fn lock(nodes: &[(&str, u8)]) -> Lock {
         let mut text = "version: 1\npipeline: p\nluthflow: 0.1.0\nplatform: x\nnodes:\n".to_owned();
         for (name, state) in nodes {
-            text += &format!("  {name}: {{kind: sft, key: k{state}, artifact: a{state}, size: 1}}\n");
+            let _ = writeln!(text, "  {name}: {{kind: sft, key: k{state}, artifact: a{state}, size: 1}}");
         }
         if nodes.is_empty() {
             text = text.replace("nodes:\n", "nodes: {}\n");
@@ -193,8 +195,8 @@ mod tests {
             };
             let (b, o, t) = (of(&base), of(&ours), of(&theirs));
             // A side that changed nothing gives the other one; both the same give that.
-            prop_assert_eq!(merge(&b, &b, &t).lock.nodes, t.nodes.clone());
-            prop_assert_eq!(merge(&b, &o, &b).lock.nodes, o.nodes.clone());
+            prop_assert_eq!(&merge(&b, &b, &t).lock.nodes, &t.nodes);
+            prop_assert_eq!(&merge(&b, &o, &b).lock.nodes, &o.nodes);
             prop_assert_eq!(merge(&b, &o, &o), Merged { lock: o.clone(), conflicts: vec![] });
             // Which side is ours decides only what stands in a conflict.
             let (one, other) = (merge(&b, &o, &t), merge(&b, &t, &o));
