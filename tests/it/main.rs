@@ -24,6 +24,7 @@ mod fuzz;
 mod keys;
 mod language;
 mod locked;
+mod machine;
 mod merge;
 mod model;
 mod op;
