@@ -23,6 +23,13 @@ pub struct Chosen {
     pub of: usize,
 }
 
+impl std::fmt::Display for Chosen {
+    /// As one sentence: `chose merged[t=0.6] of 11, at 0.812`.
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "chose {} of {}, at {}", self.instance, self.of, self.value)
+    }
+}
+
 impl Chosen {
     /// Reads what a selection chose from its record.
     pub fn of_action(action: &Action) -> Option<Self> {

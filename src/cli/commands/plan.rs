@@ -14,6 +14,7 @@ use crate::cli::project::{Project, Written, quiet_cache, read_cache};
 use crate::cli::recall::recall;
 use crate::cli::report::CliError;
 use crate::exec::NodeState;
+use crate::exec::select::Chosen;
 use crate::plan::select;
 
 /// The version of the JSON that `plan`, `status` and `show` print.
@@ -44,8 +45,9 @@ pub(super) fn show(args: &PipelineArgs, force: &[String], json: bool, cli: &Cli)
     let states = decider.preview_forced(&wanted, &forced)?;
     let lines = project.plan.order().iter().filter_map(|id| {
         let (instance, state) = (project.plan.instance(*id), states[id.index()].as_ref()?);
+        let chosen = if let NodeState::Fresh(action) = state { Chosen::of_action(action) } else { None };
         let (kind, state, reasons) = (instance.kind().name(), word(state), reasons(state));
-        Some(Line { name: &instance.name, kind, state, reasons })
+        Some(Line { name: &instance.name, kind, state, reasons, chosen })
     });
     print(&project.plan.name, lines, json)
 }
@@ -57,11 +59,14 @@ struct Line<'a> {
     kind: &'a str,
     state: &'static str,
     reasons: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chosen: Option<Chosen>,
 }
 
 impl<'a> Line<'a> {
     fn fresh(instance: &'a SnapshotInstance) -> Self {
-        Self { name: &instance.name, kind: &instance.kind, state: WORDS[0], reasons: Vec::new() }
+        let chosen = serde_json::from_str(&instance.chosen).ok();
+        Self { name: &instance.name, kind: &instance.kind, state: WORDS[0], reasons: Vec::new(), chosen }
     }
 }
 
@@ -89,8 +94,8 @@ fn print<'a>(
     }
     let mut counts = [0usize; 3];
     let mut text = String::new();
-    for Line { name, kind, state, reasons } in lines {
-        let why = reasons.join("; ");
+    for Line { name, kind, state, reasons, chosen } in lines {
+        let why = chosen.map_or_else(|| reasons.join("; "), |chosen| chosen.to_string());
         let why = if why.is_empty() { why } else { format!("  {}", style(why).dim()) };
         counts[WORDS.iter().position(|word| *word == state).unwrap_or(0)] += 1;
         let _ = writeln!(text, "{:>9}  {name} {}{why}", painted(state), style(kind).dim());

@@ -12,6 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
+use crate::exec::select::Chosen;
 use crate::exec::{Decider, NodeState, locked};
 use crate::plan::InstanceId;
 
@@ -45,6 +46,9 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
             action.producer,
             output::duration(action.duration_ms as f64 / 1e3)
         ))?;
+        if let Some(chosen) = Chosen::of_action(action) {
+            output::data(&format!("            {chosen}"))?;
+        }
         for (name, value) in action.metrics.iter().chain(&action.measured) {
             output::data(&format!("    metric  {name} = {value}"))?;
         }
@@ -85,6 +89,7 @@ fn as_json(
         "path": action.map(|action| absolute(&cache.artifact_path(&action.artifact))),
         "size": action.map(|action| action.size),
         "files": action.map(|action| action.files),
+        "chosen": action.and_then(|action| action.chosen.as_ref()),
         "metrics": action.map(|action| &action.metrics),
         "measured": action.map(|action| &action.measured),
         "producer": action.map(|action| &action.producer),
