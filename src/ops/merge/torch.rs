@@ -1,0 +1,185 @@
+//! Sums and lengths in the order in which PyTorch adds on a processor with AVX2 and one thread.
+//!
+//! The sum of many f32 numbers depends on the order of the additions, and what MergeKit merges depends on such sums: the
+//! angle of a slerp, the rescaling of a sparsified difference. So the order is part of the result. PyTorch's sum is a
+//! cascade: four vectors of eight lanes side by side, partial sums moved up a level after every few rows, so that small
+//! numbers are not lost against a large sum. Its norm is one vector of eight lanes, straight through. (Its 16-bit types
+//! are read in vectors of sixteen, whose halves are added first.) The cascade is also what lets threads share the work:
+//! the rows between two moves are a sum of their own.
+
+use rayon::prelude::*;
+
+/// Lanes of a vector.
+const LANES: usize = 8;
+/// Vectors side by side.
+const SIDE: usize = 4;
+/// Levels of the cascade.
+const LEVELS: usize = 4;
+/// Rows that a thread adds at a time, at least.
+const ROWS_AT_ONCE: usize = 1 << 11;
+
+type Row = [[f32; LANES]; SIDE];
+
+/// Writes numbers, from a place on, into a slice.
+pub(super) type Read<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+
+/// Returns the sum of `count` numbers; `paired` for those of a 16-bit type.
+pub(super) fn sum(count: usize, paired: bool, read: Read<'_>) -> f32 {
+    let width = if paired { 2 * LANES } else { LANES };
+    let vectors = count / width;
+    let rows = vectors / SIDE;
+    let step = 1_usize << level_power(rows);
+    let blocks = rows / step;
+    let mut cascade = Cascade::new(rows);
+    let per_thread = ROWS_AT_ONCE.div_ceil(step).max(1);
+    let sums: Vec<Row> = (0..blocks.div_ceil(per_thread))
+        .into_par_iter()
+        .flat_map_iter(|part| {
+            let (first, last) = (part * per_thread, ((part + 1) * per_thread).min(blocks));
+            let mut numbers = vec![0.0; (last - first) * step * SIDE * width];
+            read(first * step * SIDE * width, &mut numbers);
+            let each = numbers.chunks_exact(step * SIDE * width).map(|block| add_rows(block, width));
+            each.collect::<Vec<Row>>()
+        })
+        .collect();
+    for block in &sums {
+        cascade.block(block);
+    }
+    let start = blocks * step * SIDE * width;
+    let mut rest = vec![0.0; count - start];
+    read(start, &mut rest);
+    let (whole, after) = rest.split_at((rows - blocks * step) * SIDE * width);
+    let mut total = cascade.end(whole, width);
+    let (vectors, scalars) = after.split_at(after.len() / width * width);
+    for vector in vectors.chunks_exact(width) {
+        add_vector(&mut total[0], vector);
+    }
+    let [first, others @ ..] = total;
+    let lanes = others.iter().fold(first, |mut sum, vector| {
+        add_vector(&mut sum, vector);
+        sum
+    });
+    lanes.iter().fold(scalars.iter().sum::<f32>() + 0.0, |sum, lane| sum + lane)
+}
+
+/// Returns the sum of numbers that lie side by side.
+pub(super) fn sum_of(numbers: &[f32], paired: bool) -> f32 {
+    sum(numbers.len(), paired, &|from, out| out.copy_from_slice(&numbers[from..from + out.len()]))
+}
+
+/// Returns the sum of numbers that lie apart, as a column of a matrix does: one lane, the same cascade.
+pub(super) fn sum_apart(numbers: &[f32]) -> f32 {
+    let power = level_power(numbers.len());
+    let step = 1_usize << power;
+    let mut levels = [0.0_f32; LEVELS];
+    let mut chunks = numbers.chunks_exact(step);
+    for (i, chunk) in chunks.by_ref().enumerate() {
+        levels[0] = chunk.iter().fold(levels[0], |sum, number| sum + number);
+        let done = (i + 1) * step;
+        for level in 1..LEVELS {
+            levels[level] += levels[level - 1];
+            levels[level - 1] = 0.0;
+            if done & ((step - 1) << (level * power)) != 0 {
+                break;
+            }
+        }
+    }
+    levels[0] = chunks.remainder().iter().fold(levels[0], |sum, number| sum + number);
+    levels[1] + levels[0] + levels[2] + levels[3]
+}
+
+/// Returns the length of a vector of numbers that lie side by side.
+pub(super) fn norm(numbers: &[f32], paired: bool) -> f32 {
+    let width = if paired { 2 * LANES } else { LANES };
+    let mut lanes = [0.0_f32; LANES];
+    let (whole, rest) = numbers.split_at(numbers.len() / width * width);
+    for vector in whole.chunks_exact(LANES) {
+        for (lane, number) in lanes.iter_mut().zip(vector) {
+            *lane += number * number;
+        }
+    }
+    let [first, others @ ..] = lanes;
+    let sum = others.iter().fold(first, |sum, lane| sum + lane);
+    rest.iter().fold(sum, |sum, number| sum + number * number).sqrt()
+}
+
+/// Returns the length of a vector of numbers that lie apart.
+pub(super) fn norm_apart(numbers: &[f32]) -> f32 {
+    numbers.iter().fold(0.0_f32, |sum, number| sum + number * number).sqrt()
+}
+
+/// Returns the power of two of the rows between two moves up the cascade.
+fn level_power(rows: usize) -> usize {
+    let log = if rows <= 2 { 1 } else { usize::BITS - (rows - 1).leading_zeros() };
+    (log as usize / LEVELS).max(4)
+}
+
+fn add_rows(numbers: &[f32], width: usize) -> Row {
+    let mut sums = Row::default();
+    for row in numbers.chunks_exact(SIDE * width) {
+        for (sum, vector) in sums.iter_mut().zip(row.chunks_exact(width)) {
+            add_vector(sum, vector);
+        }
+    }
+    sums
+}
+
+/// Adds a vector; of one that is twice as long the halves are added to each other first.
+fn add_vector(sum: &mut [f32; LANES], vector: &[f32]) {
+    if let Some(vector) = vector.first_chunk::<{ 2 * LANES }>() {
+        for lane in 0..LANES {
+            sum[lane] += vector[lane] + vector[lane + LANES];
+        }
+    } else if let Some(vector) = vector.first_chunk::<LANES>() {
+        for lane in 0..LANES {
+            sum[lane] += vector[lane];
+        }
+    }
+}
+
+/// The levels above the rows.
+struct Cascade {
+    levels: [Row; LEVELS],
+    power: usize,
+    rows: usize,
+}
+
+impl Cascade {
+    fn new(rows: usize) -> Self {
+        Self { levels: [Row::default(); LEVELS], power: level_power(rows), rows: 0 }
+    }
+
+    /// Adds the sum of the rows between two moves.
+    fn block(&mut self, sum: &Row) {
+        let step = 1_usize << self.power;
+        self.rows += step;
+        self.levels[0] = *sum;
+        for level in 1..LEVELS {
+            let below = std::mem::take(&mut self.levels[level - 1]);
+            add_row(&mut self.levels[level], &below);
+            if self.rows & ((step - 1) << (level * self.power)) != 0 {
+                break;
+            }
+        }
+    }
+
+    /// Adds the rows after the last move, and the levels to each other.
+    fn end(mut self, rest: &[f32], width: usize) -> Row {
+        let mut total = self.levels[0];
+        for row in rest.chunks_exact(SIDE * width) {
+            for (sum, vector) in total.iter_mut().zip(row.chunks_exact(width)) {
+                add_vector(sum, vector);
+            }
+        }
+        for level in &mut self.levels[1..] {
+            add_row(&mut total, level);
+        }
+        total
+    }
+}
+
+fn add_row(sums: &mut Row, row: &Row) {
+    for (sum, vector) in sums.iter_mut().zip(row) {
+        add_vector(sum, vector);
+    }
+}
