@@ -63,6 +63,8 @@ pub(super) enum Command {
     Log(LookArgs),
     /// Copy a node's artifact into a folder, which is named last
     Export(ExportArgs),
+    /// Merge models as a MergeKit configuration says, without a pipeline
+    Merge(MergeArgs),
     /// Look after the cache
     Cache(CacheArgs),
     /// Print the JSON Schema of pipeline files
@@ -171,6 +173,54 @@ pub(super) struct ExportArgs {
     /// Which pipeline and which node; the last name is the folder.
     #[command(flatten)]
     pub(super) pipeline: PipelineArgs,
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// The MergeKit configuration; models are folders, from here or from beside the file
+    #[arg(value_name = "CONFIG")]
+    pub(super) config: PathBuf,
+
+    /// The folder for the merged model, empty or not there yet
+    #[arg(value_name = "OUT_DIR")]
+    pub(super) out: PathBuf,
+
+    /// Where the random methods begin
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub(super) seed: u32,
+
+    /// The most bytes of weights in one file: `5GB`, `200MB`
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = bytes)]
+    pub(super) shard_size: u64,
+
+    /// Compute in single precision throughout, where MergeKit rounds after every operation
+    #[arg(long)]
+    pub(super) high_precision: bool,
+
+    /// How many threads to use [default: one for every core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+
+    /// Print one JSON event a line
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Reads a number of bytes: `5GB`, `1.5G`, `200000`. Units are powers of ten.
+fn bytes(text: &str) -> Result<u64, String> {
+    let upper = text.trim().to_ascii_uppercase();
+    let plain = upper.strip_suffix('B').unwrap_or(&upper);
+    let (number, unit) = match plain.chars().last() {
+        Some('K') => (&plain[..plain.len() - 1], 1e3),
+        Some('M') => (&plain[..plain.len() - 1], 1e6),
+        Some('G') => (&plain[..plain.len() - 1], 1e9),
+        _ => (plain, 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number * unit >= 1.0 && number * unit < 1e18 => Ok((number * unit) as u64),
+        _ => Err("write a size such as `5GB` or `200MB`".to_owned()),
+    }
 }
 
 /// Arguments of `cache`.

@@ -62,6 +62,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Explain(args) => commands::explain::run(args, cli),
         Command::Log(args) => commands::log::run(args, cli),
         Command::Export(args) => commands::export::run(args, cli),
+        Command::Merge(args) => commands::merge::run(args, cli),
         Command::Cache(args) => commands::cache::run(args, cli),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::completions::run(*shell),

@@ -8,7 +8,8 @@ use super::report::CliError;
 use crate::cache::{Access, Cache};
 use crate::exec::Decider;
 use crate::plan::{InstanceId, Plan, resolve, select};
-use crate::spec::{Overrides, parse, sweep};
+use crate::spec::params::Kind;
+use crate::spec::{Overrides, Pipeline, merge_file, parse, sweep};
 
 /// The largest pipeline file that is read, in bytes.
 const MAX_BYTES: u64 = crate::spec::document::MAX_BYTES as u64;
@@ -30,7 +31,10 @@ impl Project {
         let overrides = overrides(args)?;
         let text = read(&file)?;
         let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
-        let parsed = parse(&text, &name, &overrides);
+        let mut parsed = parse(&text, &name, &overrides);
+        if let Some(pipeline) = &mut parsed.pipeline {
+            merge_files(pipeline, &file)?;
+        }
         let mut diagnostics = parsed.diagnostics;
         let plan = match &parsed.pipeline {
             None => None,
@@ -122,11 +126,28 @@ fn find(args: &PipelineArgs, cli: &Cli) -> Result<(PathBuf, Vec<String>), CliErr
     }
 }
 
+/// Reads the MergeKit configurations that merges name by their file, relative to that of the pipeline.
+fn merge_files(pipeline: &mut Pipeline, file: &Path) -> Result<(), CliError> {
+    for node in pipeline.nodes.iter_mut().filter(|node| node.kind == Kind::Merge) {
+        let Some(config) = node.fields.get_mut("config") else { continue };
+        let Some(name) = config.as_str() else { continue };
+        let path = file.parent().unwrap_or(Path::new("")).join(name);
+        let text = read(&path)?;
+        let (value, diagnostics) = merge_file::value(&text);
+        // With parameters of the pipeline in it, it can only be checked once these are filled in.
+        if !diagnostics.is_empty() && !text.contains("${") {
+            return Err(CliError::mistakes(&path, &text, diagnostics));
+        }
+        *config = value;
+    }
+    Ok(())
+}
+
 fn is_pipeline(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-fn read(file: &Path) -> Result<String, CliError> {
+pub(super) fn read(file: &Path) -> Result<String, CliError> {
     if !file.exists() {
         let why = format!("there is no file {}", file.display());
         return Err(CliError::user(why).help("paths on the command line are relative to the current folder"));

@@ -11,6 +11,7 @@ pub mod document;
 pub mod execution;
 pub mod expression;
 pub mod lock;
+pub mod merge_file;
 pub mod params;
 pub mod parse;
 pub mod path;

@@ -7,6 +7,7 @@ pub(super) mod explain;
 pub(super) mod export;
 pub(super) mod graph;
 pub(super) mod log;
+pub(super) mod merge;
 pub(super) mod plan;
 pub(super) mod run;
 pub(super) mod schema;

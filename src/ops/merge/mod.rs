@@ -16,9 +16,10 @@ mod methods;
 mod part;
 mod plan;
 mod recipe;
-mod sleef;
+
 mod tokenizer_file;
 mod torch;
+mod trig;
 mod twister;
 mod values;
 mod vocabulary;

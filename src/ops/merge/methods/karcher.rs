@@ -1,19 +1,21 @@
 //! The Riemannian (Karcher) mean of directions on the sphere, times the mean length.
 //!
-//! Lengths are f32, the rest is of the tensors' type. PyTorch's product of two vectors is a library's, whose order of
+//! Lengths are f32, the rest is of the tensors' type. A tensor divided by a length takes it as it is; a length times a
+//! tensor is first rounded to the type of the tensor. PyTorch's product of two vectors is a library's, whose order of
 //! additions is not known; here it is summed in f64 over fixed blocks.
 
 use rayon::prelude::*;
 
 use super::super::combine::Combine;
 use super::super::part::{Work, rounded};
-use super::super::{sleef, torch};
+use super::super::{torch, trig};
 use super::array::Array;
 
 pub(super) fn prepare(work: &Work<'_>) -> Combine {
     if work.parts.len() == 1 {
         return Combine::Copy(0);
     }
+    let round = |number: f32| rounded(work.dtype, number);
     let (rounds, tolerance) = (work.shared.number("max_iter").max(0.0) as usize, work.shared.number("tol") as f32);
     let share = (1.0 / work.parts.len() as f64) as f32;
     let mut scale = 0.0_f32;
@@ -44,14 +46,14 @@ pub(super) fn prepare(work: &Work<'_>) -> Combine {
         if length < tolerance {
             break;
         }
-        let (cosine, sine) = (sleef::cos(length), sleef::sin(length));
+        let (cosine, sine) = (round(trig::cos(length)), round(trig::sin(length)));
         mean = mean.times(cosine).plus(&tangent.map(|number| number / length).times(sine));
         let length = torch::norm(&mean.numbers, false);
         if length > tolerance {
             mean = mean.map(|number| number / length);
         }
     }
-    Combine::Whole(mean.times(scale).numbers)
+    Combine::Whole(mean.times(round(scale)).numbers)
 }
 
 /// Returns the mean of the directions from `mean` to each of the units.
@@ -60,11 +62,11 @@ fn tangent(mean: &Array, units: &[Array], alpha: f32, tolerance: f32) -> Array {
     let mut tangent = Array::zeros(mean);
     for unit in units {
         let dot = round(dot(&mean.numbers, &unit.numbers)).clamp(-1.0, 1.0);
-        let angle = round(sleef::acos(dot));
+        let angle = round(trig::acos(dot));
         if angle < tolerance {
             continue;
         }
-        let factor = round(alpha * round(angle / round(sleef::sin(angle))));
+        let factor = round(alpha * round(angle / round(trig::sin(angle))));
         let along = mean.clone().times(dot);
         let away = unit.clone().with(&along, |unit, along| unit - along).times(factor);
         tangent = tangent.plus(&away);

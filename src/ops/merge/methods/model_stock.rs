@@ -60,5 +60,6 @@ fn cosine(work: &Work<'_>, offsets: &[Array], row: std::ops::Range<usize>) -> f3
         }
     }
     let sum = cosines.iter().fold(0.0_f32, |sum, cosine| sum + cosine);
-    round(round(sum) / cosines.len() as f32)
+    // A mean of 16-bit numbers is taken in f32.
+    round(sum / cosines.len() as f32)
 }

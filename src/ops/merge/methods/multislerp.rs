@@ -3,7 +3,7 @@
 use super::super::OpError;
 use super::super::combine::Combine;
 use super::super::part::{Work, rounded};
-use super::super::{sleef, torch};
+use super::super::{torch, trig};
 use super::array::{self, Array, weighted_sum};
 use crate::tensor::Dtype;
 
@@ -60,7 +60,7 @@ pub(super) fn prepare(work: &Work<'_>) -> Result<Combine, OpError> {
         .collect();
     let tangent = weighted_sum(&tangents, &weights);
     let length = round(tangent.norm() + eps as f32);
-    let (cosine, sine) = (round(sleef::cos(length)), round(sleef::sin(length)));
+    let (cosine, sine) = (round(trig::cos(length)), round(trig::sin(length)));
     let result = mean.times(cosine).plus(&tangent.times(round(sine / length)));
     let lengths: Vec<f32> = norms.iter().zip(&weights).map(|(norm, weight)| round(norm * weight)).collect();
     let length = round(torch::sum_of(&lengths, work.dtype != Dtype::F32));

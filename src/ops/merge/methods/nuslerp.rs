@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::super::combine::Combine;
 use super::super::part::{Work, rounded};
-use super::super::{sleef, torch};
+use super::super::{torch, trig};
 use super::array;
 use crate::tensor::Dtype;
 
@@ -99,9 +99,9 @@ fn interpolate(a: &mut [f32], b: &[f32], t: f64, dtype: Dtype, apart: bool) {
         }
         return;
     }
-    let angle = round(sleef::acos(cosine));
-    let sine = round(sleef::sin(angle));
-    let (first, second) = (round(sleef::sin(round(rest * angle))), round(sleef::sin(round(t * angle))));
+    let angle = round(trig::acos(cosine));
+    let sine = round(trig::sin(angle));
+    let (first, second) = (round(trig::sin(round(rest * angle))), round(trig::sin(round(t * angle))));
     for (a, b) in a.iter_mut().zip(b) {
         *a = round(round(round(first * *a) + round(second * b)) / sine);
     }

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::super::combine::Combine;
 use super::super::part::{Work, rounded};
+use super::super::torch;
 use super::array::{self, Array};
 use super::select;
 use super::sparsify::kept;
@@ -70,7 +71,11 @@ fn keep(differences: &mut [Array], share: f64, work: &Work<'_>) {
 /// Returns each model's share of the mean square of the differences.
 fn weights(differences: &[Array], work: &Work<'_>) -> Vec<f32> {
     let count = work.count() as f32;
-    let energy = |array: &Array| rounded(work.dtype, array.clone().map(|number| number * number).sum() / count);
+    // A mean of 16-bit numbers is taken in f32.
+    let energy = |array: &Array| {
+        let squares = array.clone().map(|number| number * number);
+        rounded(work.dtype, torch::sum_of(&squares.numbers, false) / count)
+    };
     let energies: Vec<f32> = differences.iter().map(energy).collect();
     let sum = rounded(work.dtype, energies.iter().fold(0.0_f32, |sum, energy| sum + energy));
     if f64::from(sum.abs()) < TOO_SMALL {

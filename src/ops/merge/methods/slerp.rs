@@ -12,8 +12,7 @@ use rayon::prelude::*;
 
 use super::super::combine::Combine;
 use super::super::part::{Part, Work};
-use super::super::sleef;
-use super::super::torch;
+use super::super::{torch, trig};
 
 /// Numbers in a chunk of a reduction.
 const CHUNK: usize = 1 << 20;
@@ -43,9 +42,9 @@ fn coefficients(cosine: f32, t: f32) -> ([f32; 2], bool) {
     if f64::from(cosine.abs()) > f64::from(PARALLEL as f32) {
         return ([1.0 - t, t], true);
     }
-    let angle = sleef::acos(cosine);
-    let sine = sleef::sin(angle);
-    ([sleef::sin((1.0 - t) * angle) / sine, sleef::sin(t * angle) / sine], false)
+    let angle = trig::acos(cosine);
+    let sine = trig::sin(angle);
+    ([trig::sin((1.0 - t) * angle) / sine, trig::sin(t * angle) / sine], false)
 }
 
 fn cosine(a: &Part<'_>, b: &Part<'_>, work: &Work<'_>) -> f32 {
