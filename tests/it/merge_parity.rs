@@ -99,17 +99,6 @@ fn what_can_be_exact_is_exact_to_the_last_byte_of_the_file() {
     assert!(wrong.is_empty(), "{} of {} differ: {wrong:?}", wrong.len(), cases.len());
 }
 
-/// The place of a number among all numbers of its type.
-fn place(number: f32, dtype: Dtype) -> i64 {
-    let magnitude = i64::from(number.to_bits() & 0x7fff_ffff);
-    let shift = match dtype {
-        Dtype::F32 => 0,
-        Dtype::F16 => 13,
-        Dtype::BF16 => 16,
-    };
-    if number.is_sign_negative() { -(magnitude >> shift) } else { magnitude >> shift }
-}
-
 /// Calls `look` with the name of each tensor, its type, our numbers and those of MergeKit.
 fn compare(case: &Value, mut look: impl FnMut(&str, Dtype, &[f32], &[f32])) {
     let (out, golden) = (merged(case), golden(case));
@@ -124,7 +113,7 @@ fn compare(case: &Value, mut look: impl FnMut(&str, Dtype, &[f32], &[f32])) {
 
 /// In 16 bits a difference is a rounding that went the other way, and rare. In f32 it is a coefficient that is one place
 /// off, and every number of that tensor with it; where two terms cancel, the places of the result say nothing, so the
-/// measure is the larger of the parents.
+/// measure is the largest of the parents there, or what is usual in the tensor.
 #[test]
 fn what_depends_on_libraries_is_equal_to_the_last_place() {
     for case in of_kind(&["near"]) {
@@ -143,11 +132,13 @@ fn what_depends_on_libraries_is_equal_to_the_last_place() {
                 Dtype::BF16 => 2.0_f32.powi(-7),
             };
             let parents: Vec<Vec<f32>> = models.iter().map(|model| model.get(name).unwrap().to_f32()).collect();
+            let all = parents.iter().flatten().map(|number| number.abs());
+            let usual = all.sum::<f32>() / (parents.len() * ours.len()) as f32;
             for (i, (a, b)) in ours.iter().zip(theirs).enumerate() {
                 total += 1;
                 if a.to_bits() != b.to_bits() {
                     differ += 1;
-                    let largest = parents.iter().fold(0.0_f32, |most, numbers| most.max(numbers[i].abs()));
+                    let largest = parents.iter().fold(usual, |most, numbers| most.max(numbers[i].abs()));
                     furthest = furthest.max((a - b).abs() / (largest * epsilon));
                 }
             }

@@ -26,6 +26,8 @@ pub(super) enum Combine {
 
 impl Combine {
     /// Writes the merged numbers that begin at `from` to `out`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(super) fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
         let size = out.len();
         match self {

@@ -7,6 +7,7 @@
 use rayon::prelude::*;
 
 use super::combine::Combine;
+use super::fused::vectorized;
 use super::methods;
 use super::part::Work;
 use super::twister::Twister;
@@ -79,11 +80,14 @@ fn segment(
     (0..pieces).into_par_iter().try_for_each_init(buffers, |(numbers, scratch, bytes), piece| {
         let from = range.start + piece * PIECE;
         let numbers = &mut numbers[..PIECE.min(range.end - from)];
-        combine.numbers(work, from, numbers, scratch);
         let bytes = &mut bytes[..numbers.len() * out.size()];
-        out.write_f32(numbers, bytes);
-        // No early end: a loop that looks at all of them is faster.
-        if !numbers.iter().fold(true, |all, number| all & out.holds(*number)) {
+        let finite = vectorized(|| {
+            combine.numbers(work, from, numbers, scratch);
+            out.write_f32(numbers, bytes);
+            // No early end: a loop that looks at all of them is faster.
+            numbers.iter().fold(true, |all, number| all & out.holds(*number))
+        });
+        if !finite {
             return Err(not_finite(work.name, out));
         }
         writer.write_at(number, from * out.size(), bytes).map_err(unwritable)

@@ -3,6 +3,28 @@
 //! `f32::mul_add` gives the same bits everywhere, but compiles to a call for each number unless the whole program is
 //! built for processors with the instruction. So the loop is compiled twice, and the choice is made when it runs.
 
+/// Runs `work`, compiled for the vector unit of this processor as far as it is inlined here.
+///
+/// The additions and products stay what they are: nothing is fused that is not written so, and the bits are the same.
+pub(super) fn vectorized<T>(work: impl FnOnce() -> T) -> T {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+        return wide(work);
+    }
+    work()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "a function compiled for some processors only must not be called on others")]
+fn wide<T>(work: impl FnOnce() -> T) -> T {
+    #[target_feature(enable = "avx2,fma")]
+    fn compiled<T>(work: impl FnOnce() -> T) -> T {
+        work()
+    }
+    // SAFETY: the only caller has just found that this processor has both features.
+    unsafe { compiled(work) }
+}
+
 /// Adds `weight * from[i]` to `sums[i]`, rounding once.
 pub(super) fn multiply_add(sums: &mut [f32], from: &[f32], weight: f32) {
     #[cfg(target_arch = "x86_64")]

@@ -43,6 +43,8 @@ impl<'a> Part<'a> {
     }
 
     /// Writes the numbers that begin at `from` to `out`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(super) fn read(&self, from: usize, out: &mut [f32]) {
         let size = self.dtype.size();
         self.dtype.read_f32(&self.bytes[from * size..(from + out.len()) * size], out);
@@ -133,6 +135,8 @@ impl Work<'_> {
     }
 
     /// Writes the differences of a part to the base that begin at `from` to `out`. `scratch` is as long as `out`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(super) fn difference(&self, part: &Part<'_>, from: usize, out: &mut [f32], scratch: &mut [f32]) {
         part.read(from, out);
         if let Some(base) = self.base() {

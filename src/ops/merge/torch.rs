@@ -9,6 +9,8 @@
 
 use rayon::prelude::*;
 
+use super::fused::vectorized;
+
 /// Lanes of a vector.
 const LANES: usize = 8;
 /// Vectors side by side.
@@ -25,40 +27,56 @@ pub(super) type Read<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
 
 /// Returns the sum of `count` numbers; `paired` for those of a 16-bit type.
 pub(super) fn sum(count: usize, paired: bool, read: Read<'_>) -> f32 {
+    let [sum] = sums(count, paired, |from, [out]: &mut [Vec<f32>; 1]| read(from, out));
+    sum
+}
+
+/// Returns several sums of `count` numbers each, which are read together.
+pub(super) fn sums<const N: usize>(
+    count: usize,
+    paired: bool,
+    read: impl Fn(usize, &mut [Vec<f32>; N]) + Sync,
+) -> [f32; N] {
     let width = if paired { 2 * LANES } else { LANES };
-    let vectors = count / width;
-    let rows = vectors / SIDE;
+    let rows = count / width / SIDE;
     let step = 1_usize << level_power(rows);
+    let block = step * SIDE * width;
     let blocks = rows / step;
-    let mut cascade = Cascade::new(rows);
     let per_thread = ROWS_AT_ONCE.div_ceil(step).max(1);
-    let sums: Vec<Row> = (0..blocks.div_ceil(per_thread))
+    let empty = || [(); N].map(|()| Vec::new());
+    let parts: Vec<[Vec<Row>; N]> = (0..blocks.div_ceil(per_thread))
         .into_par_iter()
-        .flat_map_iter(|part| {
+        .map_init(empty, |numbers, part| {
             let (first, last) = (part * per_thread, ((part + 1) * per_thread).min(blocks));
-            let mut numbers = vec![0.0; (last - first) * step * SIDE * width];
-            read(first * step * SIDE * width, &mut numbers);
-            let each = numbers.chunks_exact(step * SIDE * width).map(|block| add_rows(block, width));
-            each.collect::<Vec<Row>>()
+            vectorized(|| {
+                numbers.iter_mut().for_each(|numbers| numbers.resize((last - first) * block, 0.0));
+                read(first * block, numbers);
+                numbers
+                    .each_ref()
+                    .map(|numbers| numbers.chunks_exact(block).map(|rows| add_rows(rows, width)).collect())
+            })
         })
         .collect();
-    for block in &sums {
-        cascade.block(block);
-    }
-    let start = blocks * step * SIDE * width;
-    let mut rest = vec![0.0; count - start];
+    let start = blocks * block;
+    let mut rest = empty();
+    rest.iter_mut().for_each(|numbers| numbers.resize(count - start, 0.0));
     read(start, &mut rest);
-    let (whole, after) = rest.split_at((rows - blocks * step) * SIDE * width);
-    let mut total = cascade.end(whole, width);
+    std::array::from_fn(|which| {
+        let mut cascade = Cascade::new(rows);
+        parts.iter().flat_map(|part| &part[which]).for_each(|sum| cascade.block(sum));
+        let (whole, after) = rest[which].split_at((rows - blocks * step) * SIDE * width);
+        total(cascade.end(whole, width), after, width)
+    })
+}
+
+/// Adds the vectors after the last row to the rows, the rows and the lanes to each other, and the numbers after those.
+fn total(mut rows: Row, after: &[f32], width: usize) -> f32 {
     let (vectors, scalars) = after.split_at(after.len() / width * width);
     for vector in vectors.chunks_exact(width) {
-        add_vector(&mut total[0], vector);
+        add_vector(&mut rows[0], vector);
     }
-    let [first, others @ ..] = total;
-    let lanes = others.iter().fold(first, |mut sum, vector| {
-        add_vector(&mut sum, vector);
-        sum
-    });
+    let [mut lanes, others @ ..] = rows;
+    others.iter().for_each(|vector| add_vector(&mut lanes, vector));
     lanes.iter().fold(scalars.iter().sum::<f32>() + 0.0, |sum, lane| sum + lane)
 }
 
@@ -89,6 +107,8 @@ pub(super) fn sum_apart(numbers: &[f32]) -> f32 {
 }
 
 /// Returns the length of a vector of numbers that lie side by side.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 pub(super) fn norm(numbers: &[f32], paired: bool) -> f32 {
     let width = if paired { 2 * LANES } else { LANES };
     let mut lanes = [0.0_f32; LANES];
@@ -114,6 +134,8 @@ fn level_power(rows: usize) -> usize {
     (log as usize / LEVELS).max(4)
 }
 
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn add_rows(numbers: &[f32], width: usize) -> Row {
     let mut sums = Row::default();
     for row in numbers.chunks_exact(SIDE * width) {
@@ -125,6 +147,8 @@ fn add_rows(numbers: &[f32], width: usize) -> Row {
 }
 
 /// Adds a vector; of one that is twice as long the halves are added to each other first.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn add_vector(sum: &mut [f32; LANES], vector: &[f32]) {
     if let Some(vector) = vector.first_chunk::<{ 2 * LANES }>() {
         for lane in 0..LANES {

@@ -3,6 +3,8 @@
 //! DARE and DELLA drop numbers at random, and a merge can be made again only with the same draws in the same order. One
 //! generator runs through all tensors of a merge, in the order in which MergeKit visits them.
 
+use super::fused::vectorized;
+
 const SIZE: usize = 624;
 const SHIFT: usize = 397;
 
@@ -36,21 +38,43 @@ impl Twister {
 
     /// Writes for each of the next draws whether it fell below `chance`, as bits, lowest first.
     pub(super) fn below(&mut self, chance: f32, count: usize, mask: &mut [u64]) {
-        let mut from = 0;
-        while from < count {
-            if self.next == SIZE {
-                self.twist();
+        // Both sides times 2^24, which is exact: a number of 24 bits is compared and no float is made of it.
+        let limit = (f64::from(chance) * 16_777_216.0).ceil().clamp(0.0, 16_777_216.0) as u32;
+        let mut hits = vec![0_u8; 64 * SIZE];
+        for (from, words) in (0..count).step_by(64 * SIZE).zip(mask.chunks_mut(SIZE)) {
+            let size = hits.len().min(count - from);
+            self.hits(limit, &mut hits[..size]);
+            hits[size..].fill(0);
+            for (word, hits) in words.iter_mut().zip(hits.as_chunks::<64>().0) {
+                *word = hits.as_chunks::<8>().0.iter().rev().fold(0, |word, hits| {
+                    // Gathers the lowest bits of eight bytes.
+                    let bits = u64::from_le_bytes(*hits).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+                    word << 8 | bits
+                });
             }
-            let size = (SIZE - self.next).min(count - from);
-            for (i, bits) in self.state[self.next..self.next + size].iter().enumerate() {
-                let hit = u64::from(uniform(temper(*bits)) < chance);
-                mask[(from + i) / 64] |= hit << ((from + i) % 64);
-            }
-            self.next += size;
-            from += size;
         }
     }
 
+    /// Writes 1 for each draw below the limit and 0 for the others.
+    fn hits(&mut self, limit: u32, mut hits: &mut [u8]) {
+        while !hits.is_empty() {
+            if self.next == SIZE {
+                vectorized(|| self.twist());
+            }
+            let (now, later) = hits.split_at_mut((SIZE - self.next).min(hits.len()));
+            let state = &self.state[self.next..self.next + now.len()];
+            vectorized(|| {
+                for (hit, bits) in now.iter_mut().zip(state) {
+                    *hit = u8::from(temper(*bits) & 0x00ff_ffff < limit);
+                }
+            });
+            self.next += now.len();
+            hits = later;
+        }
+    }
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn twist(&mut self) {
         let mix = |high: u32, low: u32| {
             let both = (high & 0x8000_0000) | (low & 0x7fff_ffff);
@@ -73,6 +97,8 @@ pub(super) fn uniform(bits: u32) -> f32 {
     (bits & 0x00ff_ffff) as f32 * (1.0 / 16_777_216.0)
 }
 
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn temper(mut bits: u32) -> u32 {
     bits ^= bits >> 11;
     bits ^= (bits << 7) & 0x9d2c_5680;

@@ -193,7 +193,8 @@ impl Vocabulary {
             .into_par_iter()
             .map(|column| {
                 let column: Vec<f32> = (0..count).map(|row| numbers[row * width + column]).collect();
-                rounded(dtype, rounded(dtype, torch::sum_apart(&column)) / count as f32)
+                // A mean of 16-bit numbers is taken in f32.
+                rounded(dtype, torch::sum_apart(&column) / count as f32)
             })
             .collect();
         numbers[count * width..].chunks_exact_mut(width).for_each(|row| row.copy_from_slice(&means));

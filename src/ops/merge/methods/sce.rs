@@ -58,7 +58,7 @@ fn keep(differences: &mut [Array], share: f64, work: &Work<'_>) {
     let some = variances.par_iter().filter(|variance| **variance != 0.0).count();
     let keep = if share <= 0.0 { 0 } else { (some as f64 * share) as usize };
     let read = |from: usize, out: &mut [f32]| out.copy_from_slice(&variances[from..from + out.len()]);
-    let mask = select::largest(count, keep, &read);
+    let mask = select::largest(count, keep, false, &read);
     for array in differences {
         array.numbers.par_iter_mut().enumerate().for_each(|(i, number)| {
             if !kept(&mask, i) {

@@ -7,8 +7,10 @@
 
 use rayon::prelude::*;
 
+use super::super::fused::vectorized;
+
 /// Numbers counted together; their counts stay in memory to know how many ties came before.
-const BLOCK: usize = 1 << 20;
+const BLOCK: usize = 1 << 19;
 
 /// Writes the numbers that begin at a place.
 pub(super) type Read<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
@@ -24,15 +26,15 @@ struct Edge {
     below: usize,
 }
 
-/// Returns the mask of the `keep` largest magnitudes.
-pub(super) fn largest(count: usize, keep: usize, read: Read<'_>) -> Mask {
+/// Returns the mask of the `keep` largest magnitudes. `short` if the lower half of all bits is zero, as in bfloat16.
+pub(super) fn largest(count: usize, keep: usize, short: bool, read: Read<'_>) -> Mask {
     if keep >= count {
         return vec![u64::MAX; count.div_ceil(64)];
     }
     if keep == 0 {
         return vec![0; count.div_ceil(64)];
     }
-    let histogram = Histogram::of(count, read);
+    let histogram = Histogram::of(count, short, read);
     let edge = histogram.edge(count - keep, count, read);
     // Of the ties the first ones are kept.
     let ties = keep - (count - edge.below - histogram.ties(edge, count, read).iter().sum::<usize>());
@@ -40,17 +42,18 @@ pub(super) fn largest(count: usize, keep: usize, read: Read<'_>) -> Mask {
 }
 
 /// Returns the mask of the magnitudes with the ranks `from .. to`, smallest first.
-pub(super) fn ranks(count: usize, from: usize, to: usize, read: Read<'_>) -> Mask {
+pub(super) fn ranks(count: usize, from: usize, to: usize, short: bool, read: Read<'_>) -> Mask {
     let to = to.min(count);
     if from >= to {
         return vec![0; count.div_ceil(64)];
     }
-    let histogram = Histogram::of(count, read);
+    let histogram = Histogram::of(count, short, read);
     let low = histogram.edge(from, count, read);
     let high = histogram.edge(to - 1, count, read);
     let (first, end) = (from - low.below, to - high.below);
     if low.key == high.key {
-        return mask(count, read, &[(low, first..end)], &histogram);
+        // Both edges are the same, so that nothing above it is kept either.
+        return mask(count, read, &[(low, first..end), (high, first..end)], &histogram);
     }
     mask(count, read, &[(low, first..usize::MAX), (high, 0..end)], &histogram)
 }
@@ -58,6 +61,8 @@ pub(super) fn ranks(count: usize, from: usize, to: usize, read: Read<'_>) -> Mas
 /// How often each upper half of the bits occurs, block by block.
 struct Histogram {
     blocks: Vec<Vec<u32>>,
+    /// Whether the upper half is all there is.
+    short: bool,
 }
 
 fn key(number: f32) -> u32 {
@@ -70,20 +75,22 @@ fn each_block<T: Send>(count: usize, read: Read<'_>, look: impl Fn(usize, &[f32]
     let each = blocks.map_init(Vec::new, |numbers, block| {
         let from = block * PIECE;
         numbers.resize(PIECE.min(count - from), 0.0);
-        read(from, numbers);
-        look(block, numbers)
+        vectorized(|| {
+            read(from, numbers);
+            look(block, numbers)
+        })
     });
     each.collect()
 }
 
 impl Histogram {
-    fn of(count: usize, read: Read<'_>) -> Self {
+    fn of(count: usize, short: bool, read: Read<'_>) -> Self {
         let blocks = each_block(count, read, |_, numbers| {
             let mut counts = vec![0_u32; 1 << 15];
             numbers.iter().for_each(|number| counts[(key(*number) >> 16) as usize] += 1);
             counts
         });
-        Self { blocks }
+        Self { blocks, short }
     }
 
     /// Returns the magnitude of this rank, smallest first.
@@ -97,6 +104,9 @@ impl Histogram {
                 break;
             }
             below += here;
+        }
+        if self.short {
+            return Edge { key: upper << 16, below };
         }
         let lower = each_block(count, read, |block, numbers| {
             let mut counts = std::collections::BTreeMap::new();
@@ -123,6 +133,9 @@ impl Histogram {
     /// Returns how many numbers of each block are at an edge.
     fn ties(&self, edge: Edge, count: usize, read: Read<'_>) -> Vec<usize> {
         let at = (edge.key >> 16) as usize;
+        if self.short {
+            return self.blocks.iter().map(|counts| counts[at] as usize).collect();
+        }
         each_block(count, read, |block, numbers| {
             if self.blocks[block][at] == 0 {
                 return 0;
@@ -146,18 +159,29 @@ fn mask(count: usize, read: Read<'_>, edges: &[(Edge, std::ops::Range<usize>)], 
     // A block is a whole number of words, so blocks join without shifting.
     let words = each_block(count, read, |block, numbers| {
         let mut seen: Vec<usize> = before.iter().map(|before| before[block]).collect();
-        let mut words = vec![0_u64; numbers.len().div_ceil(64)];
-        for (i, number) in numbers.iter().enumerate() {
-            let key = key(*number);
-            let mut keep = key > above && key < below;
-            for ((edge, kept), seen) in edges.iter().zip(&mut seen) {
-                if key == edge.key {
-                    keep = kept.contains(seen);
-                    *seen += 1;
-                }
+        let (first, second) = (above, edges.get(1).map_or(above, |(edge, _)| edge.key));
+        let word = |numbers: &[f32]| {
+            let (mut word, mut ties) = (0_u64, 0_u64);
+            for (i, number) in numbers.iter().enumerate() {
+                let key = key(*number);
+                word |= u64::from(key > above && key < below) << i;
+                ties |= u64::from(key == first || key == second) << i;
             }
-            words[i / 64] |= u64::from(keep) << (i % 64);
-        }
+            while ties != 0 {
+                let i = ties.trailing_zeros() as usize;
+                ties &= ties - 1;
+                let mut keep = true;
+                for ((edge, kept), seen) in edges.iter().zip(&mut seen) {
+                    if key(numbers[i]) == edge.key {
+                        keep &= kept.contains(seen);
+                        *seen += 1;
+                    }
+                }
+                word |= u64::from(keep) << i;
+            }
+            word
+        };
+        let words: Vec<u64> = numbers.chunks(64).map(word).collect();
         words
     });
     words.concat()
@@ -190,13 +214,13 @@ mod tests {
             let order = sorted(&numbers);
             let mut wanted: Vec<usize> = order.iter().copied().skip(from).take(size).collect();
             wanted.sort_unstable();
-            prop_assert_eq!(kept(&ranks(count, from, from + size, read), count), wanted);
+            prop_assert_eq!(kept(&ranks(count, from, from + size, false, read), count), wanted);
             let keep = size.min(count);
             let mut wanted: Vec<usize> = (0..count).collect();
             wanted.sort_by(|a, b| numbers[*b].abs().total_cmp(&numbers[*a].abs()));
             wanted.truncate(keep);
             wanted.sort_unstable();
-            let mask = largest(count, keep, read);
+            let mask = largest(count, keep, false, read);
             prop_assert_eq!(kept(&mask, count), wanted);
         }
     }

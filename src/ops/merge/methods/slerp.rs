@@ -11,6 +11,7 @@
 use rayon::prelude::*;
 
 use super::super::combine::Combine;
+use super::super::fused::vectorized;
 use super::super::part::{Part, Work};
 use super::super::{torch, trig};
 
@@ -77,10 +78,13 @@ fn chunks<T: Send>(
     let each = (0..count.div_ceil(CHUNK)).into_par_iter().map_init(buffers, |(x, y), chunk| {
         let from = chunk * CHUNK;
         let size = CHUNK.min(count - from);
-        a.read(from, &mut x[..size]);
-        b.read(from, &mut y[..size]);
+        let reduced = vectorized(|| {
+            a.read(from, &mut x[..size]);
+            b.read(from, &mut y[..size]);
+            reduce(&mut x[..size], &mut y[..size])
+        });
         work.release(from, from + size);
-        reduce(&mut x[..size], &mut y[..size])
+        reduced
     });
     each.collect()
 }

@@ -44,12 +44,13 @@ pub(super) fn sparsify(method: M, work: &Work<'_>, i: usize, twister: &mut Twist
         work.difference(part, from, out, &mut scratch);
     };
     let share = |part: f64| (part * count as f64) as usize;
+    let short = work.dtype == Dtype::BF16;
     let mask = match method {
-        M::Ties => select::largest(count, share(density).max(1), &read),
+        M::Ties => select::largest(count, share(density).max(1), short, &read),
         M::Breadcrumbs | M::BreadcrumbsTies => {
             let kept = share(density);
             let low = count.saturating_sub(kept).saturating_sub(share(values.number("gamma")));
-            select::ranks(count, low, low + kept, &read)
+            select::ranks(count, low, low + kept, short, &read)
         }
         M::Della | M::DellaLinear => della(work, part, density, values.number("epsilon"), twister)?,
         _ => {
@@ -71,18 +72,16 @@ fn wide(dtype: Dtype) -> Dtype {
 fn factor(work: &Work<'_>, part: &Part<'_>, mask: &Mask, method: M) -> Option<f32> {
     let random = matches!(method, M::DareLinear | M::DareTies | M::Della | M::DellaLinear);
     let dtype = if random { wide(work.dtype) } else { work.dtype };
-    let sum = |masked: bool| {
-        let read = |from: usize, out: &mut [f32]| {
-            let mut scratch = vec![0.0; out.len()];
-            work.difference(part, from, out, &mut scratch);
-            for (i, number) in out.iter_mut().enumerate() {
-                let kept = !masked || kept(mask, from + i);
-                *number = if kept { number.abs() } else { 0.0 };
-            }
-        };
-        rounded(dtype, torch::sum(work.count(), dtype != Dtype::F32, &read))
+    let read = |from: usize, [all, some]: &mut [Vec<f32>; 2]| {
+        // The second one holds the base until it gets its own numbers.
+        work.difference(part, from, all, some);
+        for (i, (number, masked)) in all.iter_mut().zip(some).enumerate() {
+            *number = number.abs();
+            let at = from + i;
+            *masked = *number * (mask[at / 64] >> (at % 64) & 1) as u32 as f32;
+        }
     };
-    let (before, after) = (sum(false), sum(true));
+    let [before, after] = torch::sums(work.count(), dtype != Dtype::F32, read).map(|sum| rounded(dtype, sum));
     (before >= TOO_SMALL && after >= TOO_SMALL).then(|| rounded(dtype, before / after))
 }
 

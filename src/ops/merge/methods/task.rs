@@ -8,7 +8,7 @@ use super::super::OpError;
 use super::super::combine::Combine;
 use super::super::part::Work;
 use super::super::twister::Twister;
-use super::sparsify::{Kept, kept, sparsify};
+use super::sparsify::{Kept, sparsify};
 use crate::spec::params::MergeMethod as M;
 use crate::tensor::{Dtype, round_bf16, round_f16};
 
@@ -59,27 +59,32 @@ struct ToF16;
 struct ToBf16;
 
 impl Round for ToF32 {
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn r(number: f32) -> f32 {
         number
     }
 }
 
 impl Round for ToF16 {
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn r(number: f32) -> f32 {
         round_f16(number)
     }
 }
 
 impl Round for ToBf16 {
-    #[inline]
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn r(number: f32) -> f32 {
         round_bf16(number)
     }
 }
 
 impl Task {
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(in super::super) fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
         scratch.resize((self.weights.len() + 4) * BLOCK, 0.0);
         for (i, out) in out.chunks_mut(BLOCK).enumerate() {
@@ -92,6 +97,8 @@ impl Task {
         }
     }
 
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn block<R: Round>(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut [f32]) {
         let size = out.len();
         let (weighted, spare) = scratch.split_at_mut(self.weights.len() * BLOCK);
@@ -130,6 +137,8 @@ impl Task {
     }
 
     /// Adds up what has the sign of the sum, and the weights of it.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn agree<R: Round>(&self, weighted: &[f32], signs: &mut [f32], divisor: &mut [f32], out: &mut [f32]) {
         for sum in &mut *signs {
             *sum = if R::r(*sum) >= 0.0 { 1.0 } else { -1.0 };
@@ -152,6 +161,8 @@ impl Task {
 }
 
 /// Writes 1 for what is kept and 0 for the rest, and returns the factor.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn spread(of: &Kept, from: usize, flags: &mut [f32]) -> f32 {
     match of {
         Kept::All => {
@@ -163,8 +174,11 @@ fn spread(of: &Kept, from: usize, flags: &mut [f32]) -> f32 {
             1.0
         }
         Kept::Some { mask, factor } => {
-            for (i, flag) in flags.iter_mut().enumerate() {
-                *flag = f32::from(u8::from(kept(mask, from + i)));
+            // Blocks begin at multiples of 64.
+            for (word, flags) in mask[from / 64..].iter().zip(flags.chunks_mut(64)) {
+                for (i, flag) in flags.iter_mut().enumerate() {
+                    *flag = (word >> i & 1) as u32 as f32;
+                }
             }
             factor.unwrap_or(1.0)
         }
