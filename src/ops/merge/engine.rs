@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::combine::Combine;
-use super::fused::vectorized;
+use super::fused::{Kernel, vectorized};
 use super::methods;
 use super::part::Work;
 use super::twister::Twister;
@@ -81,17 +81,36 @@ fn segment(
         let from = range.start + piece * PIECE;
         let numbers = &mut numbers[..PIECE.min(range.end - from)];
         let bytes = &mut bytes[..numbers.len() * out.size()];
-        let finite = vectorized(|| {
-            combine.numbers(work, from, numbers, scratch);
-            out.write_f32(numbers, bytes);
-            // No early end: a loop that looks at all of them is faster.
-            numbers.iter().fold(true, |all, number| all & out.holds(*number))
-        });
+        let finite = vectorized(Piece { combine, work, from, numbers, scratch, out, bytes });
         if !finite {
             return Err(not_finite(work.name, out));
         }
         writer.write_at(number, from * out.size(), bytes).map_err(unwritable)
     })
+}
+
+/// What one thread does at a time. Returns whether all numbers are finite.
+struct Piece<'a, 'b> {
+    combine: &'a Combine,
+    work: &'a Work<'b>,
+    from: usize,
+    numbers: &'a mut [f32],
+    scratch: &'a mut Vec<f32>,
+    out: Dtype,
+    bytes: &'a mut [u8],
+}
+
+impl Kernel for Piece<'_, '_> {
+    type Out = bool;
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) -> bool {
+        self.combine.numbers(self.work, self.from, self.numbers, self.scratch);
+        self.out.write_f32(self.numbers, self.bytes);
+        // No early end: a loop that looks at all of them is faster.
+        self.numbers.iter().fold(true, |all, number| all & self.out.holds(*number))
+    }
 }
 
 fn not_finite(name: &str, dtype: Dtype) -> OpError {

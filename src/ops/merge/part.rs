@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use super::fused::{Kernel, vectorized};
 use crate::tensor::{Dtype, ModelTensors};
 
 /// A tensor of one of the models, as the method sees it.
@@ -135,16 +136,15 @@ impl Work<'_> {
     }
 
     /// Writes the differences of a part to the base that begin at `from` to `out`. `scratch` is as long as `out`.
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(super) fn difference(&self, part: &Part<'_>, from: usize, out: &mut [f32], scratch: &mut [f32]) {
-        part.read(from, out);
-        if let Some(base) = self.base() {
-            base.read(from, scratch);
-            for (number, base) in out.iter_mut().zip(scratch) {
-                *number -= *base;
-            }
-            self.dtype.round(out);
+        vectorized(Difference { work: self, part, from, out, scratch });
+    }
+
+    /// As [`Self::difference`], and lets go of the memory behind the inputs.
+    pub(super) fn passing(&self, part: &Part<'_>, from: usize, out: &mut [f32], scratch: &mut [f32]) {
+        self.difference(part, from, out, scratch);
+        for part in self.base().into_iter().chain([part]) {
+            part.release(from, from + out.len());
         }
     }
 
@@ -159,6 +159,32 @@ impl Work<'_> {
     /// Lets go of the memory behind some numbers of all parts.
     pub(super) fn release(&self, from: usize, to: usize) {
         self.parts.iter().for_each(|part| part.release(from, to));
+    }
+}
+
+/// The differences of a part to the base.
+struct Difference<'a, 'b> {
+    work: &'a Work<'b>,
+    part: &'a Part<'b>,
+    from: usize,
+    out: &'a mut [f32],
+    scratch: &'a mut [f32],
+}
+
+impl Kernel for Difference<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        self.part.read(self.from, self.out);
+        if let Some(base) = self.work.base() {
+            base.read(self.from, self.scratch);
+            for (number, base) in self.out.iter_mut().zip(self.scratch) {
+                *number -= *base;
+            }
+            self.work.dtype.round(self.out);
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 
 use rayon::prelude::*;
 
-use super::fused::vectorized;
+use super::fused::{Kernel, vectorized};
 
 /// Lanes of a vector.
 const LANES: usize = 8;
@@ -48,12 +48,10 @@ pub(super) fn sums<const N: usize>(
         .into_par_iter()
         .map_init(empty, |numbers, part| {
             let (first, last) = (part * per_thread, ((part + 1) * per_thread).min(blocks));
-            vectorized(|| {
-                numbers.iter_mut().for_each(|numbers| numbers.resize((last - first) * block, 0.0));
-                read(first * block, numbers);
-                numbers
-                    .each_ref()
-                    .map(|numbers| numbers.chunks_exact(block).map(|rows| add_rows(rows, width)).collect())
+            numbers.iter_mut().for_each(|numbers| numbers.resize((last - first) * block, 0.0));
+            read(first * block, numbers);
+            numbers.each_ref().map(|numbers| {
+                numbers.chunks_exact(block).map(|rows| vectorized(AddRows { numbers: rows, width })).collect()
             })
         })
         .collect();
@@ -134,16 +132,26 @@ fn level_power(rows: usize) -> usize {
     (log as usize / LEVELS).max(4)
 }
 
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
-fn add_rows(numbers: &[f32], width: usize) -> Row {
-    let mut sums = Row::default();
-    for row in numbers.chunks_exact(SIDE * width) {
-        for (sum, vector) in sums.iter_mut().zip(row.chunks_exact(width)) {
-            add_vector(sum, vector);
+/// The sum of rows.
+struct AddRows<'a> {
+    numbers: &'a [f32],
+    width: usize,
+}
+
+impl Kernel for AddRows<'_> {
+    type Out = Row;
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) -> Row {
+        let mut sums = Row::default();
+        for row in self.numbers.chunks_exact(SIDE * self.width) {
+            for (sum, vector) in sums.iter_mut().zip(row.chunks_exact(self.width)) {
+                add_vector(sum, vector);
+            }
         }
+        sums
     }
-    sums
 }
 
 /// Adds a vector; of one that is twice as long the halves are added to each other first.

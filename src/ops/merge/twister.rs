@@ -3,7 +3,7 @@
 //! DARE and DELLA drop numbers at random, and a merge can be made again only with the same draws in the same order. One
 //! generator runs through all tensors of a merge, in the order in which MergeKit visits them.
 
-use super::fused::vectorized;
+use super::fused::{Kernel, vectorized};
 
 const SIZE: usize = 624;
 const SHIFT: usize = 397;
@@ -46,11 +46,7 @@ impl Twister {
             self.hits(limit, &mut hits[..size]);
             hits[size..].fill(0);
             for (word, hits) in words.iter_mut().zip(hits.as_chunks::<64>().0) {
-                *word = hits.as_chunks::<8>().0.iter().rev().fold(0, |word, hits| {
-                    // Gathers the lowest bits of eight bytes.
-                    let bits = u64::from_le_bytes(*hits).wrapping_mul(0x0102_0408_1020_4080) >> 56;
-                    word << 8 | bits
-                });
+                *word = pack(hits);
             }
         }
     }
@@ -59,22 +55,16 @@ impl Twister {
     fn hits(&mut self, limit: u32, mut hits: &mut [u8]) {
         while !hits.is_empty() {
             if self.next == SIZE {
-                vectorized(|| self.twist());
+                self.twist();
             }
             let (now, later) = hits.split_at_mut((SIZE - self.next).min(hits.len()));
             let state = &self.state[self.next..self.next + now.len()];
-            vectorized(|| {
-                for (hit, bits) in now.iter_mut().zip(state) {
-                    *hit = u8::from(temper(*bits) & 0x00ff_ffff < limit);
-                }
-            });
+            vectorized(Hits { state, limit, hits: now });
             self.next += now.len();
             hits = later;
         }
     }
 
-    #[inline(always)]
-    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn twist(&mut self) {
         let mix = |high: u32, low: u32| {
             let both = (high & 0x8000_0000) | (low & 0x7fff_ffff);
@@ -89,6 +79,36 @@ impl Twister {
         }
         state[SIZE - 1] = state[SHIFT - 1] ^ mix(state[SIZE - 1], state[0]);
         self.next = 0;
+    }
+}
+
+/// Returns the lowest bits of 64 bytes, the first one lowest.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+pub(super) fn pack(bytes: &[u8; 64]) -> u64 {
+    bytes.as_chunks::<8>().0.iter().rev().fold(0, |word, bytes| {
+        // The product moves the lowest bits of eight bytes side by side.
+        let bits = u64::from_le_bytes(*bytes).wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        word << 8 | bits
+    })
+}
+
+/// Draws compared with a limit.
+struct Hits<'a> {
+    state: &'a [u32],
+    limit: u32,
+    hits: &'a mut [u8],
+}
+
+impl Kernel for Hits<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        for (hit, bits) in self.hits.iter_mut().zip(self.state) {
+            *hit = u8::from(temper(*bits) & 0x00ff_ffff < self.limit);
+        }
     }
 }
 

@@ -7,7 +7,8 @@
 
 use rayon::prelude::*;
 
-use super::super::fused::vectorized;
+use super::super::fused::{Kernel, vectorized};
+use super::super::twister::pack;
 
 /// Numbers counted together; their counts stay in memory to know how many ties came before.
 const BLOCK: usize = 1 << 19;
@@ -65,6 +66,8 @@ struct Histogram {
     short: bool,
 }
 
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn key(number: f32) -> u32 {
     number.to_bits() & 0x7fff_ffff
 }
@@ -75,20 +78,26 @@ fn each_block<T: Send>(count: usize, read: Read<'_>, look: impl Fn(usize, &[f32]
     let each = blocks.map_init(Vec::new, |numbers, block| {
         let from = block * PIECE;
         numbers.resize(PIECE.min(count - from), 0.0);
-        vectorized(|| {
-            read(from, numbers);
-            look(block, numbers)
-        })
+        read(from, numbers);
+        look(block, numbers)
     });
     each.collect()
 }
 
 impl Histogram {
     fn of(count: usize, short: bool, read: Read<'_>) -> Self {
-        let blocks = each_block(count, read, |_, numbers| {
-            let mut counts = vec![0_u32; 1 << 15];
-            numbers.iter().for_each(|number| counts[(key(*number) >> 16) as usize] += 1);
-            counts
+        let blocks: Vec<Vec<u32>> = each_block(count, read, |_, numbers| {
+            // Two tables, so that equal neighbours need not wait for each other.
+            let mut tables = vec![[0_u32; 2]; 1 << 15];
+            let (pairs, rest) = numbers.as_chunks::<2>();
+            for [first, second] in pairs {
+                tables[(key(*first) >> 16) as usize][0] += 1;
+                tables[(key(*second) >> 16) as usize][1] += 1;
+            }
+            for number in rest {
+                tables[(key(*number) >> 16) as usize][0] += 1;
+            }
+            tables.iter().map(|[first, second]| first + second).collect()
         });
         Self { blocks, short }
     }
@@ -145,6 +154,30 @@ impl Histogram {
     }
 }
 
+/// Which of up to 64 numbers lie between two magnitudes, and which are at one of them.
+struct Compare<'a> {
+    numbers: &'a [f32],
+    above: u32,
+    below: u32,
+    ties: [u32; 2],
+}
+
+impl Kernel for Compare<'_> {
+    type Out = (u64, u64);
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) -> (u64, u64) {
+        let (mut between, mut ties) = ([0_u8; 64], [0_u8; 64]);
+        for ((number, between), tie) in self.numbers.iter().zip(&mut between).zip(&mut ties) {
+            let key = key(*number);
+            *between = u8::from(key > self.above) & u8::from(key < self.below);
+            *tie = u8::from(key == self.ties[0]) | u8::from(key == self.ties[1]);
+        }
+        (pack(&between), pack(&ties))
+    }
+}
+
 /// Returns the mask of what lies above the first edge and below the second, with some of the ties at each.
 fn mask(count: usize, read: Read<'_>, edges: &[(Edge, std::ops::Range<usize>)], histogram: &Histogram) -> Mask {
     let before: Vec<Vec<usize>> = edges
@@ -161,12 +194,7 @@ fn mask(count: usize, read: Read<'_>, edges: &[(Edge, std::ops::Range<usize>)], 
         let mut seen: Vec<usize> = before.iter().map(|before| before[block]).collect();
         let (first, second) = (above, edges.get(1).map_or(above, |(edge, _)| edge.key));
         let word = |numbers: &[f32]| {
-            let (mut word, mut ties) = (0_u64, 0_u64);
-            for (i, number) in numbers.iter().enumerate() {
-                let key = key(*number);
-                word |= u64::from(key > above && key < below) << i;
-                ties |= u64::from(key == first || key == second) << i;
-            }
+            let (mut word, mut ties) = vectorized(Compare { numbers, above, below, ties: [first, second] });
             while ties != 0 {
                 let i = ties.trailing_zeros() as usize;
                 ties &= ties - 1;

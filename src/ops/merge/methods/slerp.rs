@@ -11,7 +11,6 @@
 use rayon::prelude::*;
 
 use super::super::combine::Combine;
-use super::super::fused::vectorized;
 use super::super::part::{Part, Work};
 use super::super::{torch, trig};
 
@@ -78,11 +77,9 @@ fn chunks<T: Send>(
     let each = (0..count.div_ceil(CHUNK)).into_par_iter().map_init(buffers, |(x, y), chunk| {
         let from = chunk * CHUNK;
         let size = CHUNK.min(count - from);
-        let reduced = vectorized(|| {
-            a.read(from, &mut x[..size]);
-            b.read(from, &mut y[..size]);
-            reduce(&mut x[..size], &mut y[..size])
-        });
+        a.read(from, &mut x[..size]);
+        b.read(from, &mut y[..size]);
+        let reduced = reduce(&mut x[..size], &mut y[..size]);
         work.release(from, from + size);
         reduced
     });

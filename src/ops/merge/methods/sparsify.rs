@@ -41,7 +41,7 @@ pub(super) fn sparsify(method: M, work: &Work<'_>, i: usize, twister: &mut Twist
     let count = work.count();
     let read = |from: usize, out: &mut [f32]| {
         let mut scratch = vec![0.0; out.len()];
-        work.difference(part, from, out, &mut scratch);
+        work.passing(part, from, out, &mut scratch);
     };
     let share = |part: f64| (part * count as f64) as usize;
     let short = work.dtype == Dtype::BF16;
@@ -74,7 +74,7 @@ fn factor(work: &Work<'_>, part: &Part<'_>, mask: &Mask, method: M) -> Option<f3
     let dtype = if random { wide(work.dtype) } else { work.dtype };
     let read = |from: usize, [all, some]: &mut [Vec<f32>; 2]| {
         // The second one holds the base until it gets its own numbers.
-        work.difference(part, from, all, some);
+        work.passing(part, from, all, some);
         for (i, (number, masked)) in all.iter_mut().zip(some).enumerate() {
             *number = number.abs();
             let at = from + i;
