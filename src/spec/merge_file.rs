@@ -41,7 +41,7 @@ fn understand(document: &Document) -> (Option<MergeConfig>, Vec<Diagnostic>) {
         Diagnostic::new(span, mistake.message).maybe_help(mistake.help)
     });
     let diagnostics = diagnostics.collect();
-    (params.config, diagnostics)
+    (params.config.map(|config| *config), diagnostics)
 }
 
 fn unreadable(document: &Document, error: &serde_path_to_error::Error<serde_json::Error>) -> Diagnostic {

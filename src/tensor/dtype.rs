@@ -175,7 +175,6 @@ pub fn round_bf16(number: f32) -> f32 {
 /// Moves exponent and mantissa into place as if the exponent bias were 127, then multiplies by 2^112 to correct it: an
 /// exact product that also turns subnormals into normal numbers. Infinities and NaN keep their bits instead.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn f16_to_f32(half: u16) -> f32 {
     const BIAS_CORRECTION: f32 = f32::from_bits((127 + 112) << 23);
     let sign = u32::from(half & 0x8000) << 16;
@@ -188,7 +187,6 @@ fn f16_to_f32(half: u16) -> f32 {
 
 /// The three ranges are computed side by side and one is selected, which vector code does without branching.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn f32_to_f16(number: f32) -> u16 {
     const LEAST_NORMAL: u32 = (127 - 14) << 23;
     const TOO_LARGE: u32 = (127 + 16) << 23;

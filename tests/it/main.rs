@@ -20,7 +20,6 @@ mod keys;
 mod locked;
 mod merge;
 mod merge_config;
-mod merge_dev;
 mod merge_parity;
 mod model;
 mod op;

@@ -167,7 +167,7 @@ fn shards_hold_what_one_file_holds() {
         {"model": "bf16/a", "parameters": {"weight": 0.5}}, {"model": "bf16/b", "parameters": {"weight": 0.5}}]});
     let (whole, parts) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     merge(of(config.clone()), &parity(), whole.path()).unwrap();
-    merge(MergeParams { shard_size: 2000, ..of(config.clone()) }, &parity(), parts.path()).unwrap();
+    merge(MergeParams { shard_size: 2000, ..of(config) }, &parity(), parts.path()).unwrap();
     let (one, many) = (model_tensors(whole.path()).unwrap(), model_tensors(parts.path()).unwrap());
     assert!(many.files().len() > 3 && one.names().eq(many.names()));
     assert!(one.names().all(|name| one.get(name).unwrap().bytes == many.get(name).unwrap().bytes));

@@ -88,20 +88,17 @@ fn folders(
         }
         let beside = file.parent().unwrap_or(Path::new("")).join(&reference.0);
         let folder = [PathBuf::from(&reference.0), beside].into_iter().find(|folder| folder.is_dir());
-        match folder.map(|folder| folder.canonicalize()) {
-            Some(Ok(folder)) => {
-                found.insert(reference.0.clone(), folder);
-            }
-            _ => {
-                let span = document.value_span(&FieldPath::parse(&place));
-                let help = if reference.0.contains('+') {
-                    "an adapter must be merged into its model first"
-                } else {
-                    "models are folders here; fetch one from the hub first"
-                };
-                let message = format!("there is no folder `{reference}`");
-                diagnostics.push(Diagnostic::new(span, message).maybe_help(Some(help.to_owned())));
-            }
+        if let Some(Ok(folder)) = folder.map(|folder| folder.canonicalize()) {
+            found.insert(reference.0.clone(), folder);
+        } else {
+            let span = document.value_span(&FieldPath::parse(&place));
+            let help = if reference.0.contains('+') {
+                "an adapter must be merged into its model first"
+            } else {
+                "models are folders here; fetch one from the hub first"
+            };
+            let message = format!("there is no folder `{reference}`");
+            diagnostics.push(Diagnostic::new(span, message).maybe_help(Some(help.to_owned())));
         }
     }
     if diagnostics.is_empty() { Ok(found) } else { Err(diagnostics) }

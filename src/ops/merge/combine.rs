@@ -34,7 +34,9 @@ impl Combine {
             Combine::Copy(part) => work.parts[*part].read(from, out),
             Combine::Scale(factor) => {
                 work.parts[0].read(from, out);
-                out.iter_mut().for_each(|number| *number *= factor);
+                for number in out.iter_mut() {
+                    *number *= factor;
+                }
                 work.dtype.round(out);
             }
             Combine::Mean { weights, sum } => {
@@ -45,7 +47,9 @@ impl Combine {
                     fused::multiply_add(out, scratch, *weight);
                 }
                 if let Some(sum) = sum {
-                    out.iter_mut().for_each(|number| *number /= sum);
+                    for number in out.iter_mut() {
+                        *number /= sum;
+                    }
                 }
                 work.dtype.round(out);
             }

@@ -59,7 +59,7 @@ impl<'a> Recipe<'a> {
             Precision::Mergekit => Rounding::Every(dtype),
             Precision::High => Rounding::Last(dtype),
         };
-        Ok(Self { config: config.clone(), models, names, rounding })
+        Ok(Self { config: (**config).clone(), models, names, rounding })
     }
 
     /// Returns what the node's own fields ask for.

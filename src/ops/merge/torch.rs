@@ -48,7 +48,9 @@ pub(super) fn sums<const N: usize>(
         .into_par_iter()
         .map_init(empty, |numbers, part| {
             let (first, last) = (part * per_thread, ((part + 1) * per_thread).min(blocks));
-            numbers.iter_mut().for_each(|numbers| numbers.resize((last - first) * block, 0.0));
+            for numbers in numbers.iter_mut() {
+                numbers.resize((last - first) * block, 0.0);
+            }
             read(first * block, numbers);
             numbers.each_ref().map(|numbers| {
                 numbers.chunks_exact(block).map(|rows| vectorized(AddRows { numbers: rows, width })).collect()
@@ -57,7 +59,9 @@ pub(super) fn sums<const N: usize>(
         .collect();
     let start = blocks * block;
     let mut rest = empty();
-    rest.iter_mut().for_each(|numbers| numbers.resize(count - start, 0.0));
+    for numbers in &mut rest {
+        numbers.resize(count - start, 0.0);
+    }
     read(start, &mut rest);
     std::array::from_fn(|which| {
         let mut cascade = Cascade::new(rows);
@@ -74,7 +78,9 @@ fn total(mut rows: Row, after: &[f32], width: usize) -> f32 {
         add_vector(&mut rows[0], vector);
     }
     let [mut lanes, others @ ..] = rows;
-    others.iter().for_each(|vector| add_vector(&mut lanes, vector));
+    for vector in &others {
+        add_vector(&mut lanes, vector);
+    }
     lanes.iter().fold(scalars.iter().sum::<f32>() + 0.0, |sum, lane| sum + lane)
 }
 

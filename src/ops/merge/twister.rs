@@ -59,7 +59,7 @@ impl Twister {
             }
             let (now, later) = hits.split_at_mut((SIZE - self.next).min(hits.len()));
             let state = &self.state[self.next..self.next + now.len()];
-            vectorized(Hits { state, limit, hits: now });
+            vectorized(Hits { state, limit, out: now });
             self.next += now.len();
             hits = later;
         }
@@ -97,7 +97,7 @@ pub(super) fn pack(bytes: &[u8; 64]) -> u64 {
 struct Hits<'a> {
     state: &'a [u32],
     limit: u32,
-    hits: &'a mut [u8],
+    out: &'a mut [u8],
 }
 
 impl Kernel for Hits<'_> {
@@ -106,7 +106,7 @@ impl Kernel for Hits<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn run(self) {
-        for (hit, bits) in self.hits.iter_mut().zip(self.state) {
+        for (hit, bits) in self.out.iter_mut().zip(self.state) {
             *hit = u8::from(temper(*bits) & 0x00ff_ffff < self.limit);
         }
     }

@@ -41,8 +41,8 @@ pub(super) fn values(
 }
 
 fn look_up(parameter: &Parameter, scopes: &[Option<&Settings>], tensor: &str, t: f64) -> Option<f64> {
-    let found = |set: &Option<&Settings>| set.as_ref()?.get(parameter.name)?.at(tensor, t, parameter.kind);
-    scopes.iter().find_map(found).or(parameter.default)
+    let found = |set: Option<&Settings>| set?.get(parameter.name)?.at(tensor, t, parameter.kind);
+    scopes.iter().find_map(|set| found(*set)).or(parameter.default)
 }
 
 fn missing(parameter: &Parameter, tensor: &str, model: Option<&str>) -> OpError {

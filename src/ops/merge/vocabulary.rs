@@ -178,7 +178,9 @@ impl Vocabulary {
             sum.iter_mut().zip(read(*model, *row)?).for_each(|(sum, number)| *sum = rounded(dtype, *sum + number));
         }
         if !having.is_empty() {
-            sum.iter_mut().for_each(|sum| *sum = rounded(dtype, *sum / having.len() as f32));
+            for sum in &mut sum {
+                *sum = rounded(dtype, *sum / having.len() as f32);
+            }
         }
         Some(sum)
     }

@@ -23,7 +23,9 @@ pub(super) fn prepare(work: &Work<'_>, twister: &mut Twister) -> Combine {
     importance.par_chunks_mut(length).zip(numbers.par_chunks(length).zip(base_numbers.par_chunks(length))).for_each(
         |(row, (x, y))| {
             let divergence = divergence(x, y, work.dtype);
-            row.iter_mut().for_each(|number| *number = rounded(work.dtype, number.abs() * divergence));
+            for number in row.iter_mut() {
+                *number = rounded(work.dtype, number.abs() * divergence);
+            }
         },
     );
     let threshold = threshold(&importance, work.dtype, twister);

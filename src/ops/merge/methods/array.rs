@@ -29,7 +29,9 @@ impl Array {
     pub(super) fn map(mut self, operation: impl Fn(f32) -> f32 + Sync) -> Self {
         let dtype = self.dtype;
         self.numbers.par_chunks_mut(PIECE).for_each(|piece| {
-            piece.iter_mut().for_each(|number| *number = operation(*number));
+            for number in piece.iter_mut() {
+                *number = operation(*number);
+            }
             dtype.round(piece);
         });
         self

@@ -28,7 +28,7 @@ pub(super) fn prepare(work: &Work<'_>) -> Combine {
         })
         .collect();
     let models: Vec<Array> = work.others().map(|(_, part)| Array::new(part.all(), work.dtype)).collect();
-    let sum = models[1..].iter().fold(models[0].clone(), |sum, model| sum.plus(model));
+    let sum = models[1..].iter().fold(models[0].clone(), super::array::Array::plus);
     let mut out = sum.map(|number| number / count).numbers;
     out.par_chunks_mut(length).zip(base.numbers.par_chunks(length)).zip(&ratios).for_each(|((out, base), t)| {
         let rest = round(1.0 - t);

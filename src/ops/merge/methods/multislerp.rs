@@ -30,7 +30,9 @@ pub(super) fn prepare(work: &Work<'_>) -> Result<Combine, OpError> {
         if sum == 0.0 {
             return Err(OpError::new("the weights add up to zero, which nothing can be divided by"));
         }
-        weights.iter_mut().for_each(|weight| *weight = round(*weight / sum));
+        for weight in &mut weights {
+            *weight = round(*weight / sum);
+        }
     }
     let eps = work.shared.number("eps");
     let norms: Vec<f32> = vectors.iter().map(Array::norm).collect();

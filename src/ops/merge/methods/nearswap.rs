@@ -34,7 +34,9 @@ impl Near {
         each(weight, other, &|a, b| (a - b).abs());
         each(weight, other, &|distance, _| 1.0 / distance.max(self.least));
         each(weight, other, &|inverse, _| inverse * self.t);
-        weight.iter_mut().for_each(|weight| *weight = weight.clamp(0.0, 1.0));
+        for weight in weight.iter_mut() {
+            *weight = weight.clamp(0.0, 1.0);
+        }
         each(other, weight, &|number, weight| weight * number);
         out.copy_from_slice(weight);
         each(out, weight, &|weight, _| 1.0 - weight);

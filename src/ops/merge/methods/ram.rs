@@ -93,7 +93,9 @@ impl Ram {
             }
             work.dtype.round(&mut averaged);
             if let Some(factors) = &self.factors {
-                own.iter_mut().for_each(|own| *own *= factors[model]);
+                for own in own.iter_mut() {
+                    *own *= factors[model];
+                }
             }
             own.iter_mut().zip(&averaged).for_each(|(own, averaged)| *own += averaged);
             dtype.round(own);

@@ -87,7 +87,6 @@ fn chunks<T: Send>(
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "the numbers are exact")]
 mod tests {
     use super::*;
 

@@ -118,7 +118,8 @@ impl Task {
             let factor = spread(kept, from, &mut flags[..size]);
             for (((number, base), flag), sum) in weighted.iter_mut().zip(&*base).zip(&*flags).zip(&mut *signs) {
                 let difference = R::r(*number - base) * flag;
-                let difference = if factor == 1.0 { difference } else { R::r(difference * factor) };
+                let difference =
+                    if (factor - 1.0).abs() < f32::EPSILON / 4.0 { difference } else { R::r(difference * factor) };
                 *number = R::r(difference * weight);
                 *sum += *number;
             }
@@ -131,7 +132,7 @@ impl Task {
         }
         for ((out, divisor), base) in out.iter_mut().zip(&*divisor).zip(&*base) {
             let mixed = if self.normalize { R::r(*out / divisor) } else { *out };
-            let mixed = if self.lambda == 1.0 { mixed } else { R::r(mixed * self.lambda) };
+            let mixed = if (self.lambda - 1.0).abs() < f32::EPSILON / 4.0 { mixed } else { R::r(mixed * self.lambda) };
             *out = R::r(base + mixed);
         }
     }

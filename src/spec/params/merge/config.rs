@@ -213,6 +213,7 @@ impl MergeConfig {
     }
 
     /// Returns the configuration with every model called by its number: what models are called decides nothing.
+    #[must_use]
     pub fn nameless(&self) -> Self {
         let mut names: Vec<String> = Vec::new();
         for (_, reference) in self.references() {

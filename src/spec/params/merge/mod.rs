@@ -38,7 +38,7 @@ pub struct MergeParams {
     pub parameters: Option<MergeParameters>,
     /// A MergeKit configuration, in place of the four fields above: as a block, or the name of its file.
     #[serde(default, skip_serializing_if = "Option::is_none", serialize_with = "nameless")]
-    pub config: Option<MergeConfig>,
+    pub config: Option<Box<MergeConfig>>,
     /// Which node stands for which model of the configuration; a model that is not listed is itself the name of a node.
     #[serde(default, skip_serializing)]
     pub nodes: BTreeMap<String, InputRef>,
@@ -91,8 +91,9 @@ fn is_shard_size(given: &u64) -> bool {
     *given == shard_size()
 }
 
-fn nameless<S: Serializer>(config: &Option<MergeConfig>, serializer: S) -> Result<S::Ok, S::Error> {
-    config.as_ref().map(MergeConfig::nameless).serialize(serializer)
+#[expect(clippy::ref_option, reason = "the signature that serde asks for")]
+fn nameless<S: Serializer>(config: &Option<Box<MergeConfig>>, serializer: S) -> Result<S::Ok, S::Error> {
+    config.as_ref().map(|config| config.nameless()).serialize(serializer)
 }
 
 /// What a merge method needs: `t` for two models, or one weight a model.
@@ -113,13 +114,13 @@ impl MergeParams {
 
     /// Returns the settings of a merge by a MergeKit configuration.
     pub fn of_config(config: MergeConfig) -> Self {
-        Self { config: Some(config), seed: seed(), shard_size: shard_size(), ..Self::default() }
+        Self { config: Some(Box::new(config)), seed: seed(), shard_size: shard_size(), ..Self::default() }
     }
 
     /// Returns the models of the configuration: what each is called there, and the slot that holds it.
     pub fn config_models(&self) -> Vec<(&str, String)> {
         let mut models: Vec<(&str, String)> = Vec::new();
-        for (place, reference) in self.config.iter().flat_map(MergeConfig::references) {
+        for (place, reference) in self.config.iter().flat_map(|config| config.references()) {
             if !models.iter().any(|(known, _)| *known == reference.0) {
                 models.push((&reference.0, format!("config.{place}")));
             }
@@ -193,7 +194,7 @@ impl Params for MergeParams {
         let own = self.base.iter().map(|base| Input::one("base", base, InputType::Model));
         let mut inputs: Vec<Input<'_>> = own.chain(self.models.iter().enumerate().map(slot)).collect();
         let mut seen: Vec<&InputRef> = Vec::new();
-        for (place, reference) in self.config.iter().flat_map(MergeConfig::references) {
+        for (place, reference) in self.config.iter().flat_map(|config| config.references()) {
             if !seen.contains(&reference) {
                 seen.push(reference);
                 let node = self.nodes.get(&reference.0).unwrap_or(reference);

@@ -20,7 +20,7 @@ impl Setting {
         let conditions = match &self.0 {
             Value::Array(items) if items.iter().any(Value::is_object) => items.iter().enumerate().collect(),
             Value::Object(_) => vec![(usize::MAX, &self.0)],
-            plain => return mistake_in(plain, kind).map(|(place, message)| (place, message)),
+            plain => return mistake_in(plain, kind),
         };
         for (i, condition) in conditions {
             let at = if i == usize::MAX { String::new() } else { format!("[{i}]") };
@@ -111,7 +111,6 @@ fn plain_at(value: &Value, t: f64, kind: ParameterKind) -> Option<f64> {
 }
 
 #[cfg(test)]
-#[expect(clippy::float_cmp, reason = "the numbers are exact")]
 mod tests {
     use super::*;
     use serde_json::json;
