@@ -76,6 +76,8 @@ pub(super) enum Command {
     Runs(RunsArgs),
     /// Print where an artifact comes from, up to the sources
     Provenance(ProvenanceArgs),
+    /// Merge models as a MergeKit configuration says, without a pipeline
+    Merge(MergeArgs),
     /// Look after the cache
     Cache(CacheArgs),
     /// Print the JSON Schema of pipeline files
@@ -294,6 +296,38 @@ pub(super) struct VerifyArgs {
     pub(super) threads: Option<usize>,
 
     /// Print JSON
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// Arguments of `merge`.
+#[derive(Debug, Args)]
+pub(super) struct MergeArgs {
+    /// The MergeKit configuration; models are folders, from here or from beside the file
+    #[arg(value_name = "CONFIG")]
+    pub(super) config: PathBuf,
+
+    /// The folder for the merged model, empty or not there yet
+    #[arg(value_name = "OUT_DIR")]
+    pub(super) out: PathBuf,
+
+    /// Where the random methods begin
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub(super) seed: u32,
+
+    /// The most bytes of weights in one file: `5GB`, `200MB`
+    #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = crate::spec::execution::memory)]
+    pub(super) shard_size: u64,
+
+    /// Compute in single precision throughout, where MergeKit rounds after every operation
+    #[arg(long)]
+    pub(super) high_precision: bool,
+
+    /// How many threads to use [default: one for every core]
+    #[arg(long, value_name = "N")]
+    pub(super) threads: Option<usize>,
+
+    /// Print one JSON event a line
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -71,6 +71,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Diff(args) => commands::diff::run(args, cli),
         Command::Runs(args) => commands::runs::run(args, cli),
         Command::Provenance(args) => commands::provenance::run(args, cli),
+        Command::Merge(args) => commands::merge::run(args, cli),
         Command::Cache(args) => commands::cache::run(args, cli),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::completions::run(*shell),

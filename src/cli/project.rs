@@ -10,8 +10,8 @@ use crate::digest::Digest;
 use crate::exec::{Decider, rounds};
 use crate::plan::{InstanceId, Plan, resolve, select};
 use crate::spec::lock::Lock;
-use crate::spec::params::Search;
-use crate::spec::{Overrides, SourceFile, parse_files, sweep};
+use crate::spec::params::{Kind, Search};
+use crate::spec::{Overrides, Pipeline, SourceFile, merge_file, parse_files, sweep};
 
 /// The largest pipeline file that is read, in bytes.
 const MAX_BYTES: u64 = crate::spec::document::MAX_BYTES as u64;
@@ -174,7 +174,10 @@ fn understand(written: &Written) -> Result<Understood, CliError> {
     let folder = file.parent().unwrap_or(Path::new(""));
     let main = SourceFile { path: file.file_name().map(PathBuf::from).unwrap_or_default(), text: text.clone() };
     let include = |path: &Path| read(&folder.join(path)).map_err(|error| error.to_string());
-    let parsed = parse_files(main, &name, overrides, &include);
+    let mut parsed = parse_files(main, &name, overrides, &include);
+    if let Some(pipeline) = &mut parsed.pipeline {
+        parsed.files.extend(merge_files(pipeline, folder)?);
+    }
     let mut diagnostics = parsed.diagnostics;
     let mut understood = None;
     if let Some(pipeline) = &parsed.pipeline {
@@ -255,11 +258,32 @@ fn find(args: &PipelineArgs, cli: &Cli) -> Result<(PathBuf, Vec<String>), CliErr
     }
 }
 
+/// Reads the MergeKit configurations that merges name by their file, relative to that of the pipeline, and returns these
+/// files.
+fn merge_files(pipeline: &mut Pipeline, folder: &Path) -> Result<Vec<SourceFile>, CliError> {
+    let mut files = Vec::new();
+    for node in pipeline.nodes.iter_mut().filter(|node| node.kind == Kind::Merge) {
+        let Some(config) = node.fields.get_mut("config") else { continue };
+        let Some(name) = config.as_str() else { continue };
+        let path = node.base.join(name);
+        let full = folder.join(&path);
+        let text = read(&full)?;
+        let (value, diagnostics) = merge_file::value(&text);
+        // With parameters of the pipeline in it, it can only be checked once these are filled in.
+        if !diagnostics.is_empty() && !text.contains("${") {
+            return Err(CliError::mistakes(&full, &[(full.clone(), text)], diagnostics));
+        }
+        *config = value;
+        files.push(SourceFile { path, text });
+    }
+    Ok(files)
+}
+
 fn is_pipeline(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
 }
 
-fn read(file: &Path) -> Result<String, CliError> {
+pub(super) fn read(file: &Path) -> Result<String, CliError> {
     if !file.exists() {
         let why = format!("there is no file {}", file.display());
         return Err(CliError::user(why).help("paths on the command line are relative to the current folder"));

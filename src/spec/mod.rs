@@ -19,6 +19,7 @@ mod file;
 pub mod include;
 mod load;
 pub mod lock;
+pub mod merge_file;
 mod overrides;
 pub mod params;
 pub mod parse;

@@ -28,6 +28,8 @@ impl Dtype {
     }
 
     /// Returns whether `number` stays finite when it is rounded to this format.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub fn holds(self, number: f32) -> bool {
         // Half a place above the largest number, from where on rounding goes to infinity.
         let limit = match self {
@@ -42,6 +44,8 @@ impl Dtype {
     ///
     /// # Panics
     /// If `bytes` does not hold exactly as many numbers as `out`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub fn read_f32(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(bytes.len(), out.len() * self.size(), "bytes and numbers differ in count");
         match self {
@@ -67,6 +71,8 @@ impl Dtype {
     ///
     /// # Panics
     /// If `bytes` does not have room for exactly `numbers`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub fn write_f32(self, numbers: &[f32], bytes: &mut [u8]) {
         assert_eq!(bytes.len(), numbers.len() * self.size(), "bytes and numbers differ in count");
         match self {
@@ -85,6 +91,42 @@ impl Dtype {
                     raw.copy_from_slice(&f32_to_bf16(*number).to_le_bytes());
                 }
             }
+        }
+    }
+
+    /// Rounds every number to this format, and keeps it as `f32`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    pub fn round(self, numbers: &mut [f32]) {
+        match self {
+            Dtype::F32 => {}
+            Dtype::F16 => numbers.iter_mut().for_each(|number| *number = round_f16(*number)),
+            Dtype::BF16 => numbers.iter_mut().for_each(|number| *number = round_bf16(*number)),
+        }
+    }
+
+    /// Returns the format that holds the numbers of both, as PyTorch promotes types.
+    #[must_use]
+    pub fn promote(self, other: Self) -> Self {
+        if self == other { self } else { Dtype::F32 }
+    }
+
+    /// Returns the format that a configuration calls so: `bfloat16`, `torch.float32`.
+    pub fn named(name: &str) -> Option<Self> {
+        match name.strip_prefix("torch.").unwrap_or(name) {
+            "float32" | "float" => Some(Dtype::F32),
+            "float16" | "half" => Some(Dtype::F16),
+            "bfloat16" => Some(Dtype::BF16),
+            _ => None,
+        }
+    }
+
+    /// Returns what a configuration calls this format.
+    pub fn name(self) -> &'static str {
+        match self {
+            Dtype::F32 => "float32",
+            Dtype::F16 => "float16",
+            Dtype::BF16 => "bfloat16",
         }
     }
 
@@ -116,8 +158,23 @@ impl fmt::Display for Dtype {
     }
 }
 
+/// Rounds to half precision and back.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+pub fn round_f16(number: f32) -> f32 {
+    f16_to_f32(f32_to_f16(number))
+}
+
+/// Rounds to bfloat16 and back.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+pub fn round_bf16(number: f32) -> f32 {
+    f32::from_bits(u32::from(f32_to_bf16(number)) << 16)
+}
+
 /// Moves exponent and mantissa into place as if the exponent bias were 127, then multiplies by 2^112 to correct it: an
 /// exact product that also turns subnormals into normal numbers. Infinities and NaN keep their bits instead.
+#[inline(always)]
 fn f16_to_f32(half: u16) -> f32 {
     const BIAS_CORRECTION: f32 = f32::from_bits((127 + 112) << 23);
     let sign = u32::from(half & 0x8000) << 16;
@@ -129,6 +186,7 @@ fn f16_to_f32(half: u16) -> f32 {
 }
 
 /// The three ranges are computed side by side and one is selected, which vector code does without branching.
+#[inline(always)]
 fn f32_to_f16(number: f32) -> u16 {
     const LEAST_NORMAL: u32 = (127 - 14) << 23;
     const TOO_LARGE: u32 = (127 + 16) << 23;
@@ -146,6 +204,8 @@ fn f32_to_f16(number: f32) -> u16 {
     (half | sign) as u16
 }
 
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn f32_to_bf16(number: f32) -> u16 {
     let bits = number.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;

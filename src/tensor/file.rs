@@ -34,6 +34,15 @@ impl TensorFile {
         self.entries.keys().map(String::as_str)
     }
 
+    /// Lets go of the memory behind a tensor's numbers `from .. to`; they are read again when they are needed.
+    pub fn release(&self, name: &str, from: usize, to: usize) {
+        if let Some(entry) = self.entries.get(name) {
+            let size = entry.dtype.size();
+            let end = entry.end.min(entry.start.saturating_add(to.saturating_mul(size)));
+            map::release(&self.map, entry.start.saturating_add(from.saturating_mul(size)), end);
+        }
+    }
+
     /// Returns a tensor, if it is there.
     pub fn get(&self, name: &str) -> Option<View<'_>> {
         let entry = self.entries.get(name)?;

@@ -14,10 +14,12 @@ mod file;
 mod header;
 mod map;
 mod model;
+mod sharded;
 mod writer;
 
-pub use dtype::Dtype;
+pub use dtype::{Dtype, round_bf16, round_f16};
 pub use error::TensorError;
 pub use file::{TensorFile, View};
 pub use model::{ModelTensors, WEIGHTS_FILE, WEIGHTS_INDEX_FILE, model_tensors};
+pub use sharded::ShardedWriter;
 pub use writer::{Declared, TensorWriter};

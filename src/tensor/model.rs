@@ -39,6 +39,13 @@ impl ModelTensors {
         self.files[*self.places.get(name)?].get(name)
     }
 
+    /// Lets go of the memory behind a tensor's numbers `from .. to`.
+    pub fn release(&self, name: &str, from: usize, to: usize) {
+        if let Some(place) = self.places.get(name) {
+            self.files[*place].release(name, from, to);
+        }
+    }
+
     /// Returns the files the weights lie in.
     pub fn files(&self) -> &[TensorFile] {
         &self.files

@@ -40,11 +40,8 @@ impl TensorWriter {
     /// Creates the file and writes its header. The tensors must then be written whole and in this order.
     pub fn create(path: &Path, declared: &[Declared]) -> Result<Self, TensorError> {
         let tensors = place(path, declared)?;
-        let mut header = serde_json::to_vec(&Header(&tensors)).map_err(std::io::Error::from)?;
-        header.resize(header.len().next_multiple_of(8), b' ');
         let mut out = BufWriter::with_capacity(1 << 20, fs_err::File::create(path)?);
-        out.write_all(&(header.len() as u64).to_le_bytes())?;
-        out.write_all(&header)?;
+        out.write_all(&header(&tensors)?)?;
         let mut writer = Self { path: path.to_owned(), out, tensors, current: 0, written: 0, rounded: Vec::new() };
         writer.skip_whole();
         Ok(writer)
@@ -109,8 +106,17 @@ impl TensorWriter {
     }
 }
 
+/// Returns the bytes before the data: the length of the header, and the header.
+pub(super) fn header(tensors: &[(String, TensorInfo)]) -> Result<Vec<u8>, TensorError> {
+    let mut header = serde_json::to_vec(&Header(tensors)).map_err(std::io::Error::from)?;
+    header.resize(header.len().next_multiple_of(8), b' ');
+    let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+    bytes.append(&mut header);
+    Ok(bytes)
+}
+
 /// Returns where each tensor will lie.
-fn place(path: &Path, declared: &[Declared]) -> Result<Vec<(String, TensorInfo)>, TensorError> {
+pub(super) fn place(path: &Path, declared: &[Declared]) -> Result<Vec<(String, TensorInfo)>, TensorError> {
     let mut names = BTreeSet::from(["__metadata__"]);
     let mut position = 0_usize;
     let mut tensors = Vec::with_capacity(declared.len());

@@ -26,6 +26,8 @@ mod language;
 mod locked;
 mod machine;
 mod merge;
+mod merge_config;
+mod merge_parity;
 mod model;
 mod op;
 mod pipelines;

@@ -34,7 +34,14 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
         inputs.0.insert(format!("models[{i}]"), input(model));
     }
     let names = models[1..].iter().map(|_| InputRef::default()).collect();
-    let params = MergeParams { method, base: InputRef::default(), models: names, parameters };
+    let params = MergeParams {
+        method: Some(method),
+        base: Some(InputRef::default()),
+        models: names,
+        parameters: Some(parameters),
+        shard_size: 5_000_000_000,
+        ..MergeParams::default()
+    };
     let cancelled = AtomicBool::new(false);
     fs_err::create_dir_all(out).unwrap();
     ops::run(

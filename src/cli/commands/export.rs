@@ -64,7 +64,7 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
 }
 
 /// Copies a folder into one that is empty or not there. Returns the number of files.
-fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
+pub(super) fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
     if to.is_dir() && fs_err::read_dir(to)?.next().is_some() {
         return Err(CliError::user(format!("{} is not empty", to.display())).help("export into a new folder"));
     }

@@ -9,6 +9,7 @@ pub(super) mod export;
 pub(super) mod graph;
 pub(super) mod lock;
 pub(super) mod log;
+pub(super) mod merge;
 pub(super) mod plan;
 pub(super) mod provenance;
 pub(super) mod run;

@@ -1,64 +1,71 @@
-//! What is done to the tensors of a merge, and to the numbers of one tensor.
+//! What is done to the numbers of one tensor, once all that concerns the whole tensor is known.
 
-use crate::tensor::View;
+use super::fused;
+use super::methods::{nearswap, ram, task};
+use super::part::Work;
 
-use super::{fused, slerp};
-
-/// What a merge does to all tensors.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Rule {
-    /// Gives back one of the models.
-    Copy(usize),
-    /// See [`super::linear`].
-    Mean { weights: Vec<f32>, sum: f32 },
-    /// See [`super::slerp`].
-    Slerp { t: f64 },
-}
-
-/// What is done to every number of one tensor.
-#[derive(Debug, Clone, PartialEq)]
+/// What is done to every number of a tensor.
 pub(super) enum Combine {
-    /// Takes the number of one of the models.
+    /// Takes the number of one of the parts.
     Copy(usize),
-    /// Adds up weighted numbers and divides by the sum of the weights.
-    Mean { weights: Vec<f32>, sum: f32 },
-    /// Adds up the weighted numbers of two models. `straight` where slerp fell back to the chord.
-    Pair { weights: [f32; 2], straight: bool },
-}
-
-impl Rule {
-    /// Returns what the rule means for one tensor, given by each model.
-    pub(super) fn of(&self, views: &[View<'_>]) -> Combine {
-        match self {
-            Rule::Copy(model) => Combine::Copy(*model),
-            Rule::Mean { weights, sum } => Combine::Mean { weights: weights.clone(), sum: *sum },
-            Rule::Slerp { t } => slerp::combine(&views[0], &views[1], *t),
-        }
-    }
+    /// Multiplies the number of the only part.
+    Scale(f32),
+    /// Adds up weighted numbers, and divides by the sum of the weights if it is given.
+    Mean { weights: Vec<f32>, sum: Option<f32> },
+    /// Adds up the weighted numbers of two parts. `straight` where slerp fell back to the chord.
+    Pair { parts: [usize; 2], weights: [f32; 2], straight: bool },
+    /// Moves the base towards the other part.
+    Near(nearswap::Near),
+    /// Adds sparse weighted differences to the base.
+    Task(task::Task),
+    /// Adds differences by how many parts have them.
+    Ram(ram::Ram),
+    /// All numbers are known already.
+    Whole(Vec<f32>),
 }
 
 impl Combine {
-    /// Writes the merged numbers that begin at `from` to `out`. `scratch` is as long as `out`.
-    pub(super) fn numbers(&self, views: &[View<'_>], from: usize, out: &mut [f32], scratch: &mut [f32]) {
+    /// Writes the merged numbers that begin at `from` to `out`.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    pub(super) fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
+        let size = out.len();
         match self {
-            Combine::Copy(model) => views[*model].read_f32(from, out),
+            Combine::Copy(part) => work.parts[*part].read(from, out),
+            Combine::Scale(factor) => {
+                work.parts[0].read(from, out);
+                for number in out.iter_mut() {
+                    *number *= factor;
+                }
+                work.dtype.round(out);
+            }
             Combine::Mean { weights, sum } => {
+                scratch.resize(size, 0.0);
                 out.fill(0.0);
-                for (view, weight) in views.iter().zip(weights) {
-                    view.read_f32(from, scratch);
+                for (part, weight) in work.parts.iter().zip(weights) {
+                    part.read(from, scratch);
                     fused::multiply_add(out, scratch, *weight);
                 }
-                for number in out {
-                    *number /= sum;
+                if let Some(sum) = sum {
+                    for number in out.iter_mut() {
+                        *number /= sum;
+                    }
                 }
+                work.dtype.round(out);
             }
-            Combine::Pair { weights, .. } => {
-                views[0].read_f32(from, out);
-                views[1].read_f32(from, scratch);
+            Combine::Pair { parts, weights, .. } => {
+                scratch.resize(size, 0.0);
+                work.parts[parts[0]].read(from, out);
+                work.parts[parts[1]].read(from, scratch);
                 for (number, other) in out.iter_mut().zip(scratch) {
                     *number = weights[0] * *number + weights[1] * *other;
                 }
+                work.dtype.round(out);
             }
+            Combine::Near(near) => near.numbers(work, from, out, scratch),
+            Combine::Task(task) => task.numbers(work, from, out, scratch),
+            Combine::Ram(ram) => ram.numbers(work, from, out, scratch),
+            Combine::Whole(numbers) => out.copy_from_slice(&numbers[from..from + size]),
         }
     }
 }

@@ -1,20 +1,24 @@
-//! Streams the tensors of a merge: a segment is computed by all threads, written, and forgotten.
+//! Streams the tensors of a merge: a piece is read, computed, rounded and written by one thread, and forgotten.
 //!
 //! Every number is computed from its place alone (reductions, where a method has one, come first and have a fixed
-//! order), so the cut into pieces and the number of threads leave no trace in the file.
-
-use std::path::Path;
+//! order), so the cut into pieces and the number of threads leave no trace in the file. Inputs are mapped and let go of
+//! as soon as they were used: memory is a few pieces, plus, for the methods that look at whole tensors, some of those.
 
 use rayon::prelude::*;
 
-use super::combine::{Combine, Rule};
-use super::{OpCx, OpError, Parent, unwritable};
-use crate::tensor::{Declared, Dtype, TensorWriter, View};
+use super::combine::Combine;
+use super::fused::{Kernel, vectorized};
+use super::methods;
+use super::part::Work;
+use super::twister::Twister;
+use super::{OpCx, OpError, unwritable};
+use crate::spec::params::MergeMethod;
+use crate::tensor::{Dtype, ShardedWriter};
 
-/// Numbers one thread computes at a time: three buffers of this many fit a processor's own cache.
-const PIECE: usize = 1 << 15;
+/// Numbers one thread computes at a time: a few buffers of this many fit a processor's own cache.
+const PIECE: usize = 1 << 14;
 
-/// Numbers written at a time.
+/// Numbers between two looks at whether to stop.
 const SEGMENT: usize = 1 << 22;
 
 /// What was merged.
@@ -26,84 +30,90 @@ pub(super) struct Merged {
     pub(super) straight: usize,
 }
 
-/// Merges all tensors of the parents, which have been aligned, into one file. Types are those of the first.
-pub(super) fn merge(parents: &[Parent<'_>], rule: &Rule, path: &Path, cx: &OpCx<'_>) -> Result<Merged, OpError> {
-    let base = &parents[0].tensors;
-    let mut declared = Vec::new();
-    let mut merged = Merged::default();
-    for name in base.names() {
-        let view = views(&parents[..1], name)?[0];
-        declared.push(Declared { name: name.to_owned(), dtype: view.dtype, shape: view.shape.to_vec() });
-        merged.parameters += view.count();
-    }
-    merged.tensors = declared.len();
-    cx.progress.phase("merging", Some(merged.parameters as u64), "parameters");
-    let mut sink = Sink { writer: TensorWriter::create(path, &declared).map_err(unwritable)?, cx, done: 0 };
-    for Declared { name, dtype, .. } in &declared {
-        let views = views(parents, name)?;
-        let combine = rule.of(&views);
-        merged.straight += usize::from(matches!(combine, Combine::Pair { straight: true, .. }));
-        sink.tensor(name, *dtype, &views, &combine)?;
-    }
-    sink.writer.finish().map_err(unwritable)?;
-    Ok(merged)
+/// A merge under way.
+pub(super) struct Engine<'a> {
+    pub(super) method: MergeMethod,
+    pub(super) twister: Twister,
+    pub(super) writer: ShardedWriter,
+    pub(super) cx: &'a OpCx<'a>,
+    pub(super) merged: Merged,
 }
 
-fn views<'a>(parents: &'a [Parent<'_>], name: &str) -> Result<Vec<View<'a>>, OpError> {
-    let view = |parent: &'a Parent<'_>| {
-        parent.tensors.get(name).ok_or_else(|| OpError::new(format!("`{}` lacks tensor `{name}`", parent.name)))
-    };
-    parents.iter().map(view).collect()
-}
-
-struct Sink<'a> {
-    writer: TensorWriter,
-    cx: &'a OpCx<'a>,
-    /// Numbers written so far.
-    done: usize,
-}
-
-impl Sink<'_> {
-    fn tensor(&mut self, name: &str, dtype: Dtype, views: &[View<'_>], combine: &Combine) -> Result<(), OpError> {
-        let count = views[0].count();
-        let mut bytes = Vec::new();
+impl Engine<'_> {
+    /// Merges a tensor and writes it as the declared tensor `number`, of type `out`.
+    pub(super) fn tensor(&mut self, work: &Work<'_>, number: usize, out: Dtype) -> Result<(), OpError> {
+        self.cx.check_cancelled()?;
+        let count = work.count();
+        let combine = methods::prepare(self.method, work, &mut self.twister)
+            .map_err(|error| OpError::caused(format!("cannot merge tensor `{}`", work.name), error))?;
+        self.merged.straight += usize::from(matches!(combine, Combine::Pair { straight: true, .. }));
         for from in (0..count).step_by(SEGMENT) {
             self.cx.check_cancelled()?;
-            let size = SEGMENT.min(count - from);
-            match combine {
+            let to = count.min(from + SEGMENT);
+            if let Combine::Copy(part) = &combine
+                && let Some(bytes) = work.parts[*part].stored(out, from, to)
+            {
                 // The bytes as they are: the way through f32 would be exact too, except for the kind of a NaN.
-                Combine::Copy(model) if views[*model].dtype == dtype => {
-                    self.writer.write(name, views[*model].slice(from, size)).map_err(unwritable)?;
-                }
-                _ => {
-                    bytes.resize(size * dtype.size(), 0);
-                    if !segment(dtype, views, combine, from, &mut bytes) {
-                        return Err(not_finite(name, dtype));
-                    }
-                    self.writer.write(name, &bytes).map_err(unwritable)?;
-                }
+                self.writer.write_at(number, from * out.size(), bytes).map_err(unwritable)?;
+            } else {
+                segment(&self.writer, number, work, &combine, out, from..to)?;
             }
-            self.done += size;
-            self.cx.progress.position(self.done as u64);
+            work.release(from, to);
+            self.cx.progress.position((self.merged.parameters + to) as u64);
         }
+        self.merged.parameters += count;
+        self.merged.tensors += 1;
         Ok(())
     }
 }
 
-/// Computes the numbers that begin at `from`, as many as `bytes` has room for. False if one of them is not finite.
-fn segment(dtype: Dtype, views: &[View<'_>], combine: &Combine, from: usize, bytes: &mut [u8]) -> bool {
-    let pieces = bytes.par_chunks_mut(PIECE * dtype.size()).enumerate();
-    let buffers = || (vec![0.0; PIECE], vec![0.0; PIECE]);
-    let finite = pieces.map_init(buffers, |(numbers, scratch), (i, bytes)| {
-        let size = bytes.len() / dtype.size();
-        combine.numbers(views, from + i * PIECE, &mut numbers[..size], &mut scratch[..size]);
-        dtype.write_f32(&numbers[..size], bytes);
-        numbers[..size].iter().all(|number| dtype.holds(*number))
-    });
-    finite.reduce(|| true, |left, right| left && right)
+fn segment(
+    writer: &ShardedWriter,
+    number: usize,
+    work: &Work<'_>,
+    combine: &Combine,
+    out: Dtype,
+    range: std::ops::Range<usize>,
+) -> Result<(), OpError> {
+    let pieces = range.len().div_ceil(PIECE);
+    let buffers = || (vec![0.0; PIECE], Vec::new(), vec![0_u8; PIECE * out.size()]);
+    (0..pieces).into_par_iter().try_for_each_init(buffers, |(numbers, scratch, bytes), piece| {
+        let from = range.start + piece * PIECE;
+        let numbers = &mut numbers[..PIECE.min(range.end - from)];
+        let bytes = &mut bytes[..numbers.len() * out.size()];
+        let finite = vectorized(Piece { combine, work, from, numbers, scratch, out, bytes });
+        if !finite {
+            return Err(not_finite(work.name, out));
+        }
+        writer.write_at(number, from * out.size(), bytes).map_err(unwritable)
+    })
+}
+
+/// What one thread does at a time. Returns whether all numbers are finite.
+struct Piece<'a, 'b> {
+    combine: &'a Combine,
+    work: &'a Work<'b>,
+    from: usize,
+    numbers: &'a mut [f32],
+    scratch: &'a mut Vec<f32>,
+    out: Dtype,
+    bytes: &'a mut [u8],
+}
+
+impl Kernel for Piece<'_, '_> {
+    type Out = bool;
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) -> bool {
+        self.combine.numbers(self.work, self.from, self.numbers, self.scratch);
+        self.out.write_f32(self.numbers, self.bytes);
+        // No early end: a loop that looks at all of them is faster.
+        self.numbers.iter().fold(true, |all, number| all & self.out.holds(*number))
+    }
 }
 
 fn not_finite(name: &str, dtype: Dtype) -> OpError {
     OpError::new(format!("tensor `{name}` of the merge holds numbers that are infinite or undefined in {dtype}"))
-        .help("one of the models is broken, or its numbers are too large for this type")
+        .help("one of the models is broken, its numbers are too large for this type, or the weights add up to zero")
 }

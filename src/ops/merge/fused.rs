@@ -3,6 +3,37 @@
 //! `f32::mul_add` gives the same bits everywhere, but compiles to a call for each number unless the whole program is
 //! built for processors with the instruction. So the loop is compiled twice, and the choice is made when it runs.
 
+/// Work that is compiled twice, once for processors with wide vectors. `run` must be `inline(always)`, and so must be
+/// what it calls in its loops; a closure would not do, because it is one function wherever it is called.
+pub(super) trait Kernel {
+    /// What the work gives.
+    type Out;
+    /// Does it.
+    fn run(self) -> Self::Out;
+}
+
+/// Runs a kernel with the vector unit of this processor.
+///
+/// The additions and products stay what they are: nothing is fused that is not written so, and the bits are the same.
+pub(super) fn vectorized<K: Kernel>(kernel: K) -> K::Out {
+    #[cfg(target_arch = "x86_64")]
+    if std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma") {
+        return wide(kernel);
+    }
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[expect(unsafe_code, reason = "a function compiled for some processors only must not be called on others")]
+fn wide<K: Kernel>(kernel: K) -> K::Out {
+    #[target_feature(enable = "avx2,fma")]
+    fn compiled<K: Kernel>(kernel: K) -> K::Out {
+        kernel.run()
+    }
+    // SAFETY: the only caller has just found that this processor has both features.
+    unsafe { compiled(kernel) }
+}
+
 /// Adds `weight * from[i]` to `sums[i]`, rounding once.
 pub(super) fn multiply_add(sums: &mut [f32], from: &[f32], weight: f32) {
     #[cfg(target_arch = "x86_64")]

@@ -1,90 +1,193 @@
 //! `kind: merge`: the weights of several models combined, tensor by tensor.
 //!
-//! The arithmetic is that of MergeKit 0.1.5, which published merges are made with: `linear` gives the same bits, `slerp`
-//! the same up to the last place of a few numbers (its reductions are summed in a different order). Two things are
-//! different on purpose. The type of the output is always the base's, where MergeKit promotes mixed types. And a merge
-//! that is not a merge, `t` of 0 or 1, copies its parent rather than computing it, so that the ends of a sweep are the
-//! parents bit for bit.
+//! The arithmetic is that of MergeKit 0.1.5, which published merges are made with: the same operations in the same
+//! order, rounded where PyTorch rounds. What it leaves to chance (which model donates the configuration, the numbers of
+//! new tokens) is fixed here, and what it finds out in the middle of a run is looked up before the first number is read.
+//! The node's own fields (`method`, `base`, `models`) differ in two things: the type of the output is always the
+//! base's, and all is computed in f32.
 //!
 //! Models are mapped and never loaded: memory is a few pieces of a few tensors, whatever the size of the model.
 
-mod align;
 mod combine;
 mod engine;
 mod fused;
-mod linear;
-mod slerp;
+mod metadata;
+mod methods;
+mod part;
+mod plan;
+mod recipe;
+
+mod tokenizer_file;
+mod torch;
+mod trig;
+mod twister;
+mod values;
+mod vocabulary;
 
 use std::path::Path;
 
 use super::{InputArtifact, OpCx, OpError, Outcome};
-use crate::data::TOKENIZER_FILES;
 use crate::spec::params::{MergeMethod, MergeParams};
-use crate::tensor::{ModelTensors, TensorError, WEIGHTS_FILE, model_tensors};
-use combine::Rule;
-
-/// What a model folder holds beside weights and tokenizer.
-const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
+use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, TensorError, model_tensors};
+use engine::{Engine, Merged};
+use part::{Part, Work};
+use plan::{Plan, Planned};
+use recipe::{Group, Recipe, Rounding};
+use vocabulary::Vocabulary;
 
 /// One of the models that are merged.
 struct Parent<'a> {
     /// The node instance it comes from.
     name: &'a str,
+    path: &'a Path,
     tensors: ModelTensors,
+    /// Its `config.json`, if it can be read.
+    config: Option<serde_json::Value>,
+}
+
+impl<'a> Parent<'a> {
+    fn open(input: &'a InputArtifact) -> Result<Self, OpError> {
+        let tensors = model_tensors(&input.path)
+            .map_err(|error| OpError::caused(format!("cannot read the weights of `{}`", input.name), error))?;
+        let path = input.path.join("config.json");
+        let config = if path.is_file() { serde_json::from_slice(&fs_err::read(path)?).ok() } else { None };
+        Ok(Self { name: &input.name, path: &input.path, tensors, config })
+    }
+
+    /// Returns whether its configuration says that the output layer is the embedding.
+    fn tied(&self) -> Option<bool> {
+        self.config.as_ref()?.get("tie_word_embeddings")?.as_bool()
+    }
 }
 
 /// Runs the node.
 pub(super) fn run(params: &MergeParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
-    let base = cx.inputs.one("base")?;
-    let inputs: Vec<&InputArtifact> = std::iter::once(base).chain(cx.inputs.list("models")).collect();
-    let rule = rule(params, inputs.len())?;
-    let parents = inputs.into_iter().map(open).collect::<Result<Vec<_>, _>>()?;
-    align::check(&parents)?;
-    copy_beside_weights(&base.path, cx.out)?;
-    let merged = engine::merge(&parents, &rule, &cx.out.join(WEIGHTS_FILE), cx)?;
+    let recipe = Recipe::new(params, cx)?;
+    let (groups, sliced) = recipe.groups();
+    let plan = plan::plan(&recipe, &groups, sliced)?;
+    let vocabulary = Vocabulary::of(&recipe)?;
+    let declared = declare(&recipe, &groups, &plan, vocabulary.as_ref())?;
+    let same = declared.first().map(|first| first.dtype);
+    let changes = metadata::Changes {
+        layers: plan.layers.as_deref(),
+        dtype: same.filter(|dtype| declared.iter().all(|tensor| tensor.dtype == *dtype)),
+        vocabulary: vocabulary.as_ref().map(|vocabulary| vocabulary.size),
+        names: declared.iter().map(|tensor| tensor.name.as_str()).collect(),
+    };
+    metadata::write(&recipe, &changes, cx.out)?;
+    if let Some(vocabulary) = &vocabulary {
+        vocabulary.file.write(cx.out)?;
+    }
+    if let Some(template) = &recipe.config.chat_template {
+        let models: Vec<&Path> = recipe.models.iter().map(|model| model.path).collect();
+        tokenizer_file::write_template(template, &models, cx.out)?;
+    }
+    let merged = merge(params, &recipe, &groups, &plan, vocabulary.as_ref(), &declared, cx)?;
     let mut outcome = Outcome::default();
     outcome.metrics.insert("tensors".into(), merged.tensors as f64);
     outcome.metrics.insert("parameters".into(), merged.parameters as f64);
-    if params.method == MergeMethod::Slerp {
+    if recipe.config.merge_method == MergeMethod::Slerp {
         outcome.metrics.insert("straight_share".into(), merged.straight as f64 / merged.tensors.max(1) as f64);
     }
     Ok(outcome)
 }
 
-/// Returns what is done to every tensor.
-fn rule(params: &MergeParams, models: usize) -> Result<Rule, OpError> {
-    let parameters = &params.parameters;
-    match (params.method, parameters.t, &parameters.weights) {
-        (_, Some(_), _) if models != 2 => {
-            Err(OpError::new(format!("`t` goes from the base to one model, and {} are given", models - 1)))
-        }
-        (_, Some(0.0), _) => Ok(Rule::Copy(0)),
-        (_, Some(1.0), _) => Ok(Rule::Copy(1)),
-        (MergeMethod::Slerp, Some(t), _) => Ok(Rule::Slerp { t }),
-        (MergeMethod::Linear, Some(t), _) => linear::rule(&[1.0 - t, t]),
-        (MergeMethod::Linear, None, Some(weights)) if weights.len() == models => linear::rule(weights),
-        (MergeMethod::Linear, None, Some(weights)) => {
-            Err(OpError::new(format!("{} weights are given for {models} models", weights.len())))
-        }
-        (_, None, _) => Err(OpError::new("the ratio `t` is missing").help("write `parameters: {t: 0.5}`")),
+fn merge(
+    params: &MergeParams,
+    recipe: &Recipe<'_>,
+    groups: &[Group<'_>],
+    plan: &Plan,
+    vocabulary: Option<&Vocabulary>,
+    declared: &[Declared],
+    cx: &OpCx<'_>,
+) -> Result<Merged, OpError> {
+    let total: usize = declared.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
+    cx.progress.phase("merging", Some(total as u64), "parameters");
+    let mut engine = Engine {
+        method: recipe.config.merge_method,
+        twister: twister::Twister::new(params.seed),
+        writer: ShardedWriter::create(cx.out, declared, params.shard_size).map_err(unwritable)?,
+        cx,
+        merged: Merged::default(),
+    };
+    for (number, (tensor, declared)) in plan.tensors.iter().zip(declared).enumerate() {
+        let work = work(recipe, &groups[tensor.group], tensor, vocabulary, &declared.shape)?;
+        engine.tensor(&work, number, declared.dtype)?;
     }
+    engine.writer.finish().map_err(unwritable)?;
+    Ok(engine.merged)
 }
 
-fn open(input: &InputArtifact) -> Result<Parent<'_>, OpError> {
-    let tensors = model_tensors(&input.path)
-        .map_err(|error| OpError::caused(format!("cannot read the weights of `{}`", input.name), error))?;
-    Ok(Parent { name: &input.name, tensors })
+/// Returns the name, type and shape of every tensor of the result.
+fn declare(
+    recipe: &Recipe<'_>,
+    groups: &[Group<'_>],
+    plan: &Plan,
+    vocabulary: Option<&Vocabulary>,
+) -> Result<Vec<Declared>, OpError> {
+    let out = recipe.config.out_dtype.as_deref().and_then(Dtype::named);
+    let declared = plan.tensors.iter().map(|tensor| {
+        // Filters that match nothing are found before anything is read.
+        let group = &groups[tensor.group];
+        values::values(recipe, group, tensor)?;
+        let parts = parts(recipe, group, tensor)?;
+        let stored = parts.iter().map(Part::dtype);
+        let mut shape = first_shape(recipe, group, tensor);
+        if let (Some(vocabulary), true, Some(rows)) =
+            (vocabulary, vocabulary::is_vocabulary(&tensor.name), shape.first_mut())
+        {
+            *rows = vocabulary.size;
+        }
+        let promoted = stored.reduce(Dtype::promote).unwrap_or(Dtype::F32);
+        let wide = matches!(recipe.config.merge_method, MergeMethod::ArceeFusion | MergeMethod::RamplusTl);
+        let dtype = match recipe.rounding {
+            Rounding::Every(_) if wide => Dtype::F32,
+            Rounding::Every(dtype) | Rounding::Last(dtype) => dtype.unwrap_or(promoted),
+            Rounding::First => parts[0].dtype(),
+        };
+        Ok(Declared { name: tensor.name.clone(), dtype: out.unwrap_or(dtype), shape })
+    });
+    declared.collect()
 }
 
-/// Copies configuration, tokenizer and chat template; the weights are the only thing that is new.
-fn copy_beside_weights(from: &Path, to: &Path) -> Result<(), OpError> {
-    for name in CONFIG_FILES.iter().chain(TOKENIZER_FILES) {
-        if from.join(name).is_file() {
-            // Not `copy`: an artifact is read-only, and the copy must not be.
-            fs_err::write(to.join(name), fs_err::read(from.join(name))?)?;
-        }
+fn parts<'a>(recipe: &'a Recipe<'_>, group: &Group<'_>, tensor: &'a Planned) -> Result<Vec<Part<'a>>, OpError> {
+    let part = |(source, input): (&recipe::Source<'_>, &'a String)| {
+        let model = &recipe.models[source.model];
+        Part::of(&model.tensors, input).ok_or_else(|| OpError::new(format!("`{}` lacks tensor `{input}`", model.name)))
+    };
+    group.sources.iter().zip(&tensor.inputs).map(part).collect()
+}
+
+fn first_shape(recipe: &Recipe<'_>, group: &Group<'_>, tensor: &Planned) -> Vec<usize> {
+    let first = group.sources.first().zip(tensor.inputs.first());
+    let view = first.and_then(|(source, input)| recipe.models[source.model].tensors.get(input));
+    view.map_or_else(Vec::new, |view| view.shape.to_vec())
+}
+
+/// Gathers what one tensor is made from.
+fn work<'a>(
+    recipe: &'a Recipe<'_>,
+    group: &Group<'_>,
+    tensor: &'a Planned,
+    vocabulary: Option<&Vocabulary>,
+    shape: &'a [usize],
+) -> Result<Work<'a>, OpError> {
+    let (shared, each) = values::values(recipe, group, tensor)?;
+    let mut parts = parts(recipe, group, tensor)?;
+    let promoted = parts.iter().map(Part::dtype).reduce(Dtype::promote).unwrap_or(Dtype::F32);
+    let base = group.base.filter(|base| *base < parts.len());
+    let dtype = match recipe.rounding {
+        Rounding::Every(dtype) => dtype.unwrap_or(promoted),
+        Rounding::Last(_) | Rounding::First => Dtype::F32,
+    };
+    if let Some(vocabulary) = vocabulary.filter(|_| vocabulary::is_vocabulary(&tensor.name)) {
+        let models: Vec<usize> = group.sources.iter().map(|source| source.model).collect();
+        let base = base.map(|base| models[base]);
+        parts = vocabulary.align(&parts, &models[..parts.len()], base, shape[1..].iter().product(), dtype)?;
+    } else if let Rounding::Every(_) = recipe.rounding {
+        parts = parts.into_iter().map(|part| part.converted(dtype)).collect();
     }
-    Ok(())
+    Ok(Work { name: &tensor.name, shape, parts, base, dtype, shared, each })
 }
 
 fn unwritable(error: TensorError) -> OpError {

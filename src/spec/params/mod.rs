@@ -30,7 +30,10 @@ pub use curate::{
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
-pub use merge::{MergeMethod, MergeParameters, MergeParams};
+pub use merge::{
+    BaseUse, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
+    MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
+};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{Schedule, SftParams, TrainOn};

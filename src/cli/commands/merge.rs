@@ -1,0 +1,152 @@
+//! `luthflow merge CONFIG OUT_DIR`: one merge without a pipeline.
+//!
+//! It is a pipeline all the same, made here: a source for every model and one merge. So the same cache stands behind it,
+//! and a merge that was made before is only copied.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::export;
+use crate::cache::{Access, Cache};
+use crate::cli::args::{Cli, MergeArgs};
+use crate::cli::exit::Exit;
+use crate::cli::json::JsonLines;
+use crate::cli::machine::resources;
+use crate::cli::progress::Human;
+use crate::cli::project::{notices, read};
+use crate::cli::report::CliError;
+use crate::cli::{interrupt, output};
+use crate::exec::{Decider, Event, Observer, RunOptions};
+use crate::plan::{Plan, resolve};
+use crate::spec::document::{Document, to_yaml};
+use crate::spec::params::MergeConfig;
+use crate::spec::path::FieldPath;
+use crate::spec::{Diagnostic, Overrides, merge_file, parse};
+
+/// The name of the merge in the pipeline that is made for it.
+const MERGED: &str = "merged";
+
+pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError> {
+    if args.out.is_dir() && fs_err::read_dir(&args.out)?.next().is_some() {
+        let why = format!("{} is not empty", args.out.display());
+        return Err(CliError::user(why).help("merge into a new folder"));
+    }
+    let text = read(&args.config)?;
+    let mistakes = |diagnostics| CliError::mistakes(&args.config, &[(args.config.clone(), text.clone())], diagnostics);
+    let (config, document) = merge_file::read(&text).map_err(mistakes)?;
+    let models = folders(&config, &document, &args.config).map_err(mistakes)?;
+    let plan = plan(args, &document.value, &models)?;
+    let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
+    let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
+    let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
+    notices(&cache);
+    let decider = Decider::new(&plan, &cache, &args.config);
+    let wanted = vec![true; plan.instances().len()];
+    decider.find_sources(&wanted)?;
+    let cancelled = interrupt::flag()?;
+    let cores = args.threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)).max(1);
+    let options = RunOptions {
+        program: std::env::current_exe()?,
+        jobs: 1,
+        cores,
+        resources: resources(None, cores)?,
+        keep_going: false,
+        retries: 0,
+        timeout: None,
+        wanted,
+        forced: HashSet::new(),
+        rehearse: HashSet::new(),
+        locked: None,
+        run: None,
+        cancelled: &cancelled,
+    };
+    let mut report = crate::exec::run(&decider, &options, &mut *observer)?;
+    drop(observer);
+    if let Some(error) = report.broken.take() {
+        return Err(error.into());
+    }
+    if report.interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    let merged = plan.instances().iter().position(|instance| instance.name == MERGED);
+    let Some(action) = merged.and_then(|merged| report.actions[merged].as_ref()) else { return Ok(Exit::NodeFailed) };
+    cache.check(&action.artifact)?;
+    let count = export::copy(&cache.artifact_path(&action.artifact), &args.out)?;
+    if !args.json {
+        output::say(&format!("{count} files of the merged model are in {}", args.out.display()));
+    }
+    Ok(Exit::Success)
+}
+
+/// Finds the folder of every model: a path from here, as for MergeKit, or from the configuration's own folder.
+fn folders(
+    config: &MergeConfig,
+    document: &Document,
+    file: &Path,
+) -> Result<BTreeMap<String, PathBuf>, Vec<Diagnostic>> {
+    let mut found = BTreeMap::new();
+    let mut diagnostics = Vec::new();
+    for (place, reference) in config.references() {
+        if found.contains_key(&reference.0) {
+            continue;
+        }
+        let beside = file.parent().unwrap_or(Path::new("")).join(&reference.0);
+        let folder = [PathBuf::from(&reference.0), beside].into_iter().find(|folder| folder.is_dir());
+        if let Some(Ok(folder)) = folder.map(|folder| folder.canonicalize()) {
+            found.insert(reference.0.clone(), folder);
+        } else {
+            let span = document.value_span(&FieldPath::parse(&place));
+            let help = if reference.0.contains('+') {
+                "an adapter must be merged into its model first"
+            } else {
+                "models are folders here; fetch one from the hub first"
+            };
+            let message = format!("there is no folder `{reference}`");
+            diagnostics.push(Diagnostic::new(span, message).maybe_help(Some(help.to_owned())));
+        }
+    }
+    if diagnostics.is_empty() { Ok(found) } else { Err(diagnostics) }
+}
+
+/// Makes the pipeline of one merge.
+fn plan(args: &MergeArgs, config: &Value, models: &BTreeMap<String, PathBuf>) -> Result<Plan, CliError> {
+    let mut nodes = serde_json::Map::new();
+    let mut names = serde_json::Map::new();
+    for (i, (reference, folder)) in models.iter().enumerate() {
+        let folder = folder
+            .to_str()
+            .ok_or_else(|| CliError::user(format!("the folder {} has no UTF-8 name", folder.display())))?;
+        let name = format!("model_{}", i + 1);
+        nodes.insert(name.clone(), json!({"kind": "source", "model": folder.replace("${", "$${")}));
+        names.insert(reference.clone(), name.into());
+    }
+    let precision = if args.high_precision { "high" } else { "mergekit" };
+    let merge = json!({
+        "kind": "merge", "config": plain(config), "nodes": names, "seed": args.seed, "shard_size": args.shard_size,
+        "precision": precision
+    });
+    nodes.insert(MERGED.into(), merge);
+    let internal = |why: String| CliError::internal(format!("the pipeline of the merge cannot be made: {why}"));
+    let text = to_yaml(&json!({"version": 1, "nodes": nodes})).map_err(|error| internal(error.to_string()))?;
+    let parsed = parse(&text, "merge", &Overrides::default());
+    let first =
+        |diagnostics: &[Diagnostic]| diagnostics.first().map_or_else(String::new, |first| first.message.clone());
+    match &parsed.pipeline {
+        Some(pipeline) if parsed.diagnostics.is_empty() => {
+            resolve(pipeline).map_err(|diagnostics| internal(first(&diagnostics)))
+        }
+        _ => Err(internal(first(&parsed.diagnostics))),
+    }
+}
+
+/// Returns the configuration with `${` meaning itself, as in a chat template.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::String(text) => text.replace("${", "$${").into(),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.replace("${", "$${"), plain(value))).collect(),
+        other => other.clone(),
+    }
+}

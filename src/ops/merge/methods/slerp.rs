@@ -1,0 +1,107 @@
+//! Spherical interpolation between two tensors, each taken as one long vector (Shoemake 1985).
+//!
+//! As MergeKit 0.1.5 defines it: the angle is that between the two directions, but the coefficients are applied to the
+//! vectors as they are, lengths included; a vector shorter than 1e-8 counts as having length one, so that a zero tensor
+//! is perpendicular to everything; nearly parallel or opposite vectors (|cos| above 0.9995) are interpolated along the
+//! chord, where the arc is not defined well. Fine-tunes of one model lie so close that most of their tensors fall there.
+//!
+//! Its reductions are made over chunks of 2^20 numbers, each in the order of [`torch`]; the length of a tensor is that
+//! of the lengths of its chunks.
+
+use rayon::prelude::*;
+
+use super::super::combine::Combine;
+use super::super::part::{Part, Work};
+use super::super::{torch, trig};
+
+/// Numbers in a chunk of a reduction.
+const CHUNK: usize = 1 << 20;
+
+/// Above this |cosine| the chord is taken.
+const PARALLEL: f64 = 0.9995;
+
+/// A vector of at most this length counts as having length one.
+const NO_LENGTH: f64 = 1e-8;
+
+/// Returns the weights of the base and of the other part.
+pub(super) fn prepare(work: &Work<'_>) -> Combine {
+    let base = work.base.unwrap_or(0);
+    let parts = [base, 1 - base];
+    let t = work.shared.number("t") as f32;
+    // The ends are the models themselves, whatever the angle, down to the sign of a zero.
+    if t == 0.0 || (t - 1.0).abs() < f32::EPSILON / 4.0 {
+        return Combine::Copy(parts[usize::from(t != 0.0)]);
+    }
+    let cosine = cosine(&work.parts[parts[0]], &work.parts[parts[1]], work);
+    let (weights, straight) = coefficients(cosine, t);
+    Combine::Pair { parts, weights, straight }
+}
+
+/// Returns what the base and the other vector are multiplied by, and whether along the chord.
+fn coefficients(cosine: f32, t: f32) -> ([f32; 2], bool) {
+    if f64::from(cosine.abs()) > f64::from(PARALLEL as f32) {
+        return ([1.0 - t, t], true);
+    }
+    let angle = trig::acos(cosine);
+    let sine = trig::sin(angle);
+    ([trig::sin((1.0 - t) * angle) / sine, trig::sin(t * angle) / sine], false)
+}
+
+fn cosine(a: &Part<'_>, b: &Part<'_>, work: &Work<'_>) -> f32 {
+    let lengths = chunks(a, b, work, |x, y| [torch::norm(x, false), torch::norm(y, false)]);
+    let length = |which: usize| {
+        let parts: Vec<f32> = lengths.iter().map(|pair| pair[which]).collect();
+        let length = torch::norm(&parts, false);
+        if length > NO_LENGTH as f32 { length } else { 1.0 }
+    };
+    let (length_a, length_b) = (length(0), length(1));
+    let products = chunks(a, b, work, |x, y| {
+        for (x, y) in x.iter_mut().zip(y) {
+            *x = (*x / length_a) * (*y / length_b);
+        }
+        torch::sum_of(x, false)
+    });
+    torch::sum_of(&products, false).clamp(-1.0, 1.0)
+}
+
+/// Returns what `reduce` makes of each chunk of both vectors.
+fn chunks<T: Send>(
+    a: &Part<'_>,
+    b: &Part<'_>,
+    work: &Work<'_>,
+    reduce: impl Fn(&mut [f32], &mut [f32]) -> T + Sync,
+) -> Vec<T> {
+    let count = a.count();
+    let size = CHUNK.min(count);
+    let buffers = || (vec![0.0; size], vec![0.0; size]);
+    let each = (0..count.div_ceil(CHUNK)).into_par_iter().map_init(buffers, |(x, y), chunk| {
+        let from = chunk * CHUNK;
+        let size = CHUNK.min(count - from);
+        a.read(from, &mut x[..size]);
+        b.read(from, &mut y[..size]);
+        let reduced = reduce(&mut x[..size], &mut y[..size]);
+        work.release(from, from + size);
+        reduced
+    });
+    each.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_angle_is_cut_in_half() {
+        let (weights, straight) = coefficients(0.0, 0.5);
+        assert!(!straight);
+        assert!(weights.iter().all(|weight| (weight - 0.5_f32.sqrt()).abs() < 1e-6), "{weights:?}");
+    }
+
+    #[test]
+    fn parallel_and_opposite_vectors_take_the_chord() {
+        for cosine in [1.0, 0.9996, -0.9996, -1.0] {
+            assert_eq!(coefficients(cosine, 0.25), ([0.75, 0.25], true));
+        }
+        assert!(!coefficients(0.9995, 0.25).1);
+    }
+}
