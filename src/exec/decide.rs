@@ -80,7 +80,8 @@ impl<'a> Decider<'a> {
     pub fn parts_of(&self, id: InstanceId, done: &[Option<Action>]) -> Result<KeyParts, ExecError> {
         self.parts(id, |artifact| {
             let action = done[artifact.from.index()].as_ref()?;
-            Some(Known { digest: output_digest(action, &artifact.output.name)?, chosen: Chosen::of_action(action) })
+            let digest = output_digest(action, &artifact.output.name)?;
+            Some(Known { digest, whole: action.artifact, chosen: Chosen::of_action(action) })
         })
     }
 
@@ -158,11 +159,21 @@ impl<'a> Decider<'a> {
             let part = |file: &SourceFile| InputPart { digest: file.digest, name: Some(file.name.clone()) };
             inputs.insert("files".to_owned(), files.iter().map(part).collect());
         }
+        // A selection compares metrics and gives all on that it chose, and not only the output that others read by this
+        // name: rows can stay as they are while the count of those that were dropped changes.
+        let selects = matches!(instance.op, Op::Select(_));
         for slot in &instance.slots {
             let part = |artifact: &Artifacts| {
                 let known = known(artifact).unwrap_or_else(Known::missing);
-                let name = slot.gathers.then(|| self.gathered_name(artifact.from, known.chosen.as_ref()));
-                InputPart { digest: known.digest, name }
+                let name = slot.gathers.then(|| {
+                    let name = self.gathered_name(artifact.from, known.chosen.as_ref());
+                    // The metric of a selection is no part of the artifact that it gives on.
+                    match known.chosen.as_ref().filter(|_| selects) {
+                        Some(chosen) => format!("{name} {}", chosen.value),
+                        None => name,
+                    }
+                });
+                InputPart { digest: if selects { known.whole } else { known.digest }, name }
             };
             inputs.insert(slot.name.clone(), slot.artifacts.iter().map(part).collect());
         }
@@ -247,13 +258,16 @@ impl<'a> Decider<'a> {
 pub struct Known {
     /// The digest of its content.
     pub digest: Digest,
+    /// The digest of the whole artifact that it is a part of.
+    pub whole: Digest,
     /// What it chose, if it is a selection.
     pub chosen: Option<Chosen>,
 }
 
 impl Known {
     fn missing() -> Self {
-        Self { digest: Digest::of(b"missing"), chosen: None }
+        let digest = Digest::of(b"missing");
+        Self { digest, whole: digest, chosen: None }
     }
 }
 
