@@ -129,7 +129,10 @@ fn end(mut racers: Vec<Racer>, began: Instant, round: usize) -> usize {
         }
         if began.elapsed() > DEADLOCK {
             racers.iter_mut().for_each(|racer| drop(racer.child.kill()));
-            panic!("round {round}: a deadlock of {:?}", left.iter().map(|index| &racers[*index].args).collect::<Vec<_>>());
+            panic!(
+                "round {round}: a deadlock of {:?}",
+                left.iter().map(|index| &racers[*index].args).collect::<Vec<_>>()
+            );
         }
         std::thread::sleep(Duration::from_millis(1));
     }
