@@ -1,6 +1,6 @@
 //! Fresh or stale: a node instance, the contents of its inputs, and the cache.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -28,6 +28,7 @@ pub struct Decider<'a> {
     /// Whose last keys the reasons compare with: the path of the pipeline file.
     pub scope: String,
     sources: RefCell<HashMap<InstanceId, Rc<Vec<SourceFile>>>>,
+    works: OnceCell<HashSet<Digest>>,
 }
 
 /// Whether a node instance has to run.
@@ -62,7 +63,8 @@ impl<'a> Decider<'a> {
     pub fn new(plan: &'a Plan, cache: &'a Cache, pipeline: &Path) -> Self {
         let absolute = fs_err::canonicalize(pipeline).unwrap_or_else(|_| pipeline.to_path_buf());
         let base = absolute.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        Self { plan, cache, base, scope: absolute.display().to_string(), sources: RefCell::default() }
+        let (sources, works) = Default::default();
+        Self { plan, cache, base, scope: absolute.display().to_string(), sources, works }
     }
 
     /// Decides about an instance whose inputs are all there: `done` holds their actions.
@@ -80,7 +82,8 @@ impl<'a> Decider<'a> {
     pub fn parts_of(&self, id: InstanceId, done: &[Option<Action>]) -> Result<KeyParts, ExecError> {
         self.parts(id, |artifact| {
             let action = done[artifact.from.index()].as_ref()?;
-            Some(Known { digest: output_digest(action, &artifact.output.name)?, chosen: Chosen::of_action(action) })
+            let digest = output_digest(action, &artifact.output.name)?;
+            Some(Known { digest, whole: action.artifact, chosen: Chosen::of_action(action) })
         })
     }
 
@@ -129,24 +132,33 @@ impl<'a> Decider<'a> {
         Ok(states.into_iter().map(action).collect())
     }
 
-    /// An instance that waits: its settings can already tell that it will run whatever its inputs give.
+    /// An instance that waits. It will run whatever its inputs give if nothing with its settings is on record: under
+    /// another name, or from before a change that was taken back.
     fn pending(&self, id: InstanceId, on: &[InstanceId]) -> Result<NodeState, ExecError> {
         let instance = self.plan.instance(id);
         let names = on.iter().map(|id| self.plan.instance(*id).name.clone()).collect();
-        let mut reasons = vec![StaleReason::Waiting { on: names }];
-        if let Some(last) = self.cache.last(&self.scope, &instance.name)?
-            && let Some(old) = KeyParts::from_value(&last.parts)
-        {
-            let same_inputs = KeyParts::new(instance, old.inputs.clone());
-            let mut changed = stale::compare(&old, &same_inputs, |_| String::new());
-            if !changed.is_empty() {
-                changed.append(&mut reasons);
-                return Ok(NodeState::Stale(changed));
+        let last = self.cache.last(&self.scope, &instance.name)?;
+        let mut reasons = match last.and_then(|last| KeyParts::from_value(&last.parts)) {
+            Some(old) => {
+                let same_inputs = KeyParts::new(instance, old.inputs.clone());
+                stale::compare(&old, &same_inputs, |_| String::new())
             }
-            return Ok(NodeState::Pending(reasons));
+            None => vec![StaleReason::NeverRun],
+        };
+        let as_before = reasons.is_empty();
+        reasons.push(StaleReason::Waiting { on: names });
+        let may_be_known = as_before || self.works()?.contains(&KeyParts::new(instance, BTreeMap::new()).work());
+        Ok(if may_be_known { NodeState::Pending(reasons) } else { NodeState::Stale(reasons) })
+    }
+
+    /// Returns what was ever done, whatever it read.
+    fn works(&self) -> Result<&HashSet<Digest>, ExecError> {
+        if self.works.get().is_none() {
+            let actions = self.cache.actions()?;
+            let works = actions.iter().filter_map(|action| Some(KeyParts::from_value(&action.parts)?.work()));
+            let _ = self.works.set(works.collect());
         }
-        reasons.insert(0, StaleReason::NeverRun);
-        Ok(NodeState::Stale(reasons))
+        Ok(self.works.get_or_init(HashSet::new))
     }
 
     /// Returns the record that an instance's key is made of; `known` gives the content of what it reads.
@@ -158,11 +170,21 @@ impl<'a> Decider<'a> {
             let part = |file: &SourceFile| InputPart { digest: file.digest, name: Some(file.name.clone()) };
             inputs.insert("files".to_owned(), files.iter().map(part).collect());
         }
+        // A selection compares metrics and gives all on that it chose, and not only the output that others read by this
+        // name: rows can stay as they are while the count of those that were dropped changes.
+        let selects = matches!(instance.op, Op::Select(_));
         for slot in &instance.slots {
             let part = |artifact: &Artifacts| {
                 let known = known(artifact).unwrap_or_else(Known::missing);
-                let name = slot.gathers.then(|| self.gathered_name(artifact.from, known.chosen.as_ref()));
-                InputPart { digest: known.digest, name }
+                let name = slot.gathers.then(|| {
+                    let name = self.gathered_name(artifact.from, known.chosen.as_ref());
+                    // The metric of a selection is no part of the artifact that it gives on.
+                    match known.chosen.as_ref().filter(|_| selects) {
+                        Some(chosen) => format!("{name} {}", chosen.value),
+                        None => name,
+                    }
+                });
+                InputPart { digest: if selects { known.whole } else { known.digest }, name }
             };
             inputs.insert(slot.name.clone(), slot.artifacts.iter().map(part).collect());
         }
@@ -247,13 +269,16 @@ impl<'a> Decider<'a> {
 pub struct Known {
     /// The digest of its content.
     pub digest: Digest,
+    /// The digest of the whole artifact that it is a part of.
+    pub whole: Digest,
     /// What it chose, if it is a selection.
     pub chosen: Option<Chosen>,
 }
 
 impl Known {
     fn missing() -> Self {
-        Self { digest: Digest::of(b"missing"), chosen: None }
+        let digest = Digest::of(b"missing");
+        Self { digest, whole: digest, chosen: None }
     }
 }
 

@@ -91,7 +91,7 @@ fn locked_digest(decider: &Decider<'_>, lock: &Lock, artifact: &Artifacts) -> Op
 
 fn known_of(node: &LockedNode, output: &str) -> Option<Known> {
     let chosen = node.chosen.clone().and_then(|chosen| serde_json::from_value(chosen).ok());
-    Some(Known { digest: output_of(node, output)?, chosen })
+    Some(Known { digest: output_of(node, output)?, whole: node.artifact.parse().ok()?, chosen })
 }
 
 fn output_of(node: &LockedNode, output: &str) -> Option<Digest> {

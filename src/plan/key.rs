@@ -65,6 +65,11 @@ impl KeyParts {
         Self::deserialize(value).ok()
     }
 
+    /// Returns the digest of what is done, whatever is read.
+    pub fn work(&self) -> Digest {
+        value_digest(&serde_json::json!([self.format, self.kind, self.version, self.config]))
+    }
+
     /// Returns the key: the digest of the record.
     pub fn key(&self) -> Digest {
         value_digest(&self.to_value())
