@@ -5,7 +5,7 @@ use std::path::Path;
 use console::style;
 use serde_json::{Value, json};
 
-use super::plan::{JSON_VERSION, colored, reasons, word};
+use super::plan::{JSON_VERSION, chose, colored, reasons, word};
 use crate::cache::{Action, Cache};
 use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
@@ -35,6 +35,9 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
         output::data(&format!("    digest  {pin}"))?;
     }
     if let Some(action) = action {
+        if let Some(chose) = action.chosen.as_ref().and_then(chose) {
+            output::data(&format!("    choice  {chose}"))?;
+        }
         let path = absolute(&cache.artifact_path(&action.artifact));
         output::data(&format!("       key  {}", action.key))?;
         output::data(&format!("  artifact  {}", action.artifact))?;
@@ -85,6 +88,7 @@ fn as_json(
         "path": action.map(|action| absolute(&cache.artifact_path(&action.artifact))),
         "size": action.map(|action| action.size),
         "files": action.map(|action| action.files),
+        "chosen": action.and_then(|action| action.chosen.as_ref()),
         "metrics": action.map(|action| &action.metrics),
         "measured": action.map(|action| &action.measured),
         "producer": action.map(|action| &action.producer),
