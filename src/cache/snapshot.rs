@@ -23,7 +23,7 @@ use super::stat::{Seen, stamp_of};
 use super::{Cache, CacheError};
 use crate::digest::Digest;
 
-const START: &[u8] = b"luthflow snapshot 2\n";
+const START: &[u8] = b"luthflow snapshot 1\n";
 
 /// The longest snapshot that is read, in bytes.
 const LONGEST: u64 = 1 << 30;
@@ -64,8 +64,6 @@ pub struct SnapshotInstance {
     pub key: Digest,
     /// Its artifact.
     pub artifact: Digest,
-    /// What it chose, as JSON; empty for all but selections.
-    pub chosen: String,
 }
 
 /// A node that takes files from outside.
@@ -235,7 +233,6 @@ fn encode(snapshot: &Snapshot, index: (u64, u64), artifacts: &Artifacts) -> Vec<
     out.list(&snapshot.instances, |out, instance| {
         out.text(&instance.name);
         out.text(&instance.kind);
-        out.text(&instance.chosen);
         out.digest(&instance.key);
         out.digest(&instance.artifact);
     });
@@ -311,9 +308,8 @@ fn decode(bytes: &[u8], wanted: &Digest) -> Option<(Snapshot, (u64, u64), Artifa
         Some(SnapshotSource { instance, fields, files })
     })?;
     let instances = reader.list(|reader| {
-        let (name, kind, chosen) = (reader.text()?, reader.text()?, reader.text()?);
-        let (key, artifact) = (reader.digest()?, reader.digest()?);
-        Some(SnapshotInstance { name, kind, key, artifact, chosen })
+        let (name, kind, key, artifact) = (reader.text()?, reader.text()?, reader.digest()?, reader.digest()?);
+        Some(SnapshotInstance { name, kind, key, artifact })
     })?;
     let turns = reader.list(Reader::number)?;
     let entry = |reader: &mut Reader<'_>| Some((reader.text()?, reader.number()?));
@@ -333,7 +329,6 @@ mod tests {
         let instance = |name: &str| SnapshotInstance {
             name: name.into(),
             kind: "source".into(),
-            chosen: String::new(),
             key: Digest::of(name.as_bytes()),
             artifact: Digest::of(b"artifact"),
         };

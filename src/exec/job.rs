@@ -13,7 +13,7 @@ use super::ExecError;
 use super::child::{Answer, Message, Request};
 use super::worker::{self, Control, WorkerFiles};
 use crate::cache::{Action, Cache, CacheError, Lease, NewAction, Staging};
-use crate::digest::{Digest, Manifest};
+use crate::digest::{Digest, DigestError, Manifest};
 use crate::ops::Outcome;
 use crate::plan::InstanceId;
 
@@ -118,7 +118,7 @@ impl Job<'_> {
             worker::execute(&self.program, &self.request, &self.environment, &self.files, &self.control, &mut said)?;
         *took = time;
         match answer {
-            Answer::Done(outcome) => self.settle(outcome, time),
+            Answer::Done(outcome) => self.settle(outcome, time).or_else(of_the_node),
             Answer::Failed { error, help } => Ok(Ending::Failed { error, help }),
         }
     }
@@ -186,5 +186,20 @@ impl Job<'_> {
 
     fn checked(&self) -> std::sync::MutexGuard<'_, HashSet<Digest>> {
         self.checked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a node left that no artifact can hold is a mistake of that node, and no reason to stop all others.
+fn of_the_node(error: ExecError) -> Result<Ending, ExecError> {
+    match &error {
+        ExecError::Cache(
+            CacheError::Digest(DigestError::NotAFile { .. } | DigestError::BadName { .. })
+            | CacheError::HardLink { .. }
+            | CacheError::NoOutput { .. },
+        ) => Ok(Ending::Failed {
+            error: vec!["its result cannot be kept".into(), error.to_string()],
+            help: error.help(),
+        }),
+        _ => Err(error),
     }
 }

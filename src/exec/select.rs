@@ -35,6 +35,12 @@ impl Chosen {
     pub fn of_action(action: &Action) -> Option<Self> {
         Self::deserialize(action.chosen.as_ref()?).ok()
     }
+
+    /// Returns the metrics of the selection.
+    pub(super) fn metrics(&self) -> BTreeMap<String, f64> {
+        let axes = self.axes.iter().filter_map(|(name, value)| Some((format!("chosen.{name}"), value.as_f64()?)));
+        std::iter::once(("value".to_owned(), self.value)).chain(axes).collect()
+    }
 }
 
 /// An instance that is chosen from, and what the expression gave for it.

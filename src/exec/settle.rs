@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::decide::{Decider, Decision};
 use super::event::Event;
-use super::job::Ending;
+use super::job::{Ending, Rehearsed};
 use super::scheduler::{Queued, RunReport, Running, Scheduler, State, Why};
 use super::select;
 use super::{ExecError, locked};
@@ -124,6 +124,9 @@ impl Scheduler<'_, '_, '_> {
     pub(super) fn select(&mut self, id: InstanceId, decision: Decision) -> Result<(), ExecError> {
         let (key, parts) = match decision {
             Decision::Fresh(action) => {
+                if self.options.rehearse.contains(&id) && !self.told.contains(&id) {
+                    self.choose_again(id);
+                }
                 self.fresh(id, *action);
                 return Ok(());
             }
@@ -138,9 +141,7 @@ impl Scheduler<'_, '_, '_> {
                 return Ok(());
             }
         };
-        let mut metrics = std::collections::BTreeMap::from([("value".to_owned(), chosen.value)]);
-        metrics
-            .extend(chosen.axes.iter().filter_map(|(name, value)| Some((format!("chosen.{name}"), value.as_f64()?))));
+        let metrics = chosen.metrics();
         let new = NewAction {
             key,
             kind: instance.kind().name().to_owned(),
@@ -167,6 +168,13 @@ impl Scheduler<'_, '_, '_> {
         self.told.insert(id);
         self.complete(id, action, State::Ran);
         Ok(())
+    }
+
+    /// Makes a choice once more, to be compared with the one on record.
+    fn choose_again(&mut self, id: InstanceId) {
+        let Ok((chosen, of)) = select::choose(self.plan, id, &self.done) else { return };
+        let rehearsed = Rehearsed { artifact: of.artifact, outputs: of.outputs, metrics: chosen.metrics() };
+        self.rehearsed.insert(self.plan.instance(id).name.clone(), rehearsed);
     }
 
     /// Says how an artifact differs from the lockfile, when the run must agree with one.

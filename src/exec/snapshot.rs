@@ -95,7 +95,7 @@ pub fn tell(snapshot: &Snapshot, observer: &mut dyn Observer, started: Instant) 
         nodes: instances.len(),
     });
     for instance in snapshot.turns.iter().filter_map(|turn| instances.get(usize::try_from(*turn).ok()?)) {
-        let SnapshotInstance { name, kind, key, artifact, .. } = instance;
+        let SnapshotInstance { name, kind, key, artifact } = instance;
         let kind = Kind::from_name(kind).map_or("", Kind::name);
         observer.event(&Event::NodeFresh { node: name.clone(), kind, key: *key, artifact: *artifact });
     }
@@ -137,8 +137,7 @@ pub fn keep(
     let instances = plan.order().iter().filter_map(|id| {
         let (instance, action) = (plan.instance(*id), actions[id.index()].as_ref()?);
         let (name, kind) = (instance.name.clone(), instance.kind().name().to_owned());
-        let chosen = action.chosen.as_ref().map_or_else(String::new, serde_json::Value::to_string);
-        Some(SnapshotInstance { name, kind, key: action.key, artifact: action.artifact, chosen })
+        Some(SnapshotInstance { name, kind, key: action.key, artifact: action.artifact })
     });
     let (pipeline, instances, turns) = (plan.name.clone(), instances.collect(), turns(plan));
     let snapshot = Snapshot { identity, pipeline, lock, locked, reads, sources, instances, turns };

@@ -8,7 +8,7 @@
 //!
 //! It runs in the process group of this worker, so that whoever ends the group ends it with all it has started.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -50,7 +50,32 @@ pub(super) fn run(params: &CommandParams, cx: &OpCx<'_>) -> Result<Outcome, OpEr
         return Err(OpError::new(message).help("`luthflow log` shows what it wrote"));
     }
     take_outputs(params, cx, &given)?;
-    Ok(Outcome::default())
+    let metrics =
+        params.metrics.as_deref().map_or_else(|| Ok(BTreeMap::new()), |name| metrics(&cx.out.join(name), name))?;
+    Ok(Outcome { metrics, ..Outcome::default() })
+}
+
+/// The longest file of metrics that is read, in bytes.
+const LONGEST_METRICS: u64 = 1 << 20;
+
+/// Reads the figures that the program gave.
+fn metrics(path: &Path, name: &str) -> Result<BTreeMap<String, f64>, OpError> {
+    let help = "write a JSON object of numbers: {\"loss\": 0.5}";
+    let wrong = |why: String| OpError::new(format!("the metrics in `{name}` {why}")).help(help);
+    // A link may lead out of the folder, and a pipe may never end.
+    let about = fs::symlink_metadata(path)
+        .map_err(|error| OpError::caused(format!("there is no `{name}`"), error).help(help))?;
+    if !about.is_file() || about.len() > LONGEST_METRICS {
+        return Err(wrong(format!("are no plain file of at most {LONGEST_METRICS} bytes")));
+    }
+    // The words of a JSON error name no content, which may be a secret.
+    let read = serde_json::from_slice(&fs::read(path)?).map_err(|error| wrong(format!("are no JSON: {error}")))?;
+    let serde_json::Value::Object(read) = read else { return Err(wrong("are no JSON object".into())) };
+    let number = |(key, value): (String, serde_json::Value)| {
+        let number = value.as_f64().filter(|number| number.is_finite());
+        number.map(|number| (key.clone(), number)).ok_or_else(|| wrong(format!("have no number under `{key}`")))
+    };
+    read.into_iter().map(number).collect()
 }
 
 /// Lays the declared files where the program expects them, and returns their paths.
@@ -108,6 +133,9 @@ fn filled(argument: &Argument, place: &str, cx: &OpCx<'_>) -> Result<String, OpE
     })
 }
 
+/// Lines of a secret shorter than this are braces and the like, in bytes.
+const SHORTEST_LINE: usize = 6;
+
 /// Hands the secrets on, and returns their values, longest first, to be blotted out of the log.
 fn secrets(params: &CommandParams, cx: &OpCx<'_>, command: &mut Command) -> Result<Vec<Vec<u8>>, OpError> {
     let mut values = Vec::new();
@@ -117,7 +145,11 @@ fn secrets(params: &CommandParams, cx: &OpCx<'_>, command: &mut Command) -> Resu
             OpError::new(format!("the secret `{name}` is not set")).help("set it as a variable of the environment")
         })?;
         command.env(name, &value);
-        values.push(value.into_encoded_bytes());
+        let value = value.into_encoded_bytes();
+        // The log is read by lines, and a key may be several: each that is long enough to give something away.
+        let lines = value.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+        values.extend(lines.filter(|line| line.len() >= SHORTEST_LINE && line.len() < value.len()).map(<[u8]>::to_vec));
+        values.push(value);
     }
     values.sort_by_key(|value: &Vec<u8>| std::cmp::Reverse(value.len()));
     Ok(values)

@@ -121,8 +121,8 @@ fn json_of_plan_show_explain_and_status() {
     }
     let show = world.json(&["show", "merged[t=0.75]", "--json"]);
     let fields = [
-        "artifact", "axes", "config", "digest", "files", "inputs", "key", "kind", "measured", "metrics", "name",
-        "path", "producer", "reasons", "seconds", "size", "state", "version",
+        "artifact", "axes", "chosen", "config", "digest", "files", "inputs", "key", "kind", "measured", "metrics",
+        "name", "path", "producer", "reasons", "seconds", "size", "state", "version",
     ];
     assert_eq!(keys(&show), fields);
     assert_eq!((show["name"].as_str(), show["kind"].as_str()), (Some("merged[t=0.75]"), Some("merge")));

@@ -99,6 +99,11 @@ fn mistakes_in_the_file_are_told_with_their_place() {
         ("{kind: command, run: [], outputs: [out]}", "there is no program to run"),
         ("{kind: command, run: [ls], outputs: [../out]}", "`../out` is no path inside the program's folder"),
         ("{kind: command, run: [ls], outputs: []}", "the program must leave something"),
+        ("{kind: command, run: [ls], outputs: [out, out]}", "`out` is an output already"),
+        ("{kind: command, run: [ls], outputs: [o/x, o]}", "`o/x` is an output already"),
+        ("{kind: command, run: [ls], outputs: [out], metrics: m.json}", "`m.json` is no output of the program"),
+        ("{kind: command, run: [ls], outputs: [m], metrics: m/../x}", "`m/../x` is no output of the program"),
+        ("{kind: command, run: [ls], outputs: [m], metrics: m, gives: dataset}", "the outputs are rows"),
         ("{kind: command, run: [cat, '${row}'], outputs: [out]}", "unknown parameter `row`"),
         ("{kind: command, run: [cat, '${rows.test}'], outputs: [out]}", "`rows` has no output `test`"),
         ("{kind: command, run: [ls], outputs: [out], files: [none/*.py]}", "finds no file at"),
@@ -179,4 +184,59 @@ fn a_failure_is_tried_again_and_a_timeout_ends_the_program_and_all_it_started() 
     assert!(began.elapsed().as_secs() < 30);
     std::thread::sleep(std::time::Duration::from_millis(3500));
     assert!(!alive.exists(), "what the program started is ended too");
+}
+
+#[test]
+fn a_program_gives_metrics() {
+    let world = world(
+        "{kind: command, run: [sh, -c, 'mkdir m; echo \"$0\" > m/it.json', '{\"loss\": ${n}.5, \"of x.y\": 3}'], outputs: [m], metrics: m/it.json}",
+    );
+    world.run_ok(&[]);
+    let shown = world.json(&["show", "it", "--json"]);
+    assert_eq!(shown["metrics"], serde_json::json!({"loss": 2.5, "of x.y": 3.0}));
+    assert!(world.read("pipeline.lock").contains("loss: 2.5"));
+}
+
+#[test]
+fn metrics_that_cannot_be_read_are_told() {
+    for (script, why) in [
+        ("echo \"{\" > m", "the metrics in `m` are no JSON"),
+        ("echo \"[1]\" > m", "the metrics in `m` are no JSON object"),
+        ("echo \"{\\\"a\\\": \\\"b\\\"}\" > m", "the metrics in `m` have no number under `a`"),
+        ("echo \"{\\\"a\\\": {}}\" > m", "the metrics in `m` have no number under `a`"),
+        ("ln -s /etc/hostname m", "the metrics in `m` are no plain file"),
+        ("mkdir m; echo > m/x", "the metrics in `m` are no plain file"),
+        ("echo", "the program left no `m`"),
+    ] {
+        let world = world(&format!("{{kind: command, run: [sh, -c, '{script}'], outputs: [m], metrics: m}}"));
+        let ran = world.run(&["run"]);
+        assert_eq!(ran.code, 1, "{script}: {}", ran.stderr);
+        assert!(ran.stderr.contains(why), "{script}: {}", ran.stderr);
+    }
+}
+
+/// It is a mistake of this node: the cache is well, and other nodes can run.
+#[test]
+fn what_no_artifact_can_hold_fails_the_node_alone() {
+    let world = world("{kind: command, run: [ln, -s, /etc, out], outputs: [out]}");
+    let mut text = world.read("pipeline.yaml");
+    text.push_str("  other: {kind: command, run: [cp, '${rows}/files/rows.jsonl', out], outputs: [out]}\n");
+    world.write("pipeline.yaml", &text);
+    let ran = world.run(&["run", "--keep-going", "--json", "--jobs", "1"]);
+    assert_eq!(ran.code, 1, "{}", ran.stderr);
+    let run = crate::world::Finished::read(&ran);
+    assert_eq!((run.failed, run.ran), (vec!["it".to_owned()], vec!["rows".to_owned(), "other".to_owned()]));
+    assert!(ran.stdout.contains("is a symbolic link"), "{}", ran.stdout);
+}
+
+#[test]
+fn a_secret_of_several_lines_is_blotted_out_line_by_line() {
+    let world = world(
+        "{kind: command, run: [sh, -c, 'echo \"$KEY\"; echo \"$KEY\" | tail -n 2; echo it > out'], outputs: [out], secrets: [KEY]}",
+    );
+    let key = "-----BEGIN-----\nMIIEvQIBADANBg\n{\n  kqhkiG9w0BAQ\n";
+    let ran = world.command(&["run"]).env("PATH", "/usr/bin:/bin").env("KEY", key).output().unwrap();
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    let log = world.run(&["log", "it"]).stdout;
+    assert!(log.contains("***") && !log.contains("MIIE") && !log.contains("kqhk"), "{log}");
 }

@@ -12,6 +12,7 @@ mod cache_gc;
 mod cache_index;
 mod cache_race;
 mod cache_remote;
+mod choice;
 mod cli;
 mod command;
 mod crash;

@@ -82,6 +82,32 @@ fn the_merge_example_runs_again_what_it_says() {
     assert!(ran.contains("sft") && !ran.contains("base") && !ran.contains("bpe"), "{ran:?}");
 }
 
+/// The promises in the comments of `examples/best-ratio`.
+#[test]
+fn the_search_example_finds_a_ratio_and_is_over() {
+    let world = with_shipped();
+    let file = "examples/best-ratio/pipeline.yaml";
+    let first = world.run_ok(&[file]);
+    let trials = first.ran.iter().filter(|node| node.starts_with("merged[")).count();
+    assert!((3..=10).contains(&trials), "{:?}", first.ran);
+    assert_eq!(first.ran.iter().filter(|node| *node == "table").count(), 1);
+    let chosen = world.json(&["show", "best", "--json", "-p", file])["chosen"]["instance"].clone();
+    let lock = world.read("examples/best-ratio/pipeline.lock");
+    assert!(lock.contains(&format!("instance: {}\n", chosen.as_str().unwrap())), "{chosen}: {lock}");
+    assert!(world.run(&["plan", file]).stdout.contains(&format!("chose {} of {trials}", chosen.as_str().unwrap())));
+    assert!(world.run_ok(&[file]).ran.is_empty(), "the search is over");
+    assert_eq!(world.run(&["lock", "--check", file]).code, 0);
+    assert_eq!(world.run(&["export", "-p", file, "best", "out"]).code, 0);
+    assert!(
+        world.read("out/README.md").contains(&format!("# {}\n", chosen.as_str().unwrap())),
+        "a model gets its card"
+    );
+    // All ratios that there are: the search found the best of them, so nothing between is better.
+    world.run_ok(&[file, "--sweep", "t=0:1:0.05"]);
+    let all = world.json(&["show", "best", "--json", "-p", file, "--sweep", "t=0:1:0.05"]);
+    assert_eq!(all["chosen"]["instance"], chosen);
+}
+
 /// Every field that the shipped pipelines use stands in the schema, and none that the schema demands is missing.
 #[test]
 fn the_schema_knows_every_field_of_them() {

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use super::provenance::chain_of;
 use super::show::state_of;
+use crate::cache::Action;
 use crate::cli::args::{Cli, ExportArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
-use crate::exec::{NodeState, card};
+use crate::exec::select::Chosen;
+use crate::exec::{Decider, NodeState, card};
+use crate::plan::InstanceId;
 
 pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError> {
     let mut pipeline = args.pipeline.clone();
@@ -18,28 +21,12 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     };
     let folder = Path::new(&folder);
     // The output that is meant: `sft` is the model, `sft.log` its loss curve.
-    let output = match pipeline
-        .names
-        .last_mut()
-        .and_then(|name| name.rsplit_once('.').map(|(n, o)| (n.to_owned(), o.to_owned())))
-    {
-        Some((node, output)) if !node.contains('[') || node.ends_with(']') => {
-            if let Some(last) = pipeline.names.last_mut() {
-                *last = node;
-            }
-            Some(output)
-        }
-        _ => None,
-    };
+    let output = pipeline.names.last_mut().and_then(output_of);
     let project = Project::load(&pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);
-    let id = project.target()?;
+    let (id, action) = origin(&project, &decider, project.target()?)?;
     let instance = project.plan.instance(id);
-    let NodeState::Fresh(action) = state_of(&decider, id)? else {
-        let why = format!("`{}` is not up to date, so there is nothing to export", instance.name);
-        return Err(CliError::user(why).help(format!("`luthflow run {} {}`", project.file.display(), instance.name)));
-    };
     let outputs = instance.op.outputs();
     let wanted = output.clone().unwrap_or_default();
     let subfolder = match outputs.iter().find(|output| output.name == wanted) {
@@ -63,12 +50,38 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     Ok(Exit::Success)
 }
 
-/// Copies a folder into one that is empty or not there. Returns the number of files.
+/// Returns what an instance gives and the instance that made it: a selection makes nothing of its own.
+fn origin(project: &Project, decider: &Decider<'_>, id: InstanceId) -> Result<(InstanceId, Box<Action>), CliError> {
+    let name = &project.plan.instance(id).name;
+    let NodeState::Fresh(action) = state_of(decider, id)? else {
+        let why = format!("`{name}` is not up to date, so there is nothing to export");
+        return Err(CliError::user(why).help(format!("`luthflow run {} {name}`", project.file.display())));
+    };
+    let Some(chosen) = Chosen::of_action(&action) else { return Ok((id, action)) };
+    match project.plan.ids().find(|id| project.plan.instance(*id).name == chosen.instance) {
+        Some(id) => origin(project, decider, id),
+        None => Ok((id, action)),
+    }
+}
+
+/// Takes the output off a name: `merged[t=0.5].log`, `trial.metrics.json`. No name of a node holds a dot.
+fn output_of(name: &mut String) -> Option<String> {
+    let after_point = name.rfind(']').unwrap_or(0);
+    let dot = after_point + name[after_point..].find('.')?;
+    let output = name.split_off(dot);
+    Some(output[1..].to_owned())
+}
+
+/// Copies a folder, or one file, into a folder that is empty or not there. Returns the number of files.
 pub(super) fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
     if to.is_dir() && fs_err::read_dir(to)?.next().is_some() {
         return Err(CliError::user(format!("{} is not empty", to.display())).help("export into a new folder"));
     }
     fs_err::create_dir_all(to)?;
+    if let (true, Some(name)) = (from.is_file(), from.file_name()) {
+        copy_file(from, &to.join(name))?;
+        return Ok(1);
+    }
     let mut count = 0;
     for entry in fs_err::read_dir(from)? {
         let entry = entry?;
@@ -76,11 +89,16 @@ pub(super) fn copy(from: &Path, to: &Path) -> Result<usize, CliError> {
         if entry.file_type()?.is_dir() {
             count += copy(&entry.path(), &target)?;
         } else {
-            // Content only: the files of the cache are read-only, and a copy should not be.
-            let mut source = fs_err::File::open(entry.path())?;
-            std::io::copy(&mut source, &mut fs_err::File::create(&target)?)?;
+            copy_file(&entry.path(), &target)?;
             count += 1;
         }
     }
     Ok(count)
+}
+
+/// Copies the content only: the files of the cache are read-only, and a copy should not be.
+fn copy_file(from: &Path, to: &Path) -> Result<(), CliError> {
+    let mut source = fs_err::File::open(from)?;
+    std::io::copy(&mut source, &mut fs_err::File::create(to)?)?;
+    Ok(())
 }

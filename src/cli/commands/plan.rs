@@ -4,9 +4,10 @@ use std::collections::HashSet;
 use std::fmt::Write as _;
 
 use console::style;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize as _, Serialize, Serializer};
+use serde_json::Value;
 
-use crate::cache::SnapshotInstance;
+use crate::cache::{Cache, SnapshotInstance};
 use crate::cli::args::{Cli, LookArgs, PipelineArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
@@ -16,6 +17,7 @@ use crate::cli::report::CliError;
 use crate::exec::NodeState;
 use crate::exec::select::Chosen;
 use crate::plan::select;
+use crate::spec::params::Kind;
 
 /// The version of the JSON that `plan`, `status` and `show` print.
 pub(in crate::cli) const JSON_VERSION: u32 = 1;
@@ -30,7 +32,7 @@ pub(super) fn show(args: &PipelineArgs, force: &[String], json: bool, cli: &Cli)
     if let Some(cache) = quiet_cache(cli).filter(|_| force.is_empty())
         && let Some(state) = recall(&written, args, &cache)
     {
-        return print(&state.pipeline, state.instances.iter().map(Line::fresh), json);
+        return print(&state.pipeline, state.instances.iter().map(|instance| Line::fresh(instance, &cache)), json);
     }
     let project = Project::understand(written, cli)?;
     let cache = read_cache(cli)?;
@@ -45,8 +47,9 @@ pub(super) fn show(args: &PipelineArgs, force: &[String], json: bool, cli: &Cli)
     let states = decider.preview_forced(&wanted, &forced)?;
     let lines = project.plan.order().iter().filter_map(|id| {
         let (instance, state) = (project.plan.instance(*id), states[id.index()].as_ref()?);
-        let chosen = if let NodeState::Fresh(action) = state { Chosen::of_action(action) } else { None };
+        let action = if let NodeState::Fresh(action) = state { Some(action) } else { None };
         let (kind, state, reasons) = (instance.kind().name(), word(state), reasons(state));
+        let chosen = action.and_then(|action| action.chosen.clone());
         Some(Line { name: &instance.name, kind, state, reasons, chosen })
     });
     print(&project.plan.name, lines, json)
@@ -59,15 +62,22 @@ struct Line<'a> {
     kind: &'a str,
     state: &'static str,
     reasons: Vec<String>,
+    /// What a selection chose, as it stands in its record.
     #[serde(skip_serializing_if = "Option::is_none")]
-    chosen: Option<Chosen>,
+    chosen: Option<Value>,
 }
 
 impl<'a> Line<'a> {
-    fn fresh(instance: &'a SnapshotInstance) -> Self {
-        let chosen = serde_json::from_str(&instance.chosen).ok();
+    fn fresh(instance: &'a SnapshotInstance, cache: &Cache) -> Self {
+        let chosen = || cache.action(&instance.key).ok().flatten()?.chosen;
+        let chosen = if instance.kind == Kind::Select.name() { chosen() } else { None };
         Self { name: &instance.name, kind: &instance.kind, state: WORDS[0], reasons: Vec::new(), chosen }
     }
+}
+
+/// Says what a selection chose.
+pub(super) fn chose(chosen: &Value) -> Option<String> {
+    Some(Chosen::deserialize(chosen).ok()?.to_string())
 }
 
 /// The JSON of a plan.
@@ -95,7 +105,7 @@ fn print<'a>(
     let mut counts = [0usize; 3];
     let mut text = String::new();
     for Line { name, kind, state, reasons, chosen } in lines {
-        let why = chosen.map_or_else(|| reasons.join("; "), |chosen| chosen.to_string());
+        let why = chosen.as_ref().and_then(chose).unwrap_or_else(|| reasons.join("; "));
         let why = if why.is_empty() { why } else { format!("  {}", style(why).dim()) };
         counts[WORDS.iter().position(|word| *word == state).unwrap_or(0)] += 1;
         let _ = writeln!(text, "{:>9}  {name} {}{why}", painted(state), style(kind).dim());

@@ -18,7 +18,7 @@ use crate::cli::machine::resources;
 use crate::cli::progress::Human;
 use crate::cli::project::{Project, Written, notices, quiet_cache};
 use crate::cli::report::CliError;
-use crate::cli::rounds::{self, Rounds};
+use crate::cli::rounds::{self, Open, Rounds};
 use crate::cli::{interrupt, output, recall, watch};
 use crate::digest::Digest;
 use crate::exec::{Decider, Event, ExecError, Observer, RunOptions, RunReport, locked, snapshot};
@@ -102,6 +102,7 @@ fn all_rounds(
 ) -> Result<(Project, RunReport, Epoch), CliError> {
     let (mut earlier, mut epoch): (Option<RunReport>, _) = (None, None);
     let (mut flag, mut cancelled) = (Some(flag), None);
+    let mut open = Open::new(&project.searches);
     loop {
         let decider = project.decider(cache);
         let (wanted, mut forced) = wanted(&project, args)?;
@@ -114,13 +115,15 @@ fn all_rounds(
             cancelled = Some(flag()?);
         }
         let cancelled = cancelled.as_ref().expect("it was set in the first round");
-        let now = snapshot::forget(&decider)?;
-        let epoch = *epoch.get_or_insert(now);
+        let current = snapshot::forget(&decider)?;
+        let epoch = *epoch.get_or_insert(current);
         if let Some(earlier) = &earlier {
             forced.retain(|id| !earlier.ran.contains(&project.plan.instance(*id).name));
         }
-        let options = options(args, wanted, forced, lock, cancelled, earlier.as_ref())?;
-        let report = rounds::after(earlier, crate::exec::run(&decider, &options, observer)?);
+        let now = open.hold(&project.plan, &wanted);
+        forced.retain(|id| now[id.index()]);
+        let options = options(args, now.clone(), forced, lock, cancelled, earlier.as_ref())?;
+        let mut report = rounds::after(earlier, crate::exec::run(&decider, &options, observer)?);
         let clean = !report.interrupted && report.failed.is_empty() && report.broken.is_none();
         let metrics = crate::exec::rounds::of_actions(&report.actions);
         let trials = crate::exec::rounds::next(&project.plan, &project.searches, &metrics).filter(|_| clean);
@@ -128,6 +131,11 @@ fn all_rounds(
         drop(decider);
         match trials {
             Some(trials) => project = project.with_trials(trials)?,
+            None if clean && now != wanted && open.close(&project.plan, &now) => {}
+            None if !clean => {
+                rounds::give_up(&project.plan, &mut report, &wanted, &now, observer);
+                return Ok((project, report, epoch));
+            }
             None => return Ok((project, report, epoch)),
         }
         earlier = Some(report);

@@ -5,14 +5,13 @@ use std::path::Path;
 use console::style;
 use serde_json::{Value, json};
 
-use super::plan::{JSON_VERSION, colored, reasons, word};
+use super::plan::{JSON_VERSION, chose, colored, reasons, word};
 use crate::cache::{Action, Cache};
 use crate::cli::args::{Cli, LookArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
-use crate::exec::select::Chosen;
 use crate::exec::{Decider, NodeState, locked};
 use crate::plan::InstanceId;
 
@@ -36,6 +35,9 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
         output::data(&format!("    digest  {pin}"))?;
     }
     if let Some(action) = action {
+        if let Some(chose) = action.chosen.as_ref().and_then(chose) {
+            output::data(&format!("    choice  {chose}"))?;
+        }
         let path = absolute(&cache.artifact_path(&action.artifact));
         output::data(&format!("       key  {}", action.key))?;
         output::data(&format!("  artifact  {}", action.artifact))?;
@@ -46,9 +48,6 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
             action.producer,
             output::duration(action.duration_ms as f64 / 1e3)
         ))?;
-        if let Some(chosen) = Chosen::of_action(action) {
-            output::data(&format!("            {chosen}"))?;
-        }
         for (name, value) in action.metrics.iter().chain(&action.measured) {
             output::data(&format!("    metric  {name} = {value}"))?;
         }

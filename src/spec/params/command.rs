@@ -27,6 +27,10 @@ pub struct CommandParams {
     /// What the outputs are to nodes that read them.
     #[serde(default)]
     pub gives: Gives,
+    /// A file among the outputs with figures for `select`, `report` and the lockfile: a JSON object of numbers, such as
+    /// `{"loss": 0.5}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metrics: Option<String>,
     /// Environment variables, which are part of the key; `${node}` becomes a path here too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, Argument>,
@@ -153,6 +157,17 @@ impl CommandParams {
         run.chain(self.env.iter().map(|(name, argument)| (format!("env.{name}"), argument)))
     }
 
+    fn check_metrics(&self) -> Option<Mistake> {
+        let metrics = self.metrics.as_ref()?;
+        if !is_plain(metrics) || !self.outputs.iter().any(|output| output == metrics || inside(metrics, output)) {
+            let message = format!("`{metrics}` is no output of the program");
+            return Some(Mistake::new("metrics", message).help(format!("write `outputs: [{metrics}]`")));
+        }
+        // All files of a data set are its rows.
+        let rows = self.gives == Gives::Dataset;
+        rows.then(|| Mistake::new("metrics", "the outputs are rows, and the metrics would be some of them"))
+    }
+
     /// Returns where an output lies in the artifact.
     fn place(&self, path: &str) -> String {
         if self.gives == Gives::Dataset { format!("files/{path}") } else { path.to_owned() }
@@ -210,6 +225,13 @@ impl Params for CommandParams {
                 let message = format!("`{path}` is no path inside the program's folder");
                 mistakes.push(Mistake::new(format!("outputs[{i}]"), message));
             }
+            let holds = |outer: &String| path == outer || inside(path, outer);
+            let twice = |(j, outer): (usize, &String)| j != i && holds(outer) && (j < i || path != outer);
+            if self.outputs.iter().enumerate().any(twice) {
+                let message = format!("`{path}` is an output already");
+                mistakes
+                    .push(Mistake::new(format!("outputs[{i}]"), message).help("a folder comes with all that it holds"));
+            }
         }
         if self.gives == Gives::Dataset
             && let Some(i) = self.outputs.iter().position(|path| path.contains('/'))
@@ -219,6 +241,7 @@ impl Params for CommandParams {
         if matches!(self.gives, Gives::Model | Gives::Tokenizer) && self.outputs.len() > 1 {
             mistakes.push(Mistake::new("outputs", "a model or a tokenizer is the only output: one folder"));
         }
+        mistakes.extend(self.check_metrics());
         let names = self
             .pass_env
             .iter()
@@ -238,4 +261,9 @@ fn is_plain(path: &str) -> bool {
     !path.is_empty()
         && !path.contains(['\\', '\0', ':'])
         && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+/// Says whether a path lies in a folder.
+fn inside(path: &str, folder: &str) -> bool {
+    path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'))
 }
