@@ -100,13 +100,14 @@ impl Action {
         let mut record: Map<String, Value> = serde_json::from_slice(text).ok()?;
         // In place of `remove`, which would put the last field where the first one was.
         let seal = record.shift_remove("seal")?;
-        if seal.as_str()?.parse() != Ok(value_digest(&Value::Object(record.clone()))) {
+        let record = Value::Object(record);
+        if seal.as_str()?.parse() != Ok(value_digest(&record)) {
             return None;
         }
         if record.get("version")?.as_u64() != Some(VERSION) {
             return None;
         }
-        let action: Self = serde_json::from_value(Value::Object(record)).ok()?;
+        let action: Self = serde_json::from_value(record).ok()?;
         (action.key == *key).then_some(action)
     }
 }

@@ -10,8 +10,16 @@ use tempfile::TempDir;
 
 use super::files::{self, sync_dir};
 use super::runs::safe_name;
+use super::session::Session;
+use super::store::held;
 use super::{Action, Cache, CacheError, NewAction, platform};
 use crate::digest::Manifest;
+
+/// The folder beside an artifact in the making for what is needed meanwhile.
+const WORK: &str = "work";
+
+/// So many files are written through one after the other.
+const FEW: usize = 2;
 
 /// A folder in which an artifact is made. Dropped without a commit, it is removed with all that is in it.
 #[derive(Debug)]
@@ -30,21 +38,40 @@ impl Staging {
     pub fn scratch(&self) -> &Path {
         self.scratch.path()
     }
+
+    /// Returns where a folder for such files may be made.
+    pub fn work(&self) -> PathBuf {
+        self.scratch.path().join(WORK)
+    }
+
+    /// Returns the folder around it if nothing is left in it, to make the next artifact in: a file system such as ext4
+    /// takes longer to find room for a new folder the more of them were removed a moment ago.
+    pub(super) fn emptied(self) -> Option<TempDir> {
+        let _ = fs_err::remove_dir_all(self.work());
+        let left = fs_err::read_dir(self.scratch.path()).ok()?.next();
+        left.is_none().then_some(self.scratch)
+    }
 }
 
 impl Cache {
-    /// Returns a fresh folder to make an artifact in. `label` is only for people who look into staging.
+    /// Returns a fresh folder to make an artifact in. `label` is only for people who look into staging; a folder that is
+    /// used again keeps its first one.
     pub fn begin(&self, label: &str) -> Result<Staging, CacheError> {
         self.need_write("making an artifact")?;
+        let spare = held(&self.session).as_mut().and_then(Session::spare);
+        let scratch = spare.map_or_else(|| self.new_scratch(label), Ok)?;
+        let tree = scratch.path().join("artifact");
+        fs_err::create_dir(&tree)?;
+        Ok(Staging { scratch, tree })
+    }
+
+    fn new_scratch(&self, label: &str) -> Result<TempDir, CacheError> {
         let staging = self.scratch()?;
         let prefix = format!("{}.", safe_name(label));
         let failed = |error: io::Error| {
             io::Error::new(error.kind(), format!("failed to create a folder in `{}`: {error}", staging.display()))
         };
-        let scratch = tempfile::Builder::new().prefix(&prefix).tempdir_in(&staging).map_err(failed)?;
-        let tree = scratch.path().join("artifact");
-        fs_err::create_dir(&tree)?;
-        Ok(Staging { scratch, tree })
+        Ok(tempfile::Builder::new().prefix(&prefix).tempdir_in(&staging).map_err(failed)?)
     }
 
     /// Makes what lies in staging an artifact, and puts the action on record. If the same artifact is there already, it
@@ -69,7 +96,7 @@ impl Cache {
             return Err(CacheError::NotStored(action.artifact));
         }
         self.claim(&[action.artifact])?;
-        self.put_on_record(action)
+        self.put_on_record(action, None)
     }
 }
 
@@ -125,10 +152,16 @@ pub(super) fn settle(tree: &Path) -> Result<(), CacheError> {
             // Anything else is refused, by path, when the tree is digested.
         }
     }
-    files.par_iter().try_for_each(|path| {
+    let through = |path: &PathBuf| {
         platform::make_read_only(path)?;
         fs_err::File::open(path)?.sync_all()
-    })?;
+    };
+    // Waking threads for a few files takes more than it gives.
+    if files.len() <= FEW {
+        files.iter().try_for_each(through)?
+    } else {
+        files.par_iter().try_for_each(through)?
+    }
     // From the leaves up, so that no folder is durable before what is in it.
     Ok(folders.iter().rev().try_for_each(|folder| sync_dir(folder))?)
 }

@@ -34,9 +34,17 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8], temporary: &Path) -> io::Re
     path.parent().map_or(Ok(()), sync_dir)
 }
 
-/// As [`write_whole`], unless something has that name: then `false`. Of several who try at once, one succeeds.
-pub(super) fn write_new(path: &Path, bytes: &[u8], temporary: &Path) -> io::Result<bool> {
-    match persist(half_done(bytes, temporary, true)?, path, false) {
+/// As [`write_whole`], unless something has that name: then `false`. Of several who try at once, one succeeds. `before` is
+/// done when the bytes are on the disk and the name is not yet given.
+pub(super) fn write_new(
+    path: &Path,
+    bytes: &[u8],
+    temporary: &Path,
+    before: &dyn Fn() -> io::Result<()>,
+) -> io::Result<bool> {
+    let file = half_done(bytes, temporary, true)?;
+    before()?;
+    match persist(file, path, false) {
         Ok(()) => {}
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
         Err(error) => return Err(error),
@@ -74,10 +82,14 @@ fn naming(error: &io::Error, place: &Path) -> io::Error {
 
 /// Renames durably, creating the folder it goes to.
 pub(super) fn rename_durably(from: &Path, to: &Path) -> io::Result<()> {
-    let parent = to.parent().unwrap_or(Path::new("."));
-    create_dir_durably(parent)?;
-    fs_err::rename(from, to)?;
-    sync_dir(parent)
+    rename_soon(from, to)?;
+    sync_dir(to.parent().unwrap_or(Path::new(".")))
+}
+
+/// Renames, creating the folder it goes to, which the caller then writes through to the disk.
+pub(super) fn rename_soon(from: &Path, to: &Path) -> io::Result<()> {
+    create_dir_durably(to.parent().unwrap_or(Path::new(".")))?;
+    fs_err::rename(from, to)
 }
 
 /// Creates a folder in an existing one, if it is not there.

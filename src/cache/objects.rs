@@ -78,7 +78,7 @@ impl Cache {
     /// Says whether every file of an artifact is there with its size.
     pub(super) fn is_complete(&self, artifact: &Digest) -> Result<bool, CacheError> {
         let tree = self.layout.object(artifact);
-        let Some(files) = self.read_sizes(artifact)? else { return Ok(false) };
+        let Some(files) = self.sizes(artifact)? else { return Ok(false) };
         for (path, size) in files.iter() {
             match fs_err::symlink_metadata(tree.join(path)) {
                 Ok(metadata) if metadata.is_file() && metadata.len() == *size => {}
@@ -87,7 +87,7 @@ impl Cache {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(true)
+        Ok(!files.is_empty() || tree.is_dir())
     }
 
     /// Returns path and size of every file of an artifact, from its listing as it was read last; `None` if there is no such

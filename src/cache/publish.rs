@@ -1,10 +1,11 @@
 //! From a staging folder to an artifact that is there for good, beside other processes that do the same.
 //!
 //! The steps, under the gate: listing; the rename of the folder; record; index row. Files, rename and record are each on
-//! the disk before the next step begins; the listing can be made again from the files. Cut short after the listing, a
-//! small file is left that the same artifact will use. Cut short after the rename, the artifact is an orphan, and used
-//! when the action runs again. Cut short after the record, the commit has happened: staging was not yet removed, which
-//! tells the next writer to look for records without a row.
+//! the disk before the next of them can be seen: the record gets its name only when its bytes and the rename are there
+//! for good. The listing can be made again from the files. Cut short after the listing, a small file is left that the
+//! same artifact will use. Cut short after the rename, the artifact is an orphan, and used when the action runs again. Cut
+//! short after the record, the commit has happened: the staging folder of the session is still there, which tells the
+//! next writer to look for records without a row.
 //!
 //! Several processes may publish the same. A rename onto a folder that is there fails, and then the one that is there is
 //! compared and kept. A record is made under its name only if there is none, so the first one stays; a second artifact
@@ -13,8 +14,9 @@
 use std::io;
 use std::path::Path;
 
-use super::files::{is_absent, move_aside, read_bounded, rename_durably, write_new};
+use super::files::{is_absent, move_aside, read_bounded, rename_soon, sync_dir, write_new};
 use super::lock::{Locked, Mode};
+use super::store::held;
 use super::{Action, Cache, CacheError, Staging};
 use crate::cache::action::LONGEST_RECORD;
 use crate::digest::{Digest, Manifest};
@@ -28,13 +30,16 @@ impl Cache {
         let _gate = self.gate()?;
         self.claim(&[action.artifact])?;
         self.place(staging.path(), manifest, &action.artifact)?;
-        let action = self.put_on_record(action)?;
-        // Only now: until here it tells the next writer that something may be half done.
-        drop(staging);
+        let folder = self.layout.object(&action.artifact).parent().map(Path::to_path_buf);
+        let action = self.put_on_record(action, folder.as_deref())?;
+        // The folder of the session stays as long as the session lives.
+        if let (Some(folder), Some(session)) = (staging.emptied(), held(&self.session).as_mut()) {
+            session.keep_spare(folder);
+        }
         Ok(action)
     }
 
-    /// Moves the tree to its place, unless the same artifact lies there, byte for byte.
+    /// Moves the tree to its place, unless the same artifact lies there, byte for byte. The rename is not yet on the disk.
     fn place(&self, tree: &Path, manifest: &Manifest, artifact: &Digest) -> Result<(), CacheError> {
         let place = self.layout.object(artifact);
         for _ in 0..ATTEMPTS {
@@ -49,7 +54,7 @@ impl Cache {
                 }
             }
             self.write_manifest(artifact, manifest)?;
-            match rename_durably(tree, &place) {
+            match rename_soon(tree, &place) {
                 Ok(()) => return Ok(()),
                 // Another process published it since we looked.
                 Err(error) if is_taken(&error) && place.exists() => {}
@@ -59,15 +64,19 @@ impl Cache {
         Err(CacheError::Changing { path: place })
     }
 
-    /// Puts an action on record whose artifact is in its place, unless it is on record already. Under the gate.
-    pub(super) fn put_on_record(&self, action: Action) -> Result<Action, CacheError> {
+    /// Puts an action on record whose artifact is in its place, unless it is on record already. Under the gate. Before it
+    /// is, the folder `placed` is written through to the disk: after the bytes of the record, since most file systems
+    /// then have both in one go.
+    pub(super) fn put_on_record(&self, action: Action, placed: Option<&Path>) -> Result<Action, CacheError> {
+        let settled = || placed.map_or(Ok(()), sync_dir);
         let text = action.to_record().map_err(io::Error::from)?;
         let path = self.layout.action(&action.key);
         for _ in 0..ATTEMPTS {
             if let Some(first) = self.first_record(&action)? {
+                settled()?;
                 return Ok(first);
             }
-            if write_new(&path, text.as_bytes(), &self.scratch()?)? {
+            if write_new(&path, text.as_bytes(), &self.scratch()?, &settled)? {
                 let row = [(action.key, action.artifact, text)];
                 self.with_index_to_write(|index| index.enter(&row));
                 return Ok(action);

@@ -10,6 +10,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use tempfile::TempDir;
+
 use super::files::{self, sorted_entries};
 use super::layout::Layout;
 use super::lock::{Gate, Locked, Mode};
@@ -30,6 +32,8 @@ pub(super) struct Session {
     staging: PathBuf,
     locked: Locked,
     claimed: BTreeSet<Digest>,
+    /// Empty folders in ours that artifacts were made in.
+    spare: Vec<TempDir>,
 }
 
 /// A session whose process is gone. While this lives nobody else sweeps it.
@@ -62,7 +66,7 @@ impl Session {
             if let Some(mut locked) = Locked::attempt_existing(&file)? {
                 locked.sign();
                 let staging = layout.staging().join(file.file_name().unwrap_or_default());
-                return Ok(Self { file, staging, locked, claimed: BTreeSet::new() });
+                return Ok(Self { file, staging, locked, claimed: BTreeSet::new(), spare: Vec::new() });
             }
         }
     }
@@ -75,6 +79,16 @@ impl Session {
         Ok(&self.staging)
     }
 
+    /// Returns a folder to make an artifact in, if one was kept.
+    pub(super) fn spare(&mut self) -> Option<TempDir> {
+        self.spare.pop()
+    }
+
+    /// Keeps an empty folder for the next artifact.
+    pub(super) fn keep_spare(&mut self, folder: TempDir) {
+        self.spare.push(folder);
+    }
+
     fn note(&mut self, lines: &str) -> Result<(), CacheError> {
         let failed = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("failed to write to `{}`: {error}", self.file.display()))
@@ -85,6 +99,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        self.spare.clear();
         // Not with what is in it: somebody may still hold a `Staging`, and the next writer sweeps the rest.
         let _ = fs_err::remove_dir(&self.staging);
         if cfg!(unix) && !self.staging.exists() {

@@ -20,6 +20,7 @@ use super::files::{self, is_absent};
 use super::objects::Sizes;
 use super::platform::Stamp;
 use super::stat::{Seen, stamp_of};
+use super::store::held;
 use super::{Cache, CacheError};
 use crate::digest::Digest;
 
@@ -107,9 +108,19 @@ impl Cache {
     /// Returns the snapshot of a pipeline, if it is of this state and every file of its artifacts is there.
     pub fn snapshot(&self, scope: &str, identity: &Digest) -> Option<Snapshot> {
         let bytes = files::read_bounded(&self.layout.snapshot(scope), LONGEST).ok()??;
-        let (snapshot, index, artifacts) = decode(&bytes, identity)?;
+        let (snapshot, index, artifacts) = decode(&bytes, Some(identity))?;
         drop(bytes);
         (Some(index) == self.index_mark() && self.are_there(&artifacts)).then_some(snapshot)
+    }
+
+    /// Takes from the snapshot of a pipeline, whatever state it is of, which files its artifacts have: an edit leaves most
+    /// of them as they are, and a listing each need not be read.
+    pub fn know_artifacts(&self, scope: &str) {
+        let bytes = files::read_bounded(&self.layout.snapshot(scope), LONGEST).ok().flatten();
+        let Some((_, index, artifacts)) = bytes.and_then(|bytes| decode(&bytes, None)) else { return };
+        if Some(index) == self.index_mark() {
+            held(&self.listings).extend(artifacts);
+        }
     }
 
     /// Keeps a snapshot. Where it cannot be written, the next look only takes longer.
@@ -291,10 +302,11 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads a snapshot, the index that it belongs to and its artifacts; nothing if it is not whole or of another state.
-fn decode(bytes: &[u8], wanted: &Digest) -> Option<(Snapshot, (u64, u64), Artifacts)> {
+/// Reads a snapshot, the index that it belongs to and its artifacts; nothing if it is not whole, or of another state than
+/// the one wanted.
+fn decode(bytes: &[u8], wanted: Option<&Digest>) -> Option<(Snapshot, (u64, u64), Artifacts)> {
     let mut reader = Reader(bytes.strip_prefix(START)?);
-    let identity = reader.digest().filter(|identity| identity == wanted)?;
+    let identity = reader.digest().filter(|identity| wanted.is_none_or(|wanted| identity == wanted))?;
     let (body, seal) = bytes.split_last_chunk::<32>()?;
     if Digest::of(body) != Digest::from_bytes(*seal) {
         return None;
@@ -352,15 +364,15 @@ mod tests {
         let (snapshot, artifacts) = snapshot();
         let bytes = encode(&snapshot, (8, 9), &artifacts);
         let identity = snapshot.identity;
-        assert_eq!(decode(&bytes, &identity), Some((snapshot, (8, 9), artifacts)));
-        assert_eq!(decode(&bytes, &Digest::of(b"other")), None);
+        assert_eq!(decode(&bytes, Some(&identity)), Some((snapshot, (8, 9), artifacts)));
+        assert_eq!(decode(&bytes, Some(&Digest::of(b"other"))), None);
         for place in 0..bytes.len() {
             for bit in 0..8 {
                 let mut damaged = bytes.clone();
                 damaged[place] ^= 1 << bit;
-                assert_eq!(decode(&damaged, &identity), None, "byte {place}, bit {bit}");
+                assert_eq!(decode(&damaged, None), None, "byte {place}, bit {bit}");
             }
-            assert_eq!(decode(&bytes[..place], &identity), None);
+            assert_eq!(decode(&bytes[..place], None), None);
         }
     }
 
@@ -373,6 +385,6 @@ mod tests {
         }
         let seal = Digest::of(&out.0);
         out.digest(&seal);
-        assert_eq!(decode(&out.0, &Digest::of(b"identity")), None);
+        assert_eq!(decode(&out.0, None), None);
     }
 }

@@ -89,10 +89,7 @@ pub(super) enum Command {
     },
     /// Run one node for another luthflow process
     #[command(hide = true)]
-    NodeWorker {
-        /// The request file.
-        request: PathBuf,
-    },
+    NodeWorker,
 }
 
 /// Which pipeline, and with which parameters.

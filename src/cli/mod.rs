@@ -75,6 +75,6 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Cache(args) => commands::cache::run(args, cli),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::completions::run(*shell),
-        Command::NodeWorker { request } => worker::run(request),
+        Command::NodeWorker => worker::run(),
     }
 }

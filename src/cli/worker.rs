@@ -1,10 +1,9 @@
 //! `luthflow node-worker`: the child process that runs one node.
 //!
-//! Its standard input is a life line: nothing is ever written there, and when it ends, the parent is gone or wants the
-//! node to stop. The node gets a few seconds to notice.
+//! Its standard input is a life line: after the request nothing is written there, and when it ends, the parent is gone
+//! or wants the node to stop. The node gets a few seconds to notice.
 
 use std::io::Read;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -16,7 +15,9 @@ use crate::exec::child;
 /// How long a node may take to notice that it is no longer wanted.
 const GRACE: Duration = Duration::from_secs(2);
 
-pub(super) fn run(request: &Path) -> Result<Exit, CliError> {
+pub(super) fn run() -> Result<Exit, CliError> {
+    let mut request = String::new();
+    std::io::stdin().read_line(&mut request)?;
     let cancelled = Arc::new(AtomicBool::new(false));
     let flag = Arc::clone(&cancelled);
     std::thread::Builder::new().name("life line".into()).spawn(move || {
@@ -26,7 +27,7 @@ pub(super) fn run(request: &Path) -> Result<Exit, CliError> {
         std::thread::sleep(GRACE);
         end();
     })?;
-    child::serve(request, std::io::stdout(), &|name| std::env::var_os(name), &cancelled)?;
+    child::serve(&request, std::io::stdout(), &|name| std::env::var_os(name), &cancelled)?;
     Ok(Exit::Success)
 }
 

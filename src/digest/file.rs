@@ -12,6 +12,9 @@ use super::{Digest, DigestError};
 /// How much is read at a time, in bytes: enough that every thread gets work, little enough to stay near the processor.
 const BLOCK: u64 = 4 << 20;
 
+/// What is shorter, in bytes, is hashed before other threads are awake.
+const SMALL: usize = 128 << 10;
+
 /// Returns the digest of a file's content, and its size in bytes as far as it was digested.
 pub fn file_digest(path: &Path) -> Result<(Digest, u64), DigestError> {
     let mut file = fs_err::File::open(path)?;
@@ -21,7 +24,11 @@ pub fn file_digest(path: &Path) -> Result<(Digest, u64), DigestError> {
     let mut hasher = blake3::Hasher::new();
     loop {
         let filled = fill(&mut file, &mut block)?;
-        hasher.update_rayon(&block[..filled]);
+        if filled < SMALL {
+            hasher.update(&block[..filled]);
+        } else {
+            hasher.update_rayon(&block[..filled]);
+        }
         if filled < block.len() {
             return Ok((hasher.finalize().into(), hasher.count()));
         }

@@ -16,6 +16,9 @@ use super::{Digest, DigestError, file_digest};
 
 const START: &[u8] = b"luthflow tree 1\n";
 
+/// So many files are digested one after the other.
+const FEW: usize = 4;
+
 /// One file of a listing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -72,7 +75,12 @@ impl Manifest {
             let (digest, size) = file_digest(&dir.join(&path))?;
             Ok(FileEntry { path, size, digest })
         };
-        let files: Vec<Result<FileEntry, DigestError>> = paths.into_par_iter().map(entry).collect();
+        // Waking threads for a few files takes longer than they do; a large one gets all threads anyway.
+        let files: Vec<Result<FileEntry, DigestError>> = if paths.len() <= FEW {
+            paths.into_iter().map(entry).collect()
+        } else {
+            paths.into_par_iter().map(entry).collect()
+        };
         // Collected in two steps, so that of several errors the first in the listing is told, whoever met one first.
         Ok(Self { files: files.into_iter().collect::<Result<_, _>>()? })
     }

@@ -1,12 +1,14 @@
 //! The child's side of running a node, and what parent and child say to each other.
 //!
-//! The parent writes a request file and starts the same program on it; the child reports progress as JSON lines on its
-//! standard output and leaves a result file. Its standard input stays open and empty: when it ends, the parent is gone
-//! or wants the node to stop. So a crash, an out-of-memory kill or Ctrl-C costs one node, whichever side it hits.
+//! The parent starts the same program and writes it a request, one JSON line on its standard input; the child reports
+//! progress and its answer as JSON lines on its standard output. Its standard input stays open after the request, and
+//! nothing more comes: when it ends, the parent is gone or wants the node to stop. So a crash, an out-of-memory kill or
+//! Ctrl-C costs one node, whichever side it hits. No file is written for any of this: on a disk that has to keep them
+//! safe, two files cost a trivial node as much as its own work.
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
@@ -33,8 +35,6 @@ pub struct Request {
     pub out: PathBuf,
     /// An empty folder beside it for what is needed meanwhile.
     pub scratch: PathBuf,
-    /// Where the result goes.
-    pub result: PathBuf,
     /// How many threads it may use.
     pub threads: usize,
 }
@@ -72,7 +72,7 @@ pub enum Message {
         /// How far it is.
         done: u64,
     },
-    /// The answer, said aloud because it could not be written: the disk is full.
+    /// The answer, with which everything is said.
     Answer(Answer),
     /// Something beside the figures.
     Note {
@@ -81,22 +81,19 @@ pub enum Message {
     },
 }
 
-/// Runs the node that the request file describes and writes the result file.
+/// Runs the node that the request describes and says the answer.
 pub fn serve(
-    request: &Path,
+    request: &str,
     mut output: impl Write + Send,
     environment: &Environment,
     cancelled: &AtomicBool,
 ) -> std::io::Result<()> {
-    let request: Request = serde_json::from_slice(&fs_err::read(request)?)?;
+    let request: Request = serde_json::from_str(request)?;
     let answer = run(&request, &mut output, environment, cancelled);
-    let draft = request.result.with_extension("draft");
-    let written = fs_err::write(&draft, serde_json::to_vec(&answer)?);
-    if written.and_then(|()| fs_err::rename(&draft, &request.result)).is_err() {
-        let line = serde_json::to_string(&Message::Answer(answer))?;
-        writeln!(output, "{line}")?;
-    }
-    Ok(())
+    // A line of its own, whatever a library may have printed before it.
+    let line = serde_json::to_string(&Message::Answer(answer))?;
+    writeln!(output, "\n{line}")?;
+    output.flush()
 }
 
 fn run(request: &Request, output: impl Write + Send, environment: &Environment, cancelled: &AtomicBool) -> Answer {

@@ -34,7 +34,7 @@ pub struct Decider<'a> {
 /// Whether a node instance has to run.
 #[derive(Debug)]
 pub enum Decision {
-    /// The cache holds its result.
+    /// The cache holds its result: this, without what its key is made of.
     Fresh(Box<Action>),
     /// It has to run.
     Stale {
@@ -50,7 +50,7 @@ pub enum Decision {
 /// What is known of a node instance before a run.
 #[derive(Debug)]
 pub enum NodeState {
-    /// The cache holds its result.
+    /// The cache holds its result: this, without what its key is made of.
     Fresh(Box<Action>),
     /// It will run.
     Stale(Vec<StaleReason>),
@@ -71,7 +71,9 @@ impl<'a> Decider<'a> {
     pub fn decide(&self, id: InstanceId, done: &[Option<Action>]) -> Result<Decision, ExecError> {
         let parts = self.parts_of(id, done)?;
         let key = parts.key();
-        if let Some(action) = self.cache.action(&key)? {
+        if let Some(mut action) = self.cache.action(&key)? {
+            // Most of it, and no other key needs it.
+            action.parts = Value::Null;
             return Ok(Decision::Fresh(Box::new(action)));
         }
         let reasons = self.reasons(id, &key, &parts)?;
@@ -98,6 +100,7 @@ impl<'a> Decider<'a> {
         wanted: &[bool],
         forced: &HashSet<InstanceId>,
     ) -> Result<Vec<Option<NodeState>>, ExecError> {
+        self.cache.know_artifacts(&self.scope);
         let mut done: Vec<Option<Action>> = vec![None; self.plan.instances().len()];
         let mut states: Vec<Option<NodeState>> = Vec::new();
         states.resize_with(done.len(), || None);
@@ -109,7 +112,7 @@ impl<'a> Decider<'a> {
                 match self.decide(id, &done)? {
                     Decision::Fresh(_) if forced.contains(&id) => NodeState::Stale(vec![StaleReason::Forced]),
                     Decision::Fresh(action) => {
-                        done[id.index()] = Some(without_parts(&action));
+                        done[id.index()] = Some((*action).clone());
                         NodeState::Fresh(action)
                     }
                     Decision::Stale { reasons, .. } => NodeState::Stale(reasons),
@@ -288,21 +291,6 @@ fn reads_files(op: &Op) -> bool {
         Op::Source(_) => true,
         Op::Command(params) => !params.files.is_empty(),
         _ => false,
-    }
-}
-
-/// Returns an action without what its key was made of, which is most of it and which no other key needs.
-fn without_parts(action: &Action) -> Action {
-    let Action { kind, outputs, metrics, measured, producer, chosen, .. } = action;
-    Action {
-        kind: kind.clone(),
-        parts: Value::Null,
-        outputs: outputs.clone(),
-        metrics: metrics.clone(),
-        measured: measured.clone(),
-        producer: producer.clone(),
-        chosen: chosen.clone(),
-        ..*action
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::ExecError;
 use super::child::{Answer, Message, Request};
-use super::worker::{self, Control, WorkerFiles};
+use super::worker::{self, Control};
 use crate::cache::{Action, Cache, CacheError, Lease, NewAction, Staging};
 use crate::digest::{Digest, DigestError, Manifest};
 use crate::ops::Outcome;
@@ -76,7 +76,8 @@ pub(super) struct Job<'a> {
     pub(super) program: PathBuf,
     pub(super) request: Request,
     pub(super) environment: Vec<(String, String)>,
-    pub(super) files: WorkerFiles,
+    /// Takes what the node writes to its standard error.
+    pub(super) log: PathBuf,
     /// Where the artifact is made, until it is committed.
     pub(super) staging: Option<Staging>,
     /// Held until the result is there.
@@ -115,7 +116,7 @@ impl Job<'_> {
         let id = self.id;
         let mut said = |message| drop(reports.send(Report::Said(id, message)));
         let (answer, time) =
-            worker::execute(&self.program, &self.request, &self.environment, &self.files, &self.control, &mut said)?;
+            worker::execute(&self.program, &self.request, &self.environment, &self.log, &self.control, &mut said)?;
         *took = time;
         match answer {
             Answer::Done(outcome) => self.settle(outcome, time).or_else(of_the_node),

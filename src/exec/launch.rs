@@ -13,7 +13,7 @@ use super::resources::Grant;
 use super::scheduler::{Queued, Running, Scheduler, Why};
 use super::select::Chosen;
 use super::sources::SourceFile;
-use super::worker::{Control, WorkerFiles};
+use super::worker::Control;
 use crate::cache::{Action, Lease, NewAction, RunId};
 use crate::ops::{InputArtifact, Inputs};
 use crate::plan::InstanceId;
@@ -32,18 +32,12 @@ impl Scheduler<'_, '_, '_> {
         self.cache.claim(&std::mem::take(&mut self.unclaimed))?;
         let staging = self.cache.begin(&instance.name)?;
         let log = self.cache.log_path(self.run_id()?, &instance.name);
-        let files = WorkerFiles {
-            request: log.with_extension("request.json"),
-            result: log.with_extension("result.json"),
-            log: log.clone(),
-        };
         let request = Request {
             kind: instance.kind(),
             fields: instance.fields.clone(),
             inputs: self.inputs(id)?,
             out: staging.path().to_path_buf(),
-            scratch: staging.scratch().join("work"),
-            result: files.result.clone(),
+            scratch: staging.work(),
             threads: self.threads(id),
         };
         self.observer.event(&Event::NodeStarted {
@@ -59,7 +53,7 @@ impl Scheduler<'_, '_, '_> {
             program: self.options.program.clone(),
             request,
             environment: environment(&grant),
-            files,
+            log: log.clone(),
             staging: Some(staging),
             _lease: lease,
             reads: self.reads(id),

@@ -15,6 +15,8 @@ use std::sync::{Arc, Mutex};
 use std::thread::Scope;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 use super::child::Message;
 use super::decide::{Decider, Decision};
 use super::event::{EVENT_VERSION, Event, Observer};
@@ -365,7 +367,9 @@ impl Scheduler<'_, '_, '_> {
     }
 
     /// Notes a result; what waited for nothing else is ready.
-    pub(super) fn complete(&mut self, id: InstanceId, action: Action, state: State) {
+    pub(super) fn complete(&mut self, id: InstanceId, mut action: Action, state: State) {
+        // What its key is made of is most of it, and nobody needs it any more.
+        action.parts = Value::Null;
         if state == State::Fresh {
             self.unclaimed.push(action.artifact);
         }

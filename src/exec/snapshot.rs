@@ -114,6 +114,7 @@ pub fn tell(snapshot: &Snapshot, observer: &mut dyn Observer, started: Instant) 
 /// others took something out of the cache meanwhile.
 pub fn forget(decider: &Decider<'_>) -> Result<Epoch, ExecError> {
     let epoch = decider.cache.snapshot_epoch();
+    decider.cache.know_artifacts(&decider.scope);
     decider.cache.drop_snapshot(&decider.scope)?;
     Ok(epoch)
 }

@@ -1,24 +1,13 @@
 //! The parent's side of one child process: started, listened to, and ended with all it has started.
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::child::{Answer, Message, Request};
-
-/// Where a node's request, result and log lie.
-#[derive(Debug, Clone)]
-pub struct WorkerFiles {
-    /// What the child is asked.
-    pub request: PathBuf,
-    /// What it answers.
-    pub result: PathBuf,
-    /// Its standard error.
-    pub log: PathBuf,
-}
 
 /// How the scheduler reaches a child that another thread listens to.
 #[derive(Debug, Default)]
@@ -50,9 +39,13 @@ impl Control {
         }
     }
 
-    fn begin(&self, child: &mut Child) {
+    /// Hands the request over and keeps the line open.
+    fn begin(&self, child: &mut Child, request: &[u8]) {
         self.group.store(i32::try_from(child.id()).unwrap_or(0), Ordering::SeqCst);
-        *self.hold() = child.stdin.take();
+        let mut line = child.stdin.take();
+        // A child that is gone before it has read has no answer, and that is told.
+        let _ = line.as_mut().map(|line| line.write_all(request));
+        *self.hold() = line;
         if self.is_asked() {
             self.ask();
         }
@@ -63,22 +56,22 @@ impl Control {
     }
 }
 
-/// Runs `program` on a request until it ends, and returns its answer and how long it took. `said` hears its progress.
+/// Runs `program` on a request until it ends, and returns its answer and how long it took. `said` hears its progress, and
+/// `log` takes its standard error.
 pub fn execute(
     program: &Path,
     request: &Request,
     environment: &[(String, String)],
-    files: &WorkerFiles,
+    log: &Path,
     control: &Control,
     said: &mut dyn FnMut(Message),
 ) -> std::io::Result<(Answer, Duration)> {
-    fs_err::write(&files.request, serde_json::to_vec_pretty(request)?)?;
-    let _ = fs_err::remove_file(&files.result);
-    let log = fs_err::File::create(&files.log)?;
+    let mut line = serde_json::to_vec(request)?;
+    line.push(b'\n');
+    let log = fs_err::File::create(log)?;
     let mut command = Command::new(program);
     command
         .arg("node-worker")
-        .arg(&files.request)
         .env("RAYON_NUM_THREADS", request.threads.to_string())
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::piped())
@@ -89,19 +82,18 @@ pub fn execute(
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     let started = Instant::now();
     let mut child = command.spawn()?;
-    control.begin(&mut child);
+    control.begin(&mut child, &line);
     let spoken = listen(&mut child, said);
     // Its output has ended, and so has the child or is about to. What it started must not outlive it. As long as it is
     // not waited for, its number is its own.
-    let written = read_answer(&files.result);
     control.kill();
     let status = child.wait();
     control.group.store(0, Ordering::SeqCst);
-    let answer = written.or(spoken).unwrap_or_else(|| no_answer(status));
+    let answer = spoken.unwrap_or_else(|| no_answer(status));
     Ok((answer, started.elapsed()))
 }
 
-/// Hears the child out, and returns the answer if it says it aloud.
+/// Hears the child out, and returns its answer.
 fn listen(child: &mut Child, said: &mut dyn FnMut(Message)) -> Option<Answer> {
     let mut spoken = None;
     for line in BufReader::new(child.stdout.take()?).lines() {
@@ -114,10 +106,6 @@ fn listen(child: &mut Child, said: &mut dyn FnMut(Message)) -> Option<Answer> {
         }
     }
     spoken
-}
-
-fn read_answer(result: &Path) -> Option<Answer> {
-    fs_err::read(result).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok())
 }
 
 fn no_answer(status: std::io::Result<ExitStatus>) -> Answer {

@@ -101,7 +101,7 @@ fn an_object(world: &World) -> PathBuf {
 #[test]
 fn after_any_change_the_answer_is_that_of_the_long_way() {
     let world = settled();
-    let changes: [Change<'_>; 10] = [
+    let changes: [Change<'_>; 11] = [
         ("a new file that a glob matches", &|world| world.write("more/b.txt", "another line of English prose\n")),
         ("a file of a glob that is gone", &|world| std::fs::remove_file(world.path("more/b.txt")).unwrap()),
         ("other bytes of the same length", &|world| {
@@ -115,6 +115,10 @@ fn after_any_change_the_answer_is_that_of_the_long_way() {
         }),
         ("a lockfile that is gone", &|world| std::fs::remove_file(world.path("pipeline.lock")).unwrap()),
         ("an artifact that is gone", &|world| std::fs::remove_dir_all(an_object(world)).unwrap()),
+        ("a comment, and an artifact that is gone", &|world| {
+            world.edit("version: 1", "version: 1 # newer");
+            std::fs::remove_dir_all(an_object(world)).unwrap();
+        }),
         ("an index that is gone", &|world| {
             for name in ["index.sqlite", "index.sqlite-wal", "index.sqlite-shm"] {
                 let _ = std::fs::remove_file(world.path("cache").join(name));

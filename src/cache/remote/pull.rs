@@ -120,7 +120,7 @@ impl Cache {
             let _gate = self.gate()?;
             if self.is_complete(&action.artifact)? && self.check(&action.artifact).is_ok() {
                 self.claim(&[action.artifact])?;
-                return self.put_on_record(action).map(Some);
+                return self.put_on_record(action, None).map(Some);
             }
         }
         let manifest = remote.manifest(&action).await?;

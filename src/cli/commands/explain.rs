@@ -22,7 +22,10 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
     let mut below: Vec<_> = project.plan.downstream(id).collect();
     below.sort_unstable();
     let below: Vec<&str> = below.into_iter().map(|id| project.plan.instance(id).name.as_str()).collect();
-    let parts = if let NodeState::Fresh(action) = &state { Some(action.parts.clone()) } else { None };
+    let parts = match &state {
+        NodeState::Fresh(action) => cache.on_record(&action.key)?.map(|action| action.parts),
+        _ => None,
+    };
     if args.json {
         output::json(&json!({
             "version": JSON_VERSION, "name": instance.name, "kind": instance.kind().name(), "state": word(&state),
