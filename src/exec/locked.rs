@@ -185,7 +185,7 @@ pub fn current(decider: &Decider<'_>, old: Option<&Lock>) -> Result<(Lock, Vec<S
 }
 
 pub(super) fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result<LockedNode, ExecError> {
-    // Empty for all but sources.
+    // Those of sources and of programs; empty for all others.
     let files = decider.source_files(id)?;
     let files = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
     // An output that is the whole artifact needs no line of its own.

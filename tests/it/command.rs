@@ -240,3 +240,12 @@ fn a_secret_of_several_lines_is_blotted_out_line_by_line() {
     let log = world.run(&["log", "it"]).stdout;
     assert!(log.contains("***") && !log.contains("MIIE") && !log.contains("kqhk"), "{log}");
 }
+
+#[test]
+fn a_log_of_anything_can_be_read() {
+    let world = world("{kind: command, run: [sh, -c, 'printf \"one \\\\377 two\"; echo > out'], outputs: [out]}");
+    world.run_ok(&[]);
+    let ran = world.run(&["log", "it"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(ran.stdout.contains("one \u{fffd} two"), "{}", ran.stdout);
+}

@@ -270,3 +270,18 @@ mod foreign {
         }
     }
 }
+
+#[test]
+fn many_differences_are_counted() {
+    let world = World::empty();
+    world.write(
+        "pipeline.yaml",
+        "version: 1\nsweep: {i: [0]}\nnodes:\n  a: {kind: command, run: [sh, -c, 'echo ${i} > out'], outputs: [out]}\n",
+    );
+    world.run_ok(&[]);
+    world.edit("[0]", "1:100:1");
+    let ran = world.run(&["run", "--locked"]);
+    assert_eq!(ran.code, 3, "{}", ran.stderr);
+    // The instance that is gone counts too.
+    assert!(ran.stderr.contains("and 81 more") && ran.stderr.lines().count() < 30, "{}", ran.stderr);
+}

@@ -13,7 +13,8 @@ pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> 
     let Some(path) = cache.last_log(name)? else {
         return Err(CliError::user(format!("`{name}` has not run in this cache, so it has no log")));
     };
-    let text = fs_err::read_to_string(&path)?;
+    // A program may print anything.
+    let text = String::from_utf8_lossy(&fs_err::read(&path)?).into_owned();
     let answer = fs_err::read_to_string(path.with_extension("result.json")).unwrap_or_default();
     if args.json {
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap_or_default();

@@ -243,15 +243,23 @@ fn nothing_to_run(nodes: usize, seconds: f64) {
     output::say(&style(text).for_stderr().green().to_string());
 }
 
+/// How many differences from the lockfile are named.
+const NAMED: usize = 20;
+
 /// Refuses to begin when something would differ from the lockfile.
 fn demand_locked(decider: &Decider<'_>, lock: Option<&Lock>, path: &Path, wanted: &[bool]) -> Result<(), CliError> {
     let Some(lock) = lock else {
         let why = format!("there is no lockfile at {}", path.display());
         return Err(CliError::user(why).help("run once without `--locked`, and commit the lockfile that it writes"));
     };
-    let differences = locked::differences(decider, lock, wanted)?;
+    let mut differences = locked::differences(decider, lock, wanted)?;
     if differences.is_empty() {
         return Ok(());
+    }
+    let more = differences.len().saturating_sub(NAMED);
+    differences.truncate(NAMED);
+    if more > 0 {
+        differences.push(format!("and {more} more"));
     }
     Err(ExecError::Locked { lock: path.to_path_buf(), differences }.into())
 }

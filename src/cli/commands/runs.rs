@@ -26,7 +26,9 @@ pub(in crate::cli) fn run(args: &RunsArgs, cli: &Cli) -> Result<Exit, CliError> 
     }
     for run in &runs {
         let count = |what: &str| list(run, what).len();
-        let took = run.finished.map(|finished| output::duration(finished.saturating_sub(run.started) as f64));
+        // The record has whole seconds; of a search with several rounds, the summary has those of the last one.
+        let fine = run.summary.as_ref().and_then(|summary| summary["seconds"].as_f64()).unwrap_or(0.0);
+        let took = run.finished.map(|finished| output::duration(fine.max(finished.saturating_sub(run.started) as f64)));
         let took = took.map_or_else(String::new, |took| format!(", {took}"));
         let counts = format!("{} ran, {} fresh{took}", count("ran"), count("fresh"));
         // The id is the time it began, in UTC.

@@ -171,7 +171,8 @@ fn recorded(decider: &Decider<'_>, locked: &LockedNode) -> Result<Option<Action>
 fn found(action: &Action) -> Found {
     let partial = action.outputs.iter().filter(|(_, digest)| **digest != action.artifact);
     let parts = KeyParts::from_value(&action.parts);
-    let files = parts.filter(|parts| parts.kind == "source").and_then(|mut parts| parts.inputs.remove("files"));
+    let files = parts.filter(|parts| matches!(&*parts.kind, "source" | "command"));
+    let files = files.and_then(|mut parts| parts.inputs.remove("files"));
     let files = files.unwrap_or_default().into_iter().filter_map(|file| Some((file.name?, file.digest.hex())));
     Found {
         artifact: action.artifact.hex(),

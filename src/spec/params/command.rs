@@ -27,7 +27,7 @@ pub struct CommandParams {
     /// What the outputs are to nodes that read them.
     #[serde(default)]
     pub gives: Gives,
-    /// A file among the outputs with figures for `select`, `report` and the lockfile: a JSON object of numbers, such as
+    /// A file among the outputs with figures for `select` and the lockfile: a JSON object of numbers, such as
     /// `{"loss": 0.5}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metrics: Option<String>,
