@@ -125,7 +125,7 @@ impl Story {
         };
         let mut from = Vec::new();
         if !source {
-            from = (0..1 + self.dice.below(2)).map(|_| *self.dice.pick(&earlier)).collect();
+            from = (0..=self.dice.below(2)).map(|_| *self.dice.pick(&earlier)).collect();
         }
         let mut setting = if source { Setting::Fixed(0) } else { self.setting() };
         if work == Work::Best {
@@ -233,9 +233,9 @@ impl Story {
                 let earlier = self.dag.nodes[self.dice.below(index)].id;
                 let from = &mut self.dag.nodes[index].from;
                 if from.len() > 1 {
-                    from.truncate(1)
+                    from.truncate(1);
                 } else {
-                    from.push(earlier)
+                    from.push(earlier);
                 }
                 format!("other inputs of {}", self.dag.nodes[index].name)
             }
