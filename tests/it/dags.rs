@@ -25,6 +25,30 @@ fn after_every_edit_just_what_has_to_run_runs_too() {
     (0..14).for_each(|seed| story(2 * seed + 1, 11));
 }
 
+/// The rows that are left stay as they are, so whoever reads them is fresh; the count of those that were read changes,
+/// and with it the choice.
+#[test]
+fn a_choice_is_made_again_when_only_a_metric_changes() {
+    let world = World::empty();
+    world.write(
+        "pipeline.yaml",
+        "version: 1\nsweep: {a: [1, 2]}\nnodes:\n  \
+         rows: {kind: source, dataset: \"data/${a}.txt\", rows: line}\n  \
+         long: {kind: curate, from: [rows], steps: [{length: {min_chars: 5}}]}\n  \
+         best: {kind: select, from: long, by: long.rows_in, goal: min}\n  \
+         next: {kind: curate, from: [long], steps: [{length: {min_chars: 1}}]}\n",
+    );
+    world.write("data/1.txt", "x\na long line\n");
+    world.write("data/2.txt", "x\nx\nx\nanother long line\n");
+    world.run_ok(&[]);
+    assert_eq!(world.json(&["show", "best", "--json"])["metrics"]["chosen.a"], 1.0);
+    world.write("data/1.txt", "x\nx\nx\nx\nx\na long line\n");
+    let ran = world.run_ok(&[]);
+    assert_eq!(ran.ran, ["rows[a=1]", "long[a=1]", "best"]);
+    assert_eq!(world.json(&["show", "best", "--json"])["metrics"]["chosen.a"], 2.0);
+    assert_eq!(world.run(&["lock", "--check"]).code, 0);
+}
+
 /// One pipeline, and what happens to it.
 struct Story {
     world: World,
@@ -101,13 +125,13 @@ impl Story {
         };
         let mut from = Vec::new();
         if !source {
-            from = (0..1 + self.dice.below(2)).map(|_| *self.dice.pick(&earlier)).collect();
+            from = (0..=self.dice.below(2)).map(|_| *self.dice.pick(&earlier)).collect();
         }
         let mut setting = if source { Setting::Fixed(0) } else { self.setting() };
         if work == Work::Best {
             setting = Setting::Fixed(self.dice.below(2) as u32);
-            let curated: Vec<usize> =
-                self.dag.nodes.iter().filter(|node| node.work == Work::Curate).map(|node| node.id).collect();
+            let swept = |node: &&Node| node.work == Work::Curate && !self.dag.axes_of(node).is_empty();
+            let curated: Vec<usize> = self.dag.nodes.iter().filter(swept).map(|node| node.id).collect();
             from = vec![if curated.is_empty() { from[0] } else { *self.dice.pick(&curated) }];
         }
         let (id, name) = (self.next, format!("n{}", self.next));
@@ -209,9 +233,9 @@ impl Story {
                 let earlier = self.dag.nodes[self.dice.below(index)].id;
                 let from = &mut self.dag.nodes[index].from;
                 if from.len() > 1 {
-                    from.truncate(1)
+                    from.truncate(1);
                 } else {
-                    from.push(earlier)
+                    from.push(earlier);
                 }
                 format!("other inputs of {}", self.dag.nodes[index].name)
             }

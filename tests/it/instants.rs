@@ -3,6 +3,8 @@
 //!
 //! [`crate::crash`] kills runs of real nodes; these are so small that each of their steps is hit many times.
 
+#![cfg(target_os = "linux")]
+
 use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::process::{Child, Command, Stdio};

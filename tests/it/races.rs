@@ -128,7 +128,9 @@ fn end(mut racers: Vec<Racer>, began: Instant, round: usize) -> usize {
             }
         }
         if began.elapsed() > DEADLOCK {
-            racers.iter_mut().for_each(|racer| drop(racer.child.kill()));
+            for racer in &mut racers {
+                let _ = racer.child.kill();
+            }
             panic!(
                 "round {round}: a deadlock of {:?}",
                 left.iter().map(|index| &racers[*index].args).collect::<Vec<_>>()
@@ -152,7 +154,7 @@ fn end(mut racers: Vec<Racer>, began: Instant, round: usize) -> usize {
 
 /// After a race the cache is sound, nothing is left to do, and the lockfile is that of a run alone.
 fn settled(world: &World, round: usize, killed: usize) {
-    if killed > 0 || round % 4 == 0 {
+    if killed > 0 || round.is_multiple_of(4) {
         let verify = world.run(&["cache", "verify"]);
         assert_eq!(verify.code, 0, "round {round}: {}{}", verify.stdout, verify.stderr);
     }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
+use crate::exec::select::Chosen;
 use crate::spec::lock::LockedNode;
 
 /// By how much metrics may differ.
@@ -34,8 +35,18 @@ pub(super) struct Found {
     pub(super) outputs: BTreeMap<String, String>,
     pub(super) metrics: BTreeMap<String, f64>,
     pub(super) platform: String,
-    /// Kind, size and files of a source: known of a result on record.
-    pub(super) record: Option<(String, u64, BTreeMap<String, String>)>,
+    /// What only a result on record can tell.
+    pub(super) record: Option<Recorded>,
+}
+
+/// What stands in the record of a result beside its bytes and metrics.
+pub(super) struct Recorded {
+    pub(super) kind: String,
+    pub(super) size: u64,
+    /// The files of a source.
+    pub(super) files: BTreeMap<String, String>,
+    /// What a selection chose.
+    pub(super) chosen: Option<Chosen>,
 }
 
 /// Compares a result with its entry in the lockfile, which was made on `platform`.
@@ -117,7 +128,7 @@ fn metrics(locked: &LockedNode, found: &Found, tolerances: &Tolerances) -> Metri
 /// Where one digest stands for two things, one of them is wrong, whatever the tolerance.
 fn contradictions(locked: &LockedNode, found: &Found) -> Vec<String> {
     let mut why = Vec::new();
-    if let Some((kind, size, files)) = &found.record {
+    if let Some(Recorded { kind, size, files, chosen }) = &found.record {
         if locked.kind != *kind {
             why.push(format!("its kind is {} in the lockfile, {kind} on record", locked.kind));
         }
@@ -126,6 +137,10 @@ fn contradictions(locked: &LockedNode, found: &Found) -> Vec<String> {
         }
         if locked.files != *files {
             why.push("its files are others in the lockfile than on record".into());
+        }
+        let locked_choice = locked.chosen.clone().and_then(|chosen| serde_json::from_value(chosen).ok());
+        if locked.artifact == found.artifact && locked_choice != *chosen {
+            why.push("what it chose is another in the lockfile than on record".into());
         }
     }
     if locked.artifact == found.artifact && locked.outputs != found.outputs {

@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::Rehearsed;
 use super::decide::Decider;
+use super::select::Chosen;
 use super::{ExecError, locked};
 use crate::cache::{Action, CacheError};
 use crate::digest::Digest;
@@ -20,7 +21,7 @@ use crate::plan::graph::InstanceId;
 use crate::spec::lock::published::{CellVerdict, mistakes};
 use crate::spec::lock::{Cell, Lock, LockedNode};
 pub use judge::Tolerances;
-use judge::{Found, judge};
+use judge::{Found, Recorded, judge};
 
 /// How an artifact compares with the one in the lockfile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -179,7 +180,12 @@ fn found(action: &Action) -> Found {
         outputs: partial.map(|(name, digest)| (name.clone(), digest.hex())).collect(),
         metrics: action.metrics.clone(),
         platform: action.producer.rsplit(' ').next().unwrap_or_default().to_owned(),
-        record: Some((action.kind.clone(), action.size, files.collect())),
+        record: Some(Recorded {
+            kind: action.kind.clone(),
+            size: action.size,
+            files: files.collect(),
+            chosen: Chosen::of_action(action),
+        }),
     }
 }
 
