@@ -78,7 +78,10 @@ impl Cache {
     /// Says whether every file of an artifact is there with its size.
     pub(super) fn is_complete(&self, artifact: &Digest) -> Result<bool, CacheError> {
         let tree = self.layout.object(artifact);
-        let Some(files) = self.sizes(artifact)? else { return Ok(false) };
+        let known = held(&self.known).get(artifact).map(Arc::clone);
+        let Some(files) = known.map_or_else(|| self.read_sizes(artifact), |known| Ok(Some(known)))? else {
+            return Ok(false);
+        };
         for (path, size) in files.iter() {
             match fs_err::symlink_metadata(tree.join(path)) {
                 Ok(metadata) if metadata.is_file() && metadata.len() == *size => {}
@@ -93,7 +96,8 @@ impl Cache {
     /// Returns path and size of every file of an artifact, from its listing as it was read last; `None` if there is no such
     /// artifact.
     pub(super) fn sizes(&self, artifact: &Digest) -> Result<Option<Sizes>, CacheError> {
-        let known = held(&self.listings).get(artifact).map(Arc::clone);
+        let listed = held(&self.listings).get(artifact).map(Arc::clone);
+        let known = listed.or_else(|| held(&self.known).get(artifact).map(Arc::clone));
         if known.is_some() { Ok(known) } else { self.read_sizes(artifact) }
     }
 

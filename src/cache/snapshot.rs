@@ -119,7 +119,7 @@ impl Cache {
         let bytes = files::read_bounded(&self.layout.snapshot(scope), LONGEST).ok().flatten();
         let Some((_, index, artifacts)) = bytes.and_then(|bytes| decode(&bytes, None)) else { return };
         if Some(index) == self.index_mark() {
-            held(&self.listings).extend(artifacts);
+            *held(&self.known) = artifacts.into_iter().collect();
         }
     }
 

@@ -39,6 +39,8 @@ pub struct Cache {
     notices: Mutex<Vec<String>>,
     /// The listings that were read.
     pub(super) listings: Mutex<HashMap<Digest, Sizes>>,
+    /// What a snapshot says of listings.
+    pub(super) known: Mutex<HashMap<Digest, Sizes>>,
     pub(super) remote: Mutex<Option<Arc<Remote>>>,
     /// With write access.
     pub(super) session: Mutex<Option<Session>>,
@@ -59,9 +61,9 @@ impl Cache {
             layout.create()?;
             session = Some(Session::begin(&layout)?);
         }
-        let (index, notices, remote, listings) = Default::default();
-        let cache =
-            Self { layout, access, index, notices, listings, remote, session: Mutex::new(session), _lock: lock };
+        let (index, notices, remote, listings, known) = Default::default();
+        let session = Mutex::new(session);
+        let cache = Self { layout, access, index, notices, listings, known, remote, session, _lock: lock };
         match access {
             Access::Read => cache.open_index_to_read()?,
             Access::Write => cache.open_index_to_write(on_wait)?,

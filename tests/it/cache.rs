@@ -57,9 +57,10 @@ pub(crate) fn verify(cache: &Cache) -> luthflow::cache::VerifyReport {
     report
 }
 
-/// What is half done: all that lies in the staging folders of sessions.
+/// What is half done: all that lies in the staging folders of sessions, but for empty folders that wait to be used again.
 pub(crate) fn half_done(root: &Path) -> Vec<PathBuf> {
-    entries(&root.join("staging")).iter().flat_map(|session| entries(session)).collect()
+    let left = entries(&root.join("staging")).into_iter().flat_map(|session| entries(&session));
+    left.filter(|path| !path.is_dir() || !entries(path).is_empty()).collect()
 }
 
 pub(crate) fn entries(folder: &Path) -> Vec<PathBuf> {
