@@ -158,9 +158,9 @@ pub(super) fn settle(tree: &Path) -> Result<(), CacheError> {
     };
     // Waking threads for a few files takes more than it gives.
     if files.len() <= FEW {
-        files.iter().try_for_each(through)?
+        files.iter().try_for_each(through)?;
     } else {
-        files.par_iter().try_for_each(through)?
+        files.par_iter().try_for_each(through)?;
     }
     // From the leaves up, so that no folder is durable before what is in it.
     Ok(folders.iter().rev().try_for_each(|folder| sync_dir(folder))?)
