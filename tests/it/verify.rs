@@ -133,9 +133,13 @@ fn a_flipped_bit_in_a_record_or_the_index_is_found() {
     world.run_ok(&[]);
     for (index, path) in files_below(&world.path("cache/actions")).iter().enumerate() {
         let bytes = std::fs::read(path).unwrap();
-        replace(path, &flipped(&bytes, index * 7919 % ((bytes.len() - 2) * 8)));
+        // Records hold times, so that another bit is hit in every run of this test: `1e-7` and `1E-7` are one number.
+        let wrong = flipped(&bytes, index * 7919 % ((bytes.len() - 2) * 8));
+        let value = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        let harmless = value(&wrong) == value(&bytes);
+        replace(path, &wrong);
         let ran = world.run(&["verify"]);
-        assert_eq!(ran.code, 3, "{}", path.display());
+        assert_eq!(ran.code, if harmless { 0 } else { 3 }, "{}: {}", path.display(), String::from_utf8_lossy(&wrong));
         replace(path, &bytes);
     }
     assert_eq!(world.run(&["verify"]).code, 0);
