@@ -192,7 +192,6 @@ impl Scheduler<'_, '_, '_> {
 
     pub(super) fn fail(&mut self, id: InstanceId, error: Vec<String>, help: Option<String>, log: PathBuf) {
         let instance = self.plan.instance(id);
-        // A rehearsal that fails takes nothing away from what is there.
         self.states[id.index()] = State::Failed;
         self.failures += 1;
         self.told.insert(id);
