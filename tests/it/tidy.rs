@@ -47,6 +47,9 @@ const HOMES: &[(&str, &[&str])] = &[
     ("rustix", &["cache", "cli", "exec", "ops"]),
     // Ops hash rows by the million into sets; no such hash identifies anything outside its node.
     ("blake3", &["digest", "ops"]),
+    // The date in a chat template.
+    ("chrono", &["data", "cli"]),
+    ("faer", &["ops"]),
     ("candle_core", &["tensor", "model", "ops"]),
     ("candle_nn", &["model", "ops"]),
     ("gemm", &["tensor", "model", "ops"]),
