@@ -23,6 +23,7 @@ mod data;
 mod diff;
 mod errors;
 mod eval;
+mod fresh_models;
 mod fuzz;
 mod instants;
 mod keys;
