@@ -51,6 +51,7 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
         program: std::env::current_exe()?,
         jobs: 1,
         cores,
+        device: args.device.checked()?,
         resources: resources(None, cores)?,
         keep_going: false,
         retries: 0,
