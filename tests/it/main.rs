@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
 )]
 
+mod architectures;
 mod cache;
 mod cache_crash;
 mod cache_damage;
@@ -32,6 +33,7 @@ mod merge;
 mod merge_config;
 mod merge_parity;
 mod model;
+mod model_folders;
 mod op;
 mod oracle;
 mod pipelines;
