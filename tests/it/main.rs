@@ -42,6 +42,7 @@ mod run;
 mod sft;
 mod snapshot;
 mod sweep;
+mod templates;
 mod tensor;
 mod tidy;
 mod tiny;
