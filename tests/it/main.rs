@@ -23,6 +23,7 @@ mod diff;
 mod errors;
 mod eval;
 mod fuzz;
+mod inference;
 mod instants;
 mod keys;
 mod language;
