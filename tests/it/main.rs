@@ -35,6 +35,7 @@ mod merge_config;
 mod merge_parity;
 mod model;
 mod model_folders;
+mod on_device;
 mod op;
 mod oracle;
 mod pipelines;
