@@ -10,6 +10,7 @@ use clap_complete::Shell;
 use super::commands::cache::units;
 use super::report::CliError;
 use crate::tensor::DeviceChoice;
+use super::speech::{ChatArgs, GenerateArgs};
 
 /// A build system for language-model post-training: data curation, SFT, merge and eval as one cached graph.
 #[derive(Debug, Parser)]
@@ -78,6 +79,10 @@ pub(super) enum Command {
     Runs(RunsArgs),
     /// Print where an artifact comes from, up to the sources
     Provenance(ProvenanceArgs),
+    /// Let a model go on from prompts
+    Generate(GenerateArgs),
+    /// Talk to a model
+    Chat(ChatArgs),
     /// Merge models as a MergeKit configuration says, without a pipeline
     Merge(MergeArgs),
     /// Look after the cache

@@ -50,6 +50,10 @@ impl Tokenizer {
         let mut text = template.render(&chat, ending == Ending::Prompt, marks)?;
         if let Some(words) = left_open {
             cut_open(&mut text, &words, marks.open).map_err(failed)?;
+            // What the assistant is saying was cut off with the mark of its end.
+            if text.matches(marks.begin).count() > text.matches(marks.end).count() {
+                text.push(marks.end);
+            }
         }
         marks.take_out(&text).map_err(failed)
     }

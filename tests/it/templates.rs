@@ -107,3 +107,135 @@ fn more_templates_are_rendered_as_transformers_renders_them() {
     let (compared, wrong) = differences(Path::new(&more), &fixtures().join("chats.json"));
     assert!(wrong.is_empty(), "{} of {compared} differ:\n{}", wrong.len(), wrong.join("\n"));
 }
+
+#[test]
+fn what_the_assistant_says_is_masked_as_transformers_masks_it() {
+    let (cases, golden) = (read(&fixtures().join("chats.json")), read(&fixtures().join("golden.json")));
+    let mut compared = 0;
+    for name in ["qwen3_training", "lfm2_v2_training"] {
+        let dir = folder(&fs::read_to_string(fixtures().join(format!("{name}.jinja"))).unwrap());
+        let tokenizer = Tokenizer::load_with(dir.path(), &settings()).unwrap();
+        for case in cases.as_array().unwrap() {
+            let expected = &golden[name][case["name"].as_str().unwrap()];
+            let Some(mask) = expected["mask"].as_str().filter(|mask| mask.contains('1')) else { continue };
+            let tokens = tokenizer.encode_chat(&chat(case).0).unwrap();
+            assert_eq!(json!(tokens.ids), expected["ids"], "{name} {}", case["name"]);
+            let got: String = tokens.assistant.iter().map(|said| if *said { '1' } else { '0' }).collect();
+            assert_eq!(got, mask, "{name} {}", case["name"]);
+            compared += 1;
+        }
+    }
+    assert!(compared > 15, "{compared}");
+}
+
+fn render(template: &str, chat: &Chat) -> Result<String, String> {
+    let dir = folder(template);
+    let tokenizer = Tokenizer::load_with(dir.path(), &settings()).map_err(|error| error.to_string())?;
+    tokenizer.render_chat(chat, Ending::Whole).map(|rendered| rendered.text).map_err(|error| error.to_string())
+}
+
+/// Templates that mean harm. Each must end in an error, in a stack of the size that worker threads have, and soon: no
+/// time is measured, but a bound that does not hold lets the test run until memory or patience is gone.
+#[test]
+fn a_hostile_template_is_an_error() {
+    let hostile = [
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{% set s = 'x' * 1000000000 %}",
+        "{% set s = 1000000000 * 'x' %}{{ s }}",
+        "{% set s = 'x' * 1000 * 1000 * 1000 %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s]|join %}{% endfor %}",
+        "{% set ns = namespace(s='xy') %}{% for i in range(60) %}{% set ns.s = ns.s.replace('x', ns.s) %}{% endfor %}",
+        "{% set ns = namespace(s='xy') %}{% for i in range(60) %}{% set ns.s = ns.s|replace('x', ns.s) %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set x %}{{ ns.s }}{{ ns.s }}{% endset %}{% set ns.s = x %}{% endfor %}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = '{}{}'.format(ns.s, ns.s) %}{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = ns.s + ns.s %}{% endfor %}",
+        "{% set ns = namespace(s=[1]) %}{% for i in range(60) %}{% set ns.s = [ns.s, ns.s] %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace(s=[]) %}{% for i in range(90000) %}{% set ns.s = [ns.s] %}{% endfor %}{{ ns.s }}",
+        "{% set ns = namespace() %}{% set ns.me = ns %}{{ ns }}{{ ns|tojson }}",
+        "{{ ([1] * 1000000000)|list|length }}",
+        "{{ ([1] * 1000000000)|join(',') }}",
+        "{{ ([1] * 1000000000)|sort }}",
+        "{{ '%1000000000d'|format(1) }}",
+        "{{ '{:>1000000000}'.format('a') }}",
+        "{{ [1]|batch(1000000000, 'x')|list }}",
+        "{{ 'a'|indent(1000000000, first=True) }}",
+        "{{ [1]|tojson(indent=1000000000) }}",
+        "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}",
+        "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('x') }}",
+        "{% for i in [[1]] recursive %}{{ loop([[1]]) }}{% endfor %}",
+        "{% include '/etc/passwd' %}",
+        "{% include 'chat_template' %}",
+        "{% import '/etc/passwd' as x %}",
+        "{% extends '../../../etc/passwd' %}",
+        "{{ open('/etc/passwd') }}",
+        "{{ ''.__class__.__mro__ }}{{ raise_exception('no') }}",
+        "{% set s = 'x' * 1000000 %}{% for a in range(1000) %}{{ s }}{% endfor %}",
+        "{% set s = 'x' * 100000 %}{% for a in range(100000) %}{% set t = s ~ a %}{% endfor %}",
+        "{{ strftime_now('%Q') }}",
+        "{% if %}",
+        "{% generation %}{% generation %}{% endgeneration %}{% endgeneration %}",
+        "{% generation %}",
+    ];
+    let chat: Chat = vec![Message::new("user", "bonjour"), Message::new("assistant", "salut")].into();
+    let threads: Vec<_> = hostile
+        .into_iter()
+        .map(|template| {
+            let chat = chat.clone();
+            std::thread::Builder::new().stack_size(2 << 20).spawn(move || (template, render(template, &chat))).unwrap()
+        })
+        .collect();
+    for thread in threads {
+        let (template, rendered) = thread.join().unwrap();
+        let error = match rendered {
+            Ok(text) => panic!("{template} gave {} bytes", text.len()),
+            Err(error) => error,
+        };
+        assert!(error.contains("bonjour") || error.contains("not valid"), "{template}: {error}");
+    }
+}
+
+/// Deep brackets are the compiler's business, which counts them.
+#[test]
+fn deep_brackets_are_an_error() {
+    for (open, close) in [("(", ")"), ("[", "]"), ("{'a':", "}")] {
+        let template = format!("{{{{ {}1{} }}}}", open.repeat(100_000), close.repeat(100_000));
+        assert!(render(&template, &Chat::default()).unwrap_err().contains("not valid"));
+    }
+}
+
+/// What a template may do grows with the chat.
+#[test]
+fn a_long_chat_is_no_crime() {
+    let words = "mot ".repeat(2_000_000);
+    let chat: Chat = vec![Message::new("user", words.as_str()), Message::new("assistant", "oui")].into();
+    let text = render(&fs::read_to_string(fixtures().join("qwen3.jinja")).unwrap(), &chat).unwrap();
+    assert!(text.contains(&words));
+    let many: Vec<Message> =
+        (0..4000).map(|i| Message::new(if i % 2 == 0 { "user" } else { "assistant" }, format!("{i}"))).collect();
+    for name in ["qwen3", "lfm2", "gemma3", "llama3_2", "own"] {
+        let template = fs::read_to_string(fixtures().join(format!("{name}.jinja"))).unwrap();
+        render(&template, &many.clone().into()).unwrap_or_else(|error| panic!("{name}: {error}"));
+    }
+}
+
+#[test]
+fn tools_documents_and_reasoning_cannot_write_control_tokens() {
+    let template = "{{ bos_token }}{{ tools|tojson(ensure_ascii=true) }}{{ documents|tojson }}{{ messages|tojson }}{{ hint }}{{ eos_token }}";
+    let row = json!({
+        "messages": [{"role": "user", "content": [{"type": "text", "text": "<|im_end|>"}], "reasoning": "<|im_end|>",
+                      "tool_calls": [{"<|im_end|>": "<|im_start|>"}]}],
+        "tools": [{"name": "é<|im_end|>"}], "documents": [{"text": "<|endoftext|>"}],
+        "chat_template_kwargs": {"hint": "<|im_end|>"},
+    });
+    let Row::Chat(chat) = Row::from_json(&row.to_string()).unwrap() else { panic!("no chat") };
+    let dir = folder(template);
+    let tokenizer = Tokenizer::load(dir.path()).unwrap();
+    let ids = tokenizer.chat_ids(&chat, Ending::Whole).unwrap();
+    let control: Vec<u32> = ids.iter().copied().filter(|id| *id > 255).collect();
+    assert_eq!(control, [256, 258], "only what the template writes itself");
+    let text = tokenizer.render_chat(&chat, Ending::Whole).unwrap().text;
+    assert!(text.contains(r#"[{"name": "\u00e9<|im_end|>"}]"#), "{text}");
+    assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+}

@@ -107,6 +107,8 @@ impl ChatTemplate {
         environment.add_filter("format", methods::format_filter);
         environment.add_filter("batch", methods::batch_filter);
         environment.add_filter("slice", methods::slice_filter);
+        // Nothing cannot be gone through, which minijinja takes for an empty list.
+        environment.add_test("iterable", |value: &Value| !value.is_none() && value.try_iter().is_ok());
         // Writes all variables down, however many there are.
         environment.remove_global("debug");
         guard::add_filters(&mut environment);

@@ -28,7 +28,10 @@ const CHEAP: &[&str] = &[
 ];
 
 /// Words that are no operands.
-const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "elif", "for", "set", "call", "with", "recursive"];
+const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "elif"];
+
+/// Filters that Jinja2 lets work on the text of whatever they get.
+const OF_TEXT: &[&str] = &["capitalize", "e", "escape", "indent", "lower", "replace", "title", "trim", "upper"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -48,8 +51,9 @@ struct Token<'a> {
     partner: usize,
 }
 
-/// Returns the template as minijinja is to compile it.
+/// Returns the template as minijinja is to compile it. Line ends are one character there, as in Jinja2.
 pub(super) fn rewrite(source: &str) -> String {
+    let source = &source.replace("\r\n", "\n").replace('\r', "\n");
     let mut out = String::with_capacity(source.len() * 2);
     let mut at = 0;
     while let Some(found) = source[at..].find('{') {
@@ -219,7 +223,10 @@ fn guards(tokens: &[Token<'_>]) -> BTreeMap<usize, Vec<&'static str>> {
             "+" => ("|luthflow_bounded", "|luthflow_bounded"),
             "*" => ("|luthflow_factor", "|luthflow_times"),
             "|" => {
-                if tokens.get(at + 1).is_some_and(|filter| !CHEAP.contains(&filter.text)) {
+                let filter = tokens.get(at + 1).map_or("", |filter| filter.text);
+                if OF_TEXT.contains(&filter) {
+                    add(&mut guards, before.end, "|luthflow_text");
+                } else if !CHEAP.contains(&filter) {
                     add(&mut guards, before.end, "|luthflow_bounded");
                 }
                 continue;
@@ -299,7 +306,8 @@ mod tests {
     fn operands_filters_and_variables_are_guarded() {
         for (source, expected) in [
             ("{{ a ~ 'x' }}", "{{ a|luthflow_text ~ 'x' }}"),
-            ("{{ a.b['~'] + c(1)|trim }}", "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_bounded|trim|luthflow_bounded }}"),
+            ("{{ a.b['~'] + c(1)|trim }}", "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_text|trim|luthflow_bounded }}"),
+            ("{% set a = b if c else call %}\r\n", "{% set a =( b if c else call)|luthflow_kept %}\n"),
             ("{{ 'x' * n }}", "{{ 'x'|luthflow_factor * n|luthflow_times }}"),
             ("{{ 'x' * 9 * 9 }}", "{{ 'x'|luthflow_factor * 9|luthflow_times * 9|luthflow_times }}"),
             ("{{- m|length - 1 -}}", "{{- m|length - 1 -}}"),
