@@ -85,6 +85,18 @@ impl CausalLm {
         Ok(engine.linear(&x, self.arch.head)?.flatten_all()?.to_vec1()?)
     }
 
+    /// Returns what goes into each layer, `[tokens, hidden_size]` row by row. For short inputs, as [`Self::logits`].
+    pub fn hidden_states(&self, packed: &Packed) -> Result<Vec<Vec<f32>>, ModelError> {
+        let frame = self.frame(packed.places(self.config.vocab_size)?);
+        let engine = Fused::to_score(&self.parameters);
+        let mut states = Vec::new();
+        self.arch.watched(&engine, &packed.ids, &frame, &mut |x| {
+            states.push(x.flatten_all()?.to_vec1()?);
+            Ok(())
+        })?;
+        Ok(states)
+    }
+
     /// Adds the gradient of `scale` times the summed loss to the gradients of the parameters; returns the sum (nats).
     ///
     /// `trained` says for each token whether predicting it counts; the first token of a document has nothing to be

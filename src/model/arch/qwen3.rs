@@ -79,8 +79,20 @@ impl Qwen3 {
 
     /// Returns the rows that the output layer takes, `[tokens, hidden_size]`.
     pub(crate) fn forward(&self, engine: &impl Engine, ids: &[u32], frame: &Frame) -> Result<Tensor> {
+        self.watched(engine, ids, frame, &mut |_| Ok(()))
+    }
+
+    /// As [`Self::forward`], and shows what goes into each layer.
+    pub(crate) fn watched(
+        &self,
+        engine: &impl Engine,
+        ids: &[u32],
+        frame: &Frame,
+        look: &mut impl FnMut(&Tensor) -> Result<()>,
+    ) -> Result<Tensor> {
         let mut x = engine.embedding(self.embedding, ids)?;
         for layer in &self.layers {
+            look(&x)?;
             x = layer.forward(engine, &x, self.heads, self.epsilon, frame)?;
         }
         engine.rms_norm(&x, self.norm, self.epsilon)

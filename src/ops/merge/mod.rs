@@ -13,6 +13,8 @@ mod engine;
 mod fused;
 mod metadata;
 mod methods;
+mod moe;
+mod normal;
 mod part;
 mod plan;
 mod recipe;
@@ -23,6 +25,8 @@ mod trig;
 mod twister;
 mod values;
 mod vocabulary;
+
+pub(super) use moe::run as moe;
 
 use std::path::Path;
 
