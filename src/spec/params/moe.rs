@@ -1,5 +1,7 @@
 //! `kind: moe`: a mixture of experts from dense models, with the fields of a `mergekit-moe` configuration.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -16,7 +18,7 @@ pub struct MoeParams {
     /// The experts, among which a router chooses.
     pub experts: Vec<MoeExpert>,
     /// Experts that every token passes through: exactly one for Qwen2, at most one for DeepSeek, none for others.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "listed")]
     pub shared_experts: Vec<MoeExpert>,
     /// How the router is made.
     #[serde(default)]
@@ -67,8 +69,8 @@ pub struct MoeExpert {
 }
 
 /// An empty list may be written as nothing.
-fn listed<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
-    Option::<Vec<String>>::deserialize(deserializer).map(Option::unwrap_or_default)
+fn listed<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    Option::<Vec<T>>::deserialize(deserializer).map(Option::unwrap_or_default)
 }
 
 /// How a router is made.
@@ -133,6 +135,21 @@ impl MoeParams {
         let placed = |field: &'static str| move |(i, expert)| (format!("{field}[{i}]"), expert);
         let shared = self.shared_experts.iter().enumerate().map(placed("shared_experts"));
         self.experts.iter().enumerate().map(placed("experts")).chain(shared)
+    }
+
+    /// Writes the name of a node in place of every model into the fields that these settings were read from.
+    pub fn call_models(&self, fields: &mut serde_json::Value, names: &BTreeMap<String, String>) {
+        let call = |place: &mut serde_json::Value, model: &InputRef| {
+            if let Some(name) = names.get(&model.0) {
+                *place = name.as_str().into();
+            }
+        };
+        call(&mut fields["base_model"], &self.base_model);
+        for (list, experts) in [("experts", &self.experts), ("shared_experts", &self.shared_experts)] {
+            for (i, expert) in experts.iter().enumerate() {
+                call(&mut fields[list][i]["source_model"], &expert.source_model);
+            }
+        }
     }
 
     fn check_experts(&self, mistakes: &mut Vec<Mistake>) {
