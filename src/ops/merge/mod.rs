@@ -12,6 +12,8 @@ mod engine;
 mod fused;
 mod metadata;
 mod methods;
+mod moe;
+mod normal;
 mod part;
 mod plan;
 mod recipe;
@@ -22,6 +24,8 @@ mod trig;
 mod twister;
 mod values;
 mod vocabulary;
+
+pub(super) use moe::run as moe;
 
 use std::path::Path;
 
