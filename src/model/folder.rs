@@ -7,6 +7,7 @@ use std::borrow::Borrow;
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::ModelError;
@@ -43,6 +44,30 @@ pub(crate) fn load_parameters(
         Ok(Parameter::new(outline, value))
     };
     outlines.into_par_iter().map(read).collect()
+}
+
+/// Copies the parameters of a model to a device, as tensors of a type.
+pub(super) fn load_tensors(
+    dir: &Path,
+    config: &Config,
+    outlines: &[Outline],
+    device: &Device,
+    dtype: DType,
+) -> Result<Vec<Tensor>, ModelError> {
+    let tensors = model_tensors(dir)?;
+    refuse_strangers(dir, &tensors, config, outlines)?;
+    let part = |part: &Part| {
+        let mut value = Vec::with_capacity(part.count());
+        read_part(dir, &tensors, part, &mut value)?;
+        // Narrow first: a 16-bit weight crosses to the device in two bytes.
+        let tensor = Tensor::from_vec(value, part.matrix_shape(), &Device::Cpu)?.to_dtype(dtype)?;
+        Ok(tensor.to_device(device)?)
+    };
+    let parameter = |outline: &Outline| {
+        let parts = outline.parts.iter().map(part).collect::<Result<Vec<Tensor>, ModelError>>()?;
+        Ok(Tensor::cat(&parts, 0)?)
+    };
+    outlines.iter().map(parameter).collect()
 }
 
 fn check_part<'a>(dir: &Path, tensors: &'a ModelTensors, part: &Part) -> Result<crate::tensor::View<'a>, ModelError> {

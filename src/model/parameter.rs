@@ -41,6 +41,14 @@ impl Part {
     pub fn count(&self) -> usize {
         self.shape.iter().product()
     }
+
+    /// Returns its shape as a vector or a matrix: the convolution weights `[channels, 1, width]` are `[channels, width]`.
+    pub(crate) fn matrix_shape(&self) -> Vec<usize> {
+        match self.shape.as_slice() {
+            [rows, rest @ ..] if !rest.is_empty() => vec![*rows, rest.iter().product()],
+            shape => shape.to_vec(),
+        }
+    }
 }
 
 /// What a parameter looks like, without its numbers.
