@@ -7,8 +7,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::params::{
-    CommandParams, CurateParams, EvalParams, InitParams, Kind, MergeParams, ReportParams, SelectParams, SftParams,
-    SourceParams, TokenizerParams,
+    CommandParams, CurateParams, EvalParams, ExportParams, InitParams, Kind, MergeParams, ReportParams, SelectParams,
+    SftParams, SourceParams, TokenizerParams,
 };
 use super::path::{FieldPath, Segment};
 
@@ -163,6 +163,7 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         Kind::Sft => of::<SftParams>(generator),
         Kind::Merge => of::<MergeParams>(generator),
         Kind::Eval => of::<EvalParams>(generator),
+        Kind::Export => of::<ExportParams>(generator),
         Kind::Select => of::<SelectParams>(generator),
         Kind::Command => of::<CommandParams>(generator),
         Kind::Report => of::<ReportParams>(generator),

@@ -14,6 +14,7 @@
 mod command;
 mod curate;
 mod eval;
+mod export;
 mod init;
 mod input;
 mod merge;
@@ -28,6 +29,7 @@ pub use curate::{
     CurateParams, CurateStep, Dedup, Language, LanguageCode, Length, Normalize, Sample, Split, UnicodeForm,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
+pub use export::{ExportFormat, ExportParams, ExportType};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use merge::{
@@ -37,7 +39,7 @@ pub use merge::{
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{Schedule, SftParams, TrainOn};
-pub use source::{SourceFormat, SourceParams, TextRows};
+pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};
@@ -117,6 +119,8 @@ pub enum Kind {
     Merge,
     /// Scores of a model.
     Eval,
+    /// A model in the format of another program.
+    Export,
     /// The best instance of a swept node.
     Select,
     /// Any other program.
@@ -127,7 +131,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order a pipeline usually runs them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 11] = [
         Kind::Source,
         Kind::Curate,
         Kind::Tokenizer,
@@ -135,6 +139,7 @@ impl Kind {
         Kind::Sft,
         Kind::Merge,
         Kind::Eval,
+        Kind::Export,
         Kind::Select,
         Kind::Command,
         Kind::Report,
@@ -150,6 +155,7 @@ impl Kind {
             Kind::Sft => SftParams::NAME,
             Kind::Merge => MergeParams::NAME,
             Kind::Eval => EvalParams::NAME,
+            Kind::Export => ExportParams::NAME,
             Kind::Select => SelectParams::NAME,
             Kind::Command => CommandParams::NAME,
             Kind::Report => ReportParams::NAME,
@@ -179,6 +185,8 @@ pub enum Op {
     Merge(MergeParams),
     /// See [`EvalParams`].
     Eval(EvalParams),
+    /// See [`ExportParams`].
+    Export(ExportParams),
     /// See [`SelectParams`].
     Select(SelectParams),
     /// See [`CommandParams`].
@@ -198,6 +206,7 @@ macro_rules! with_params {
             Op::Sft($params) => $body,
             Op::Merge($params) => $body,
             Op::Eval($params) => $body,
+            Op::Export($params) => $body,
             Op::Select($params) => $body,
             Op::Command($params) => $body,
             Op::Report($params) => $body,
@@ -225,6 +234,7 @@ impl Op {
             Kind::Sft => Op::Sft(read(fields)?),
             Kind::Merge => Op::Merge(read(fields)?),
             Kind::Eval => Op::Eval(read(fields)?),
+            Kind::Export => Op::Export(read(fields)?),
             Kind::Select => Op::Select(read(fields)?),
             Kind::Command => Op::Command(read(fields)?),
             Kind::Report => Op::Report(read(fields)?),
