@@ -4,7 +4,7 @@ use std::path::Path;
 
 use luthflow::model::{CausalLm, Packed, ParameterKind};
 use luthflow::spec::params::{Kind, Op};
-use luthflow::tensor::model_tensors;
+use luthflow::tensor::{Dtype, model_tensors};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,6 +23,28 @@ fn a_saved_model_has_the_tensors_it_was_loaded_from() {
             assert_eq!((before.dtype, before.shape), (after.dtype, after.shape), "{case}: {name}");
             assert!(before.bytes == after.bytes, "{case}: {name}");
         }
+    }
+}
+
+/// Where `config.json` does not say how weights are stored, they stay as they were; where it does, it decides.
+#[test]
+fn the_number_format_is_that_of_the_configuration_or_of_the_weights() {
+    for (said, expected) in [(None, Dtype::BF16), (Some("float32"), Dtype::F32)] {
+        let dir = TempDir::new().unwrap();
+        let path = dir.path().join("config.json");
+        let mut config: Value =
+            serde_json::from_slice(&fs_err::read(folder("lfm2-old").join("config.json")).unwrap()).unwrap();
+        config.as_object_mut().unwrap().remove("torch_dtype");
+        if let Some(said) = said {
+            config["dtype"] = said.into();
+        }
+        fs_err::write(&path, config.to_string()).unwrap();
+        fs_err::copy(folder("lfm2-old").join("model.safetensors"), dir.path().join("model.safetensors")).unwrap();
+        let model = CausalLm::load(dir.path()).unwrap();
+        fs_err::remove_file(dir.path().join("model.safetensors")).unwrap();
+        model.save_weights(dir.path()).unwrap();
+        let tensors = model_tensors(dir.path()).unwrap();
+        assert!(tensors.names().all(|name| tensors.get(name).unwrap().dtype == expected));
     }
 }
 
