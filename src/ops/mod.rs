@@ -8,6 +8,7 @@ mod curate;
 mod cx;
 mod error;
 mod eval;
+mod export;
 mod fit;
 mod init;
 mod lora;
@@ -19,6 +20,8 @@ mod tokenizer;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
+
+pub use crate::tensor::DeviceChoice;
 
 use crate::spec::params::Op;
 
@@ -35,6 +38,7 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
         Op::ApplyLora(params) => lora::apply(params, cx),
         Op::ExtractLora(params) => lora::extract(params, cx),
         Op::Eval(params) => eval::run(params, cx),
+        Op::Export(params) => export::run(params, cx),
         Op::Report(params) => report::run(params, cx),
         Op::Command(params) => command::run(params, cx),
         // The scheduler compares metrics itself: nothing is read or written.

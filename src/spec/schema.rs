@@ -7,8 +7,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::params::{
-    ApplyLoraParams, CommandParams, CurateParams, EvalParams, ExtractLoraParams, InitParams, Kind, MergeParams,
-    MoeParams, ReportParams, SelectParams, SftParams, SourceParams, TokenizerParams,
+    ApplyLoraParams, CommandParams, CurateParams, EvalParams, ExportParams, ExtractLoraParams, InitParams, Kind,
+    MergeParams, MoeParams, ReportParams, SelectParams, SftParams, SourceParams, TokenizerParams,
 };
 use super::path::{FieldPath, Segment};
 
@@ -166,6 +166,7 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         Kind::ApplyLora => of::<ApplyLoraParams>(generator),
         Kind::ExtractLora => of::<ExtractLoraParams>(generator),
         Kind::Eval => of::<EvalParams>(generator),
+        Kind::Export => of::<ExportParams>(generator),
         Kind::Select => of::<SelectParams>(generator),
         Kind::Command => of::<CommandParams>(generator),
         Kind::Report => of::<ReportParams>(generator),

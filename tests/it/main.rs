@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
 )]
 
+mod architectures;
 mod cache;
 mod cache_crash;
 mod cache_damage;
@@ -23,6 +24,7 @@ mod diff;
 mod errors;
 mod eval;
 mod fuzz;
+mod inference;
 mod instants;
 mod keys;
 mod language;
@@ -33,6 +35,8 @@ mod merge;
 mod merge_config;
 mod merge_parity;
 mod model;
+mod model_folders;
+mod on_device;
 mod moe;
 mod op;
 mod oracle;
@@ -44,6 +48,7 @@ mod run;
 mod sft;
 mod snapshot;
 mod sweep;
+mod templates;
 mod tensor;
 mod tidy;
 mod tiny;

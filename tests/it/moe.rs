@@ -370,7 +370,7 @@ fn mistakes_are_found_before_anything_runs() {
     assert!(check(|it| it["experts"][1] = it["experts"][0].clone()).contains("prompts of all experts are the same"));
     assert!(check(|it| it["experts"][1]["source_model"] = "llama-a".into()).contains("all experts are `llama-a`"));
     assert!(check(|it| it["dtype"] = "int8".into()).contains("cannot store weights in `int8`"));
-    assert!(check(|it| it["experts"][0]["noise_scale"] = json!(1e999_f64.min(f64::MAX) * 10.0)).is_empty());
+    assert!(check(|it| it["experts"][0]["noise_scale"] = json!(f64::MAX)).is_empty());
 }
 
 #[test]

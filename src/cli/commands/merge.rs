@@ -50,6 +50,7 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
         program: std::env::current_exe()?,
         jobs: 1,
         cores,
+        device: args.device.checked()?,
         resources: resources(None, cores)?,
         keep_going: false,
         retries: 0,
@@ -92,7 +93,7 @@ fn plan(
     let merge = match config {
         MergeFile::Merge(_) => json!({
             "kind": "merge", "config": plain(value), "nodes": names, "seed": args.seed, "shard_size": args.shard_size,
-            "precision": precision
+            "precision": precision, "compat": args.compat
         }),
         MergeFile::Moe(moe) => {
             let mut node = plain(value);

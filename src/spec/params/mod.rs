@@ -14,6 +14,7 @@
 mod command;
 mod curate;
 mod eval;
+mod export;
 mod init;
 mod input;
 mod lora;
@@ -30,18 +31,19 @@ pub use curate::{
     CurateParams, CurateStep, Dedup, Language, LanguageCode, Length, Normalize, Sample, Split, UnicodeForm,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
+pub use export::{ExportFormat, ExportParams, ExportType};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use lora::{ApplyLoraParams, ExtractLoraParams};
 pub use merge::{
-    BaseUse, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
-    MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
+    BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
+    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
 };
 pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{Schedule, SftParams, TrainOn};
-pub use source::{SourceFormat, SourceParams, TextRows};
+pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};
@@ -129,6 +131,8 @@ pub enum Kind {
     ExtractLora,
     /// Scores of a model.
     Eval,
+    /// A model in the format of another program.
+    Export,
     /// The best instance of a swept node.
     Select,
     /// Any other program.
@@ -139,7 +143,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order a pipeline usually runs them.
-    pub const ALL: [Kind; 13] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Source,
         Kind::Curate,
         Kind::Tokenizer,
@@ -150,6 +154,7 @@ impl Kind {
         Kind::ApplyLora,
         Kind::ExtractLora,
         Kind::Eval,
+        Kind::Export,
         Kind::Select,
         Kind::Command,
         Kind::Report,
@@ -168,6 +173,7 @@ impl Kind {
             Kind::ApplyLora => ApplyLoraParams::NAME,
             Kind::ExtractLora => ExtractLoraParams::NAME,
             Kind::Eval => EvalParams::NAME,
+            Kind::Export => ExportParams::NAME,
             Kind::Select => SelectParams::NAME,
             Kind::Command => CommandParams::NAME,
             Kind::Report => ReportParams::NAME,
@@ -203,6 +209,8 @@ pub enum Op {
     ExtractLora(ExtractLoraParams),
     /// See [`EvalParams`].
     Eval(EvalParams),
+    /// See [`ExportParams`].
+    Export(ExportParams),
     /// See [`SelectParams`].
     Select(SelectParams),
     /// See [`CommandParams`].
@@ -225,6 +233,7 @@ macro_rules! with_params {
             Op::ApplyLora($params) => $body,
             Op::ExtractLora($params) => $body,
             Op::Eval($params) => $body,
+            Op::Export($params) => $body,
             Op::Select($params) => $body,
             Op::Command($params) => $body,
             Op::Report($params) => $body,
@@ -255,6 +264,7 @@ impl Op {
             Kind::ApplyLora => Op::ApplyLora(read(fields)?),
             Kind::ExtractLora => Op::ExtractLora(read(fields)?),
             Kind::Eval => Op::Eval(read(fields)?),
+            Kind::Export => Op::Export(read(fields)?),
             Kind::Select => Op::Select(read(fields)?),
             Kind::Command => Op::Command(read(fields)?),
             Kind::Report => Op::Report(read(fields)?),

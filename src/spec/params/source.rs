@@ -13,8 +13,9 @@ pub struct SourceParams {
     /// A data set: a path or a glob, relative to the pipeline file.
     #[serde(default, skip_serializing)]
     pub dataset: Option<String>,
-    /// A model: a folder in Hugging Face layout, relative to the pipeline file. Only the files that lie directly in it
-    /// are brought in; folders inside it are left out.
+    /// A model, relative to the pipeline file: a folder in Hugging Face layout, or a GGUF file. Of a folder only the files
+    /// that lie directly in it are brought in; folders inside it are left out. A GGUF file becomes such a folder: its
+    /// weights are decoded, tokenizer and chat template rebuilt. Llama, Qwen2, Qwen3, LFM2 and Gemma 3 can be read.
     #[serde(default, skip_serializing)]
     pub model: Option<String>,
     /// A LoRA adapter: a folder as PEFT writes it, relative to the pipeline file. Only the files that lie directly in it
@@ -27,6 +28,9 @@ pub struct SourceParams {
     /// What becomes one row of a plain text file.
     #[serde(default)]
     pub rows: TextRows,
+    /// How the weights of a GGUF file are stored once they are decoded; `bf16` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dtype: Option<WeightType>,
     /// The digest that the files must have (`blake3:…`, as `luthflow show` prints it); any other content is an error.
     #[serde(default, skip_serializing)]
     pub digest: Option<String>,
@@ -42,6 +46,18 @@ pub enum SourceFormat {
     Text,
     /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
     Clams,
+}
+
+/// How weights are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WeightType {
+    /// 16-bit numbers with the range of 32-bit ones (bfloat16).
+    Bf16,
+    /// 16-bit numbers (IEEE half precision).
+    F16,
+    /// 32-bit numbers.
+    F32,
 }
 
 /// What becomes one row of a plain text file.
@@ -91,6 +107,9 @@ impl Params for SourceParams {
             }
             _ => vec![Mistake::new("adapter", "a source is one of a data set, a model and an adapter")],
         };
+        if self.dtype.is_some() && self.model.is_none() {
+            mistakes.push(Mistake::new("dtype", "only a model has a `dtype`").help("leave it out"));
+        }
         if let Some(digest) = self.digest.as_ref().filter(|digest| digest.parse::<Digest>().is_err()) {
             let help = "`luthflow show` prints the one to write: `blake3:` and 64 hexadecimal digits";
             mistakes.push(Mistake::new("digest", format!("`{digest}` is no digest")).help(help));
