@@ -132,7 +132,7 @@ impl Config {
             "rope_theta": self.rope_theta,
             "sliding_window": null,
             "tie_word_embeddings": self.tie_word_embeddings,
-            "torch_dtype": dtype_name(self.dtype),
+            "torch_dtype": self.dtype.name(),
             "use_cache": true,
             "use_sliding_window": false,
             "vocab_size": self.vocab_size,
@@ -201,15 +201,6 @@ impl File {
             Some("bfloat16") => Ok(Dtype::BF16),
             Some(other) => Err(format!("`dtype` is {other}, which is none of float32, float16 and bfloat16")),
         }
-    }
-}
-
-/// Returns the name that `config.json` has for a number format.
-fn dtype_name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F32 => "float32",
-        Dtype::F16 => "float16",
-        Dtype::BF16 => "bfloat16",
     }
 }
 

@@ -31,6 +31,7 @@ mod machine;
 mod merge;
 mod merge_config;
 mod merge_parity;
+mod merge_rules;
 mod model;
 mod op;
 mod oracle;

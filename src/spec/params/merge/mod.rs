@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
 pub use config::{
-    ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, Settings, TokenSource,
+    Body, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, Settings,
+    TokenSource,
 };
 pub use method::{BaseUse, MergeMethod, Parameter, ParameterKind, Scope, Takes};
 pub use own::{MergeModel, MergeParameters};
