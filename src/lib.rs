@@ -5,6 +5,7 @@ pub mod cli;
 pub mod data;
 pub mod digest;
 pub mod exec;
+pub mod generate;
 pub mod model;
 pub mod ops;
 pub mod plan;

@@ -8,6 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::commands::cache::units;
+use super::report::CliError;
+use crate::tensor::DeviceChoice;
+use super::speech::{ChatArgs, GenerateArgs};
 
 /// A build system for language-model post-training: data curation, SFT, merge and eval as one cached graph.
 #[derive(Debug, Parser)]
@@ -76,6 +79,10 @@ pub(super) enum Command {
     Runs(RunsArgs),
     /// Print where an artifact comes from, up to the sources
     Provenance(ProvenanceArgs),
+    /// Let a model go on from prompts
+    Generate(GenerateArgs),
+    /// Talk to a model
+    Chat(ChatArgs),
     /// Merge models as a MergeKit configuration says, without a pipeline
     Merge(MergeArgs),
     /// Look after the cache
@@ -188,6 +195,9 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
 
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
+
     /// Refuse to run anything that would differ from the lockfile, and never write it
     #[arg(long, env = "LUTHFLOW_LOCKED", value_parser = FalseyValueParser::new())]
     pub(super) locked: bool,
@@ -292,9 +302,31 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
 
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
+
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What to compute on.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct DeviceArg {
+    /// What to compute on: `auto`, `cpu`, `cuda:N` or `metal`
+    #[arg(long, value_name = "DEVICE", env = "LUTHFLOW_DEVICE", default_value_t)]
+    device: DeviceChoice,
+}
+
+impl DeviceArg {
+    /// Returns the device, unless this program can never use it.
+    pub(super) fn checked(self) -> Result<DeviceChoice, CliError> {
+        self.device.check().map_err(|error| {
+            let help = error.help().unwrap_or_default().to_owned();
+            CliError::user(error.to_string()).help(help)
+        })?;
+        Ok(self.device)
+    }
 }
 
 /// Arguments of `merge`.
@@ -327,6 +359,9 @@ pub(super) struct MergeArgs {
     /// How many threads to use [default: one for every core]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
 
     /// Print one JSON event a line
     #[arg(long)]

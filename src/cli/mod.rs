@@ -15,6 +15,7 @@ mod project;
 mod recall;
 mod report;
 mod rounds;
+mod speech;
 mod watch;
 mod worker;
 
@@ -71,6 +72,8 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Diff(args) => commands::diff::run(args, cli),
         Command::Runs(args) => commands::runs::run(args, cli),
         Command::Provenance(args) => commands::provenance::run(args, cli),
+        Command::Generate(args) => commands::generate::run(args, cli),
+        Command::Chat(args) => commands::chat::run(args, cli),
         Command::Merge(args) => commands::merge::run(args, cli),
         Command::Cache(args) => commands::cache::run(args, cli),
         Command::Schema => commands::schema::run(),

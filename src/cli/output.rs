@@ -13,6 +13,21 @@ pub(super) fn data(text: &str) -> Result<(), CliError> {
     }
 }
 
+/// Prints a piece of a line of data, at once.
+pub(super) fn piece(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Err(CliError::nobody_listens()),
+        other => Ok(other?),
+    }
+}
+
+/// Prints what stands before something that the user types.
+pub(super) fn ask(text: &str) {
+    let mut err = std::io::stderr().lock();
+    let _ = err.write_all(text.as_bytes()).and_then(|()| err.flush());
+}
+
 /// Prints a value as JSON, indented, without building the whole text first: a plan may have 30,000 nodes.
 pub(super) fn json(value: &impl serde::Serialize) -> Result<(), CliError> {
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

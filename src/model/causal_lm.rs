@@ -1,39 +1,35 @@
 //! A language model in memory: load it, score texts, add up gradients, save it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::ModelError;
-use super::arch::Qwen3;
+use super::angles::Angles;
+use super::arch::Decoder;
 use super::config::Config;
-use super::engine::{Engine, Frame};
+use super::engine::{Engine, Frame, Linear};
 use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
-use super::kernel::rotary::RotaryTable;
 use super::packed::{Packed, Places};
 use super::parameter::Parameter;
-
-/// Tokens that are scored together, unless a single document has more. It bounds the memory, not the result.
-const SCORED_TOGETHER: usize = 4096;
 
 /// A model that predicts the next token.
 #[derive(Debug)]
 pub struct CausalLm {
     config: Config,
-    arch: Qwen3,
+    arch: Decoder,
     parameters: Vec<Arc<Parameter>>,
-    /// Grows with the longest document seen.
-    rotary: Mutex<Arc<RotaryTable>>,
+    angles: Angles,
 }
 
 impl CausalLm {
     /// Loads a Hugging Face model folder: `config.json` and safetensors, in one file or in shards.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let config = Config::load(dir)?;
-        let (arch, outlines) = Qwen3::new(&config);
+        let (arch, outlines) = Decoder::new(&config);
         let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
-        let rotary = Mutex::new(Arc::new(RotaryTable::new(0, config.head_dim, config.rope_theta)));
-        Ok(Self { config, arch, parameters, rotary })
+        let angles = Angles::new(&config);
+        Ok(Self { config, arch, parameters, angles })
     }
 
     /// Returns the sizes and constants of the model.
@@ -46,7 +42,7 @@ impl CausalLm {
         &self.parameters
     }
 
-    pub(super) fn arch(&self) -> &Qwen3 {
+    pub(super) fn arch(&self) -> &Decoder {
         &self.arch
     }
 
@@ -61,7 +57,7 @@ impl CausalLm {
     pub fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
         packed.places(self.config.vocab_size)?;
         let mut out = Vec::with_capacity(packed.ids.len());
-        for group in groups(packed) {
+        for group in packed.groups() {
             let places = group.places(self.config.vocab_size)?;
             let labels = places.labels(&group.ids, |_| true);
             let frame = self.frame(places);
@@ -82,7 +78,19 @@ impl CausalLm {
         let frame = self.frame(packed.places(self.config.vocab_size)?);
         let engine = Fused::to_score(&self.parameters);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
-        Ok(engine.linear(&x, self.arch.head)?.flatten_all()?.to_vec1()?)
+        Ok(engine.linear(&x, Linear { weight: self.arch.head, bias: None })?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Returns the rows that each layer gets and, at the end, those that the output layer gets, each `[tokens,
+    /// hidden_size]` row by row. For short inputs, as [`Self::logits`].
+    pub fn hidden_states(&self, packed: &Packed) -> Result<Vec<Vec<f32>>, ModelError> {
+        let frame = self.frame(packed.places(self.config.vocab_size)?);
+        let mut states = Vec::new();
+        self.arch.forward_seen(&Fused::to_score(&self.parameters), &packed.ids, &frame, &mut |x| {
+            states.push(x.flatten_all()?.to_vec1()?);
+            Ok(())
+        })?;
+        Ok(states)
     }
 
     /// Adds the gradient of `scale` times the summed loss to the gradients of the parameters; returns the sum (nats).
@@ -124,26 +132,7 @@ impl CausalLm {
 
     /// Returns the frame of a batch, with angles for all its positions.
     pub(super) fn frame(&self, places: Places) -> Frame {
-        let mut rotary = self.rotary.lock().unwrap_or_else(PoisonError::into_inner);
-        if rotary.positions() < places.longest {
-            let positions = places.longest.next_power_of_two();
-            *rotary = Arc::new(RotaryTable::new(positions, self.config.head_dim, self.config.rope_theta));
-        }
-        Frame { places: Arc::new(places), rotary: Arc::clone(&rotary) }
+        let rotary = self.angles.up_to(places.longest);
+        Frame { places: Arc::new(places), rotary }
     }
-}
-
-/// Cuts a batch between documents, into parts of at most [`SCORED_TOGETHER`] tokens or one document.
-fn groups(packed: &Packed) -> Vec<Packed> {
-    let mut groups: Vec<Packed> = Vec::new();
-    let mut start = 0;
-    for length in &packed.lengths {
-        let document = &packed.ids[start..start + length];
-        start += length;
-        match groups.last_mut() {
-            Some(group) if group.ids.len() + length <= SCORED_TOGETHER => group.push(document),
-            _ => groups.push(Packed { ids: document.to_vec(), lengths: vec![*length] }),
-        }
-    }
-    groups
 }

@@ -1,41 +1,37 @@
-//! The blocks of a transformer composed of candle's own differentiable operations, on any device that candle knows.
+//! A model whose every operation is candle's: what the fused engine is held against.
 //!
-//! Written to be read, not to be fast: attention computes all pairs of tokens and masks the foreign ones, the table of
-//! all logits exists, weights are variables of the graph. It shares with the fused engine the wiring and the place of
-//! documents, and no arithmetic.
+//! Written to be obviously right, not to be fast: the table of all logits exists, weights are variables of the graph. It
+//! shares with the fused engine the wiring and the place of documents, and no arithmetic.
 
-use candle_core::{DType, Device, IndexOp, Result, Tensor, Var};
+use candle_core::{DType, Device, Result, Var};
 
 use super::causal_lm::CausalLm;
-use super::engine::{Engine, Frame, HeadNorms, Loss, ParameterId};
-use super::kernel::Heads;
+use super::composed::Composed;
+use super::engine::Engine;
 use super::packed::Packed;
 use super::{ModelError, Parameter};
 
 /// A model whose every operation is candle's.
 pub struct Reference<'a> {
     model: &'a CausalLm,
-    blocks: Composed,
-}
-
-struct Composed {
     weights: Vec<Var>,
-    device: Device,
+    blocks: Composed<'a>,
 }
 
 impl CausalLm {
     /// Returns the model with its present weights on a device, composed of candle's operations.
     pub fn reference(&self, device: &Device) -> std::result::Result<Reference<'_>, ModelError> {
-        let weights = self.parameters().iter().map(|parameter| variable(parameter, device)).collect::<Result<_>>()?;
-        Ok(Reference { model: self, blocks: Composed { weights, device: device.clone() } })
+        let variables = self.parameters().iter().map(|parameter| variable(parameter, device));
+        let weights = variables.collect::<Result<Vec<Var>>>()?;
+        let tensors = weights.iter().map(|weight| weight.as_tensor().clone()).collect();
+        Ok(Reference { model: self, weights, blocks: Composed::new(tensors, device, DType::F32) })
     }
 }
 
 fn variable(parameter: &Parameter, device: &Device) -> Result<Var> {
     let value = parameter.value();
     let columns = parameter.columns();
-    let rows = value.len() / columns;
-    let shape = if parameter.parts()[0].shape.len() == 1 { vec![columns] } else { vec![rows, columns] };
+    let shape = if columns == value.len() { vec![columns] } else { vec![value.len() / columns, columns] };
     Var::from_slice(&value, shape, device)
 }
 
@@ -45,7 +41,7 @@ impl Reference<'_> {
         let arch = self.model.arch();
         let frame = self.model.frame(packed.places(self.model.config().vocab_size)?);
         let x = arch.forward(&self.blocks, &packed.ids, &frame)?;
-        Ok(self.blocks.linear(&x, arch.head)?.flatten_all()?.to_vec1()?)
+        Ok(self.blocks.project(&x, arch.head)?.flatten_all()?.to_vec1()?)
     }
 
     /// Returns the summed loss and the gradient of `scale` times it, parameter by parameter; the marks are those of
@@ -62,125 +58,11 @@ impl Reference<'_> {
         let loss = self.blocks.cross_entropy(&x, arch.head, &labels, scale)?;
         let mut store = loss.root.backward()?;
         let mut gradients = Vec::new();
-        for (weight, parameter) in self.blocks.weights.iter().zip(self.model.parameters()) {
+        for (weight, parameter) in self.weights.iter().zip(self.model.parameters()) {
             let name = || parameter.parts()[0].name.clone();
             let gradient = store.remove(weight).ok_or_else(|| ModelError::NoGradient { name: name() })?;
             gradients.push(gradient.flatten_all()?.to_vec1()?);
         }
         Ok((loss.sum, gradients))
-    }
-}
-
-impl Composed {
-    fn weight(&self, id: ParameterId) -> &Tensor {
-        self.weights[id.0].as_tensor()
-    }
-
-    /// Returns heads `first .. first + count` of rows as `[count, tokens, width]`.
-    fn split(rows: &Tensor, heads: Heads, first: usize, count: usize) -> Result<Tensor> {
-        let tokens = rows.dim(0)?;
-        let rows = rows.narrow(1, first * heads.width, count * heads.width)?;
-        rows.reshape((tokens, count, heads.width))?.transpose(0, 1)?.contiguous()
-    }
-
-    /// Puts heads side by side again.
-    fn join(heads: &Tensor) -> Result<Tensor> {
-        heads.transpose(0, 1)?.contiguous()?.flatten_from(1)
-    }
-
-    fn norm(x: &Tensor, weight: &Tensor, epsilon: f32) -> Result<Tensor> {
-        let mean = x.sqr()?.mean_keepdim(candle_core::D::Minus1)?;
-        x.broadcast_div(&(mean + f64::from(epsilon))?.sqrt()?)?.broadcast_mul(weight)
-    }
-
-    /// Returns the cosines and sines of all rows, each `[tokens, width / 2]`.
-    fn angles(&self, frame: &Frame, half: usize) -> Result<(Tensor, Tensor)> {
-        let rows = frame.places.positions.iter().map(|position| frame.rotary.row(*position as usize));
-        let (cosines, sines): (Vec<&[f32]>, Vec<&[f32]>) = rows.unzip();
-        let table = |rows: Vec<&[f32]>| Tensor::from_vec(rows.concat(), (rows.len(), half), &self.device);
-        Ok((table(cosines)?, table(sines)?))
-    }
-
-    /// Returns what is added to the scores: minus infinity wherever a token must not look, `[tokens, tokens]`.
-    fn mask(&self, frame: &Frame) -> Result<Tensor> {
-        let tokens = frame.places.positions.len();
-        let mut mask = vec![f32::NEG_INFINITY; tokens * tokens];
-        for document in &frame.places.documents {
-            for row in document.clone() {
-                mask[row * tokens + document.start..=row * tokens + row].fill(0.0);
-            }
-        }
-        Tensor::from_vec(mask, (tokens, tokens), &self.device)
-    }
-
-    fn index(&self, values: impl Iterator<Item = u32>) -> Result<Tensor> {
-        let values: Vec<u32> = values.collect();
-        let count = values.len();
-        Tensor::from_vec(values, count, &self.device)
-    }
-}
-
-impl Engine for Composed {
-    fn embedding(&self, table: ParameterId, ids: &[u32]) -> Result<Tensor> {
-        self.weight(table).index_select(&self.index(ids.iter().copied())?, 0)
-    }
-
-    fn rms_norm(&self, x: &Tensor, weight: ParameterId, epsilon: f32) -> Result<Tensor> {
-        Self::norm(x, self.weight(weight), epsilon)
-    }
-
-    fn linear(&self, x: &Tensor, weight: ParameterId) -> Result<Tensor> {
-        x.matmul(&self.weight(weight).t()?)
-    }
-
-    fn linear_add(&self, x: &Tensor, weight: ParameterId, residual: &Tensor) -> Result<Tensor> {
-        residual + self.linear(x, weight)?
-    }
-
-    fn prepare_heads(&self, rows: &Tensor, heads: Heads, norms: HeadNorms, frame: &Frame) -> Result<Tensor> {
-        let half = heads.width / 2;
-        let (cosines, sines) = self.angles(frame, half)?;
-        let prepare = |first: usize, count: usize, weight: ParameterId| {
-            let x = Self::norm(&Self::split(rows, heads, first, count)?, self.weight(weight), norms.epsilon)?;
-            let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
-            let low = (a.broadcast_mul(&cosines)? - b.broadcast_mul(&sines)?)?;
-            let high = (b.broadcast_mul(&cosines)? + a.broadcast_mul(&sines)?)?;
-            Self::join(&Tensor::cat(&[low, high], 2)?)
-        };
-        let prepared = heads.query + heads.key_value;
-        let values = rows.narrow(1, prepared * heads.width, heads.key_value * heads.width)?;
-        let queries = prepare(0, heads.query, norms.query)?;
-        let keys = prepare(heads.query, heads.key_value, norms.key)?;
-        Tensor::cat(&[queries, keys, values], 1)
-    }
-
-    fn attention(&self, rows: &Tensor, heads: Heads, frame: &Frame) -> Result<Tensor> {
-        let tokens = rows.dim(0)?;
-        let repeat = |x: Tensor| {
-            let wide = (heads.key_value, heads.sharing(), tokens, heads.width);
-            x.unsqueeze(1)?.expand(wide)?.reshape((heads.query, tokens, heads.width))
-        };
-        let queries = Self::split(rows, heads, 0, heads.query)?;
-        let keys = repeat(Self::split(rows, heads, heads.query, heads.key_value)?)?;
-        let values = repeat(Self::split(rows, heads, heads.query + heads.key_value, heads.key_value)?)?;
-        let scores = (queries.matmul(&keys.t()?)? * (1.0 / (heads.width as f64).sqrt()))?;
-        let scores = scores.broadcast_add(&self.mask(frame)?)?;
-        // `candle_nn::ops::softmax` is composed and has a gradient; `softmax_last_dim` has none.
-        Self::join(&candle_nn::ops::softmax(&scores, candle_core::D::Minus1)?.matmul(&values)?)
-    }
-
-    fn swiglu(&self, rows: &Tensor) -> Result<Tensor> {
-        let half = rows.dim(1)? / 2;
-        let (gate, up) = (rows.narrow(1, 0, half)?, rows.narrow(1, half, half)?);
-        gate.silu()? * up
-    }
-
-    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss> {
-        let rows = x.index_select(&self.index(labels.iter().map(|(row, _)| *row as u32))?, 0)?;
-        let log_probs = candle_nn::ops::log_softmax(&self.linear(&rows, weight)?, candle_core::D::Minus1)?;
-        let targets = self.index(labels.iter().map(|(_, token)| *token))?;
-        let losses = log_probs.gather(&targets.unsqueeze(1)?, 1)?.i((.., 0))?.neg()?;
-        let sum = losses.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
-        Ok(Loss { root: (losses.sum_all()? * f64::from(scale))?, sum })
     }
 }

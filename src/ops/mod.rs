@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod fit;
 mod init;
+mod lora;
 mod merge;
 mod report;
 mod sft;
@@ -18,6 +19,8 @@ mod tokenizer;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
+
+pub use crate::tensor::DeviceChoice;
 
 use crate::spec::params::Op;
 
@@ -30,6 +33,9 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
         Op::Init(params) => init::run(params, cx),
         Op::Sft(params) => sft::run(params, cx),
         Op::Merge(params) => merge::run(params, cx),
+        Op::Moe(params) => merge::moe(params, cx),
+        Op::ApplyLora(params) => lora::apply(params, cx),
+        Op::ExtractLora(params) => lora::extract(params, cx),
         Op::Eval(params) => eval::run(params, cx),
         Op::Report(params) => report::run(params, cx),
         Op::Command(params) => command::run(params, cx),

@@ -33,7 +33,11 @@ const COPY_BLOCK: u64 = 8 << 20;
 pub(super) fn run(params: &SourceParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let files = cx.inputs.many(FILES);
     check_names(files)?;
-    let bytes = if params.model.is_some() { bring_model(files, cx)? } else { bring_dataset(params, files, cx)? };
+    let bytes = match (&params.model, &params.adapter) {
+        (Some(_), _) => bring_model(files, cx)?,
+        (None, Some(_)) => bring_adapter(files, cx)?,
+        (None, None) => bring_dataset(params, files, cx)?,
+    };
     let metrics = [("files".to_owned(), files.len() as f64), ("bytes".to_owned(), bytes as f64)];
     Ok(Outcome { metrics: metrics.into(), ..Outcome::default() })
 }
@@ -81,6 +85,16 @@ fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
     let weights = |file: &InputArtifact| Path::new(&file.name).extension().is_some_and(|end| end == "safetensors");
     if !files.iter().any(weights) {
         return Err(OpError::new("the model has no *.safetensors file").help(help));
+    }
+    copy_all(files, cx, |name| cx.out.join(name))
+}
+
+fn bring_adapter(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
+    for wanted in ["adapter_config.json", "adapter_model.safetensors"] {
+        if !files.iter().any(|file| file.name == wanted) {
+            let help = "an adapter is a folder as PEFT saves it, with safetensors";
+            return Err(OpError::new(format!("the adapter has no {wanted}")).help(help));
+        }
     }
     copy_all(files, cx, |name| cx.out.join(name))
 }

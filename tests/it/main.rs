@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
 )]
 
+mod architectures;
 mod cache;
 mod cache_crash;
 mod cache_damage;
@@ -23,16 +24,21 @@ mod diff;
 mod errors;
 mod eval;
 mod fuzz;
+mod inference;
 mod instants;
 mod keys;
 mod language;
 mod locked;
+mod lora;
 mod machine;
 mod merge;
 mod merge_config;
 mod merge_parity;
 mod merge_rules;
 mod model;
+mod model_folders;
+mod on_device;
+mod moe;
 mod op;
 mod oracle;
 mod pipelines;
@@ -43,6 +49,7 @@ mod run;
 mod sft;
 mod snapshot;
 mod sweep;
+mod templates;
 mod tensor;
 mod tidy;
 mod tiny;

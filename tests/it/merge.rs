@@ -52,6 +52,7 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
             scratch: out,
             environment: &|_| None,
             threads: 2,
+            device: luthflow::ops::DeviceChoice::Cpu,
             progress: &crate::op::Silent,
             cancelled: &cancelled,
         },

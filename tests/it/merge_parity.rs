@@ -46,6 +46,7 @@ pub(crate) fn merge(params: MergeParams, root: &Path, out: &Path) -> Result<Outc
             scratch: out,
             environment: &|_| None,
             threads: 2,
+            device: luthflow::ops::DeviceChoice::Cpu,
             progress: &crate::op::Silent,
             cancelled: &cancelled,
         },

@@ -14,10 +14,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("data", &[]),
     ("tensor", &[]),
     ("model", &["tensor"]),
+    ("generate", &["data", "model"]),
     ("spec", &["digest"]),
     ("cache", &["digest"]),
     ("plan", &["spec", "digest"]),
-    ("ops", &["spec::params", "data", "tensor", "model", "digest"]),
+    ("ops", &["spec::params", "data", "tensor", "model", "generate", "digest"]),
     (
         "exec",
         &[
@@ -32,7 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "digest",
         ],
     ),
-    ("cli", &["spec", "plan", "exec", "cache", "digest", "tensor"]),
+    ("cli", &["spec", "plan", "exec", "cache", "digest", "tensor", "generate"]),
 ];
 
 /// Outside crates that only these modules may name.

@@ -25,7 +25,7 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     let project = Project::load(&pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);
-    let (id, action) = origin(&project, &decider, project.target()?)?;
+    let (id, action) = origin(&project, &decider, project.target()?, "nothing to export")?;
     let instance = project.plan.instance(id);
     let outputs = instance.op.outputs();
     let wanted = output.clone().unwrap_or_default();
@@ -50,16 +50,22 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     Ok(Exit::Success)
 }
 
-/// Returns what an instance gives and the instance that made it: a selection makes nothing of its own.
-fn origin(project: &Project, decider: &Decider<'_>, id: InstanceId) -> Result<(InstanceId, Box<Action>), CliError> {
+/// Returns what an instance gives and the instance that made it: a selection makes nothing of its own. `missing` says
+/// what there is not as long as the instance is stale.
+pub(in crate::cli) fn origin(
+    project: &Project,
+    decider: &Decider<'_>,
+    id: InstanceId,
+    missing: &str,
+) -> Result<(InstanceId, Box<Action>), CliError> {
     let name = &project.plan.instance(id).name;
     let NodeState::Fresh(action) = state_of(decider, id)? else {
-        let why = format!("`{name}` is not up to date, so there is nothing to export");
+        let why = format!("`{name}` is not up to date, so there is {missing}");
         return Err(CliError::user(why).help(format!("`luthflow run {} {name}`", project.file.display())));
     };
     let Some(chosen) = Chosen::of_action(&action) else { return Ok((id, action)) };
     match project.plan.ids().find(|id| project.plan.instance(*id).name == chosen.instance) {
-        Some(id) => origin(project, decider, id),
+        Some(id) => origin(project, decider, id, missing),
         None => Ok((id, action)),
     }
 }

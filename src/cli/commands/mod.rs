@@ -1,17 +1,20 @@
 //! The commands, one file each.
 
 pub(super) mod cache;
+pub(super) mod chat;
 pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod diff;
 pub(super) mod explain;
 pub(super) mod export;
+pub(super) mod generate;
 pub(super) mod graph;
 pub(super) mod lock;
 pub(super) mod log;
 pub(super) mod merge;
 pub(super) mod plan;
 pub(super) mod provenance;
+mod references;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod schema;

@@ -12,7 +12,9 @@ mod engine;
 mod fused;
 mod metadata;
 mod methods;
+mod moe;
 mod names;
+mod normal;
 mod part;
 mod plan;
 mod recipe;
@@ -24,6 +26,8 @@ mod twister;
 mod values;
 mod vocabulary;
 mod wide;
+
+pub(super) use moe::run as moe;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -16,7 +16,9 @@ mod curate;
 mod eval;
 mod init;
 mod input;
+mod lora;
 mod merge;
+mod moe;
 mod report;
 mod select;
 mod sft;
@@ -35,6 +37,8 @@ pub use merge::{
     MergeConfig, MergeMethod, MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope,
     Setting, Settings, Takes, TokenSource,
 };
+pub use lora::{ApplyLoraParams, ExtractLoraParams};
+pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{Schedule, SftParams, TrainOn};
@@ -116,6 +120,14 @@ pub enum Kind {
     Sft,
     /// Weights of several models combined.
     Merge,
+    /// A mixture of experts from several models.
+    Moe,
+    /// An adapter added to a model.
+    #[serde(rename = "apply_lora")]
+    ApplyLora,
+    /// The difference of two models as an adapter.
+    #[serde(rename = "extract_lora")]
+    ExtractLora,
     /// Scores of a model.
     Eval,
     /// The best instance of a swept node.
@@ -128,13 +140,16 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order a pipeline usually runs them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 13] = [
         Kind::Source,
         Kind::Curate,
         Kind::Tokenizer,
         Kind::Init,
         Kind::Sft,
         Kind::Merge,
+        Kind::Moe,
+        Kind::ApplyLora,
+        Kind::ExtractLora,
         Kind::Eval,
         Kind::Select,
         Kind::Command,
@@ -150,6 +165,9 @@ impl Kind {
             Kind::Init => InitParams::NAME,
             Kind::Sft => SftParams::NAME,
             Kind::Merge => MergeParams::NAME,
+            Kind::Moe => MoeParams::NAME,
+            Kind::ApplyLora => ApplyLoraParams::NAME,
+            Kind::ExtractLora => ExtractLoraParams::NAME,
             Kind::Eval => EvalParams::NAME,
             Kind::Select => SelectParams::NAME,
             Kind::Command => CommandParams::NAME,
@@ -178,6 +196,12 @@ pub enum Op {
     Sft(SftParams),
     /// See [`MergeParams`].
     Merge(MergeParams),
+    /// See [`MoeParams`].
+    Moe(MoeParams),
+    /// See [`ApplyLoraParams`].
+    ApplyLora(ApplyLoraParams),
+    /// See [`ExtractLoraParams`].
+    ExtractLora(ExtractLoraParams),
     /// See [`EvalParams`].
     Eval(EvalParams),
     /// See [`SelectParams`].
@@ -198,6 +222,9 @@ macro_rules! with_params {
             Op::Init($params) => $body,
             Op::Sft($params) => $body,
             Op::Merge($params) => $body,
+            Op::Moe($params) => $body,
+            Op::ApplyLora($params) => $body,
+            Op::ExtractLora($params) => $body,
             Op::Eval($params) => $body,
             Op::Select($params) => $body,
             Op::Command($params) => $body,
@@ -225,6 +252,9 @@ impl Op {
             Kind::Init => Op::Init(read(fields)?),
             Kind::Sft => Op::Sft(read(fields)?),
             Kind::Merge => Op::Merge(read(fields)?),
+            Kind::Moe => Op::Moe(read(fields)?),
+            Kind::ApplyLora => Op::ApplyLora(read(fields)?),
+            Kind::ExtractLora => Op::ExtractLora(read(fields)?),
             Kind::Eval => Op::Eval(read(fields)?),
             Kind::Select => Op::Select(read(fields)?),
             Kind::Command => Op::Command(read(fields)?),

@@ -17,6 +17,10 @@ pub struct SourceParams {
     /// are brought in; folders inside it are left out.
     #[serde(default, skip_serializing)]
     pub model: Option<String>,
+    /// A LoRA adapter: a folder as PEFT writes it, relative to the pipeline file. Only the files that lie directly in it
+    /// are brought in.
+    #[serde(default, skip_serializing)]
+    pub adapter: Option<String>,
     /// How the files of a data set are read; by file name when left out (`.jsonl`, `.txt`).
     #[serde(default)]
     pub format: Option<SourceFormat>,
@@ -67,16 +71,25 @@ impl Params for SourceParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        let kind = if self.model.is_some() { InputType::Model } else { InputType::Dataset };
+        let kind = match (&self.model, &self.adapter) {
+            (Some(_), _) => InputType::Model,
+            (None, Some(_)) => InputType::Adapter,
+            (None, None) => InputType::Dataset,
+        };
         vec![Output { name: "".into(), path: "".into(), kind }]
     }
 
     fn check(&self) -> Vec<Mistake> {
         let help = "give `dataset: data/*.jsonl` or `model: path/to/model`";
-        let mut mistakes = match (&self.dataset, &self.model) {
-            (None, None) => vec![Mistake::new("", "a source needs `dataset` or `model`").help(help)],
-            (Some(_), Some(_)) => vec![Mistake::new("model", "a source is a data set or a model, not both").help(help)],
-            _ => Vec::new(),
+        let given = [("dataset", &self.dataset), ("model", &self.model), ("adapter", &self.adapter)];
+        let given: Vec<&str> = given.iter().filter(|(_, path)| path.is_some()).map(|(name, _)| *name).collect();
+        let mut mistakes = match given[..] {
+            [] => vec![Mistake::new("", "a source needs `dataset` or `model`").help(help)],
+            [_] => Vec::new(),
+            ["dataset", "model"] => {
+                vec![Mistake::new("model", "a source is a data set or a model, not both").help(help)]
+            }
+            _ => vec![Mistake::new("adapter", "a source is one of a data set, a model and an adapter")],
         };
         if let Some(digest) = self.digest.as_ref().filter(|digest| digest.parse::<Digest>().is_err()) {
             let help = "`luthflow show` prints the one to write: `blake3:` and 64 hexadecimal digits";
