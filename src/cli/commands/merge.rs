@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::references::{self, Reference};
 use super::export;
+use super::references::{self, Reference};
 use crate::cache::{Access, Cache};
 use crate::cli::args::{Cli, MergeArgs};
 use crate::cli::exit::Exit;

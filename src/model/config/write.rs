@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::{Activation, Architecture, Config, LayerKind, Scaling, ShortConvolution};
-use crate::tensor::Dtype;
 
 impl Config {
     /// Returns the file's content as transformers would write it, for a model whose documents end in `document_end` and
