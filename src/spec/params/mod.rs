@@ -36,8 +36,9 @@ pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use lora::{ApplyLoraParams, ExtractLoraParams};
 pub use merge::{
-    BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
-    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
+    BaseUse, Body, Compat, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer,
+    MergeConfig, MergeMethod, MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope,
+    Setting, Settings, Takes, TokenSource,
 };
 pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
