@@ -162,6 +162,7 @@ fn an_interrupted_node_stops() {
         scratch: out.path(),
         environment: &|_| None,
         threads: 1,
+        device: luthflow::ops::DeviceChoice::Cpu,
         progress: &crate::op::Silent,
         cancelled: &cancelled,
     };

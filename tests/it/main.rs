@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
 )]
 
+mod architectures;
 mod cache;
 mod cache_crash;
 mod cache_damage;
@@ -23,6 +24,7 @@ mod diff;
 mod errors;
 mod eval;
 mod fuzz;
+mod generate;
 mod inference;
 mod instants;
 mod keys;
@@ -33,6 +35,7 @@ mod merge;
 mod merge_config;
 mod merge_parity;
 mod model;
+mod model_folders;
 mod op;
 mod oracle;
 mod pipelines;

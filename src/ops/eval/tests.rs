@@ -63,6 +63,7 @@ fn with<T>(answer: Answer, max_length: usize, run: impl FnOnce(&Bench<'_>) -> T)
         scratch: out,
         environment: &|_| None,
         threads: 1,
+        device: crate::ops::DeviceChoice::Cpu,
         progress: &Silent,
         cancelled: &cancelled,
     };
