@@ -393,10 +393,17 @@ fn the_command_answers_as_transformers_does() {
     assert_eq!(report["answers"][0]["prompt_ids"], expected["prompt_ids"]);
     assert_eq!(report["answers"][0]["text"], expected["text"]);
     assert_eq!(report["answers"][1]["ids"], golden("answers.json")[1]["ids"]);
-    insta::assert_json_snapshot!("generate_json", report, {
-        ".answers[].log_probs" => "[log-probabilities]", ".answers[].ids" => "[ids]", ".answers[].prompt_ids" => "[ids]",
-        ".answers[].text" => "[text]", ".measured.*" => "[number]",
-    });
+    let mut shape = report.clone();
+    for answer in shape["answers"].as_array_mut().unwrap() {
+        for name in ["log_probs", "ids", "prompt_ids", "text"] {
+            answer[name] = json!("…");
+        }
+    }
+    for number in shape["measured"].as_object_mut().unwrap().values_mut() {
+        assert!(number.is_number());
+        *number = json!("…");
+    }
+    insta::assert_snapshot!("generate_json", serde_json::to_string_pretty(&shape).unwrap());
     let piped = with_input(&world, &["generate", "--model", "model", "--prompt", "-", "--max-tokens", "40"], prompt);
     assert_eq!(piped.stdout, words.stdout);
 }
