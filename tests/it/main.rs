@@ -25,6 +25,7 @@ mod errors;
 mod eval;
 mod fresh_models;
 mod fuzz;
+mod generate;
 mod inference;
 mod instants;
 mod keys;
