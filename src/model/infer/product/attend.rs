@@ -1,0 +1,3 @@
+//! x
+pub(in super::super) struct Attending;
+pub(in super::super) fn attend() {}
