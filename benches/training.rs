@@ -90,6 +90,7 @@ fn run(kind: Kind, fields: Value, inputs: &[(&str, &Path)], threads: usize) -> (
         scratch: out.path(),
         environment: &|_| None,
         threads,
+        device: luthflow::ops::DeviceChoice::Cpu,
         progress: &Silent,
         cancelled: &cancelled,
     };

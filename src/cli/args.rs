@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::commands::cache::units;
+use super::report::CliError;
+use crate::tensor::DeviceChoice;
 
 /// A build system for language-model post-training: data curation, SFT, merge and eval as one cached graph.
 #[derive(Debug, Parser)]
@@ -188,6 +190,9 @@ pub(super) struct RunArgs {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
 
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
+
     /// Refuse to run anything that would differ from the lockfile, and never write it
     #[arg(long, env = "LUTHFLOW_LOCKED", value_parser = FalseyValueParser::new())]
     pub(super) locked: bool,
@@ -292,9 +297,31 @@ pub(super) struct VerifyArgs {
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
 
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
+
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// What to compute on.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct DeviceArg {
+    /// What to compute on: `auto`, `cpu`, `cuda:N` or `metal`
+    #[arg(long, value_name = "DEVICE", env = "LUTHFLOW_DEVICE", default_value_t)]
+    device: DeviceChoice,
+}
+
+impl DeviceArg {
+    /// Returns the device, unless this program can never use it.
+    pub(super) fn checked(self) -> Result<DeviceChoice, CliError> {
+        self.device.check().map_err(|error| {
+            let help = error.help().unwrap_or_default().to_owned();
+            CliError::user(error.to_string()).help(help)
+        })?;
+        Ok(self.device)
+    }
 }
 
 /// Arguments of `merge`.
@@ -320,9 +347,16 @@ pub(super) struct MergeArgs {
     #[arg(long)]
     pub(super) high_precision: bool,
 
+    /// The release of MergeKit whose arithmetic `linear` and `slerp` have: `0.1.5` or `0.1.4`
+    #[arg(long, value_name = "RELEASE", default_value = "0.1.5", value_parser = ["0.1.4", "0.1.5"])]
+    pub(super) compat: String,
+
     /// How many threads to use [default: one for every core]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
+
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
 
     /// Print one JSON event a line
     #[arg(long)]

@@ -7,6 +7,7 @@
 //! The same words give the same bytes: the merges are our own ([`super::merges`] says why), and so is the order of what is
 //! written.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -52,6 +53,7 @@ impl WordCounts {
     fn count(&self, row: &Row) -> Result<BTreeMap<String, u64>, DataError> {
         let mut words = BTreeMap::new();
         for text in texts(row) {
+            let text = &*text;
             let failed =
                 |error: tokenizers::Error| DataError::Tokenize { start: beginning(text), reason: error.to_string() };
             let mut normal = NormalizedString::from(text);
@@ -75,11 +77,11 @@ impl WordCounts {
 }
 
 /// Returns the texts of a row that a tokenizer learns from.
-fn texts(row: &Row) -> Vec<&str> {
+fn texts(row: &Row) -> Vec<Cow<'_, str>> {
     match row {
-        Row::Text(text) => vec![text],
-        Row::Chat(messages) => messages.iter().map(|message| message.content.as_str()).collect(),
-        Row::Pair { good, .. } => vec![good],
+        Row::Text(text) => vec![text.into()],
+        Row::Chat(chat) => chat.messages.iter().map(|message| message.content.text()).collect(),
+        Row::Pair { good, .. } => vec![good.into()],
     }
 }
 

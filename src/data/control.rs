@@ -64,6 +64,11 @@ impl ControlTokens {
         Self { tokens, begins }
     }
 
+    /// Says whether an id is a special token's.
+    pub(super) fn holds(&self, id: u32) -> bool {
+        self.tokens.iter().any(|token| token.id == id)
+    }
+
     /// Returns the longest token whose name stands at a byte of a text.
     fn at(&self, text: &str, at: usize) -> Option<&Control> {
         if !self.begins[usize::from(text.as_bytes()[at])] {

@@ -3,20 +3,15 @@
 //! A row is one of three things, told apart by its fields and never by a setting, so that a data set may mix them:
 //! prose, a chat, or a minimal pair. Fields we don't know are ignored when reading: real data sets carry ids and
 //! sources. They aren't carried along, and that is deliberate: what a curation writes depends on nothing that it does
-//! not understand.
+//! not understand. A chat's fields beside `messages` are those that templates know: `tools`, `documents` and
+//! `chat_template_kwargs`.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-/// One turn of a chat.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// Who speaks: `system`, `user`, `assistant`.
-    pub role: String,
-    /// What is said.
-    pub content: String,
-}
+use super::message::{Chat, Message, objects};
 
 /// One row of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +19,7 @@ pub enum Row {
     /// Prose.
     Text(String),
     /// A conversation.
-    Chat(Vec<Message>),
+    Chat(Chat),
     /// Two sentences of which one is correct.
     Pair {
         /// The correct one.
@@ -42,6 +37,12 @@ struct Fields<'a> {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     messages: Option<Cow<'a, [Message]>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    tools: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    documents: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chat_template_kwargs: Option<Map<String, Value>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     good: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bad: Option<Cow<'a, str>>,
@@ -54,18 +55,12 @@ impl Row {
         let fields: Fields<'_> =
             serde_json::from_str(line).map_err(|error| error.to_string().replace("at line 1 column", "at column"))?;
         match fields {
-            Fields { text: Some(text), messages: None, good: None, bad: None } => Ok(Row::Text(text.into_owned())),
-            Fields { text: None, messages: Some(messages), good: None, bad: None } => {
-                if messages.is_empty() {
-                    Err("`messages` is empty".into())
-                } else {
-                    Ok(Row::Chat(messages.into_owned()))
-                }
-            }
-            Fields { text: None, messages: None, good: Some(good), bad: Some(bad) } => {
+            Fields { text: Some(text), messages: None, good: None, bad: None, .. } => Ok(Row::Text(text.into_owned())),
+            Fields { text: None, messages: Some(_), good: None, bad: None, .. } => chat(fields).map(Row::Chat),
+            Fields { text: None, messages: None, good: Some(good), bad: Some(bad), .. } => {
                 Ok(Row::Pair { good: good.into_owned(), bad: bad.into_owned() })
             }
-            Fields { text: None, messages: None, good: None, bad: None } => {
+            Fields { text: None, messages: None, good: None, bad: None, .. } => {
                 Err("there is neither `text` nor `messages` nor `good` and `bad`".into())
             }
             Fields { text: None, messages: None, .. } => Err("a pair needs both `good` and `bad`".into()),
@@ -77,7 +72,13 @@ impl Row {
     pub fn to_json(&self) -> String {
         let fields = match self {
             Row::Text(text) => Fields { text: Some(text.into()), ..Fields::default() },
-            Row::Chat(messages) => Fields { messages: Some(messages.into()), ..Fields::default() },
+            Row::Chat(chat) => Fields {
+                messages: Some(chat.messages.as_slice().into()),
+                tools: chat.tools.clone().map(Value::from),
+                documents: chat.documents.clone().map(Value::from),
+                chat_template_kwargs: Some(chat.variables.clone()).filter(|variables| !variables.is_empty()),
+                ..Fields::default()
+            },
             Row::Pair { good, bad } => Fields { good: Some(good.into()), bad: Some(bad.into()), ..Fields::default() },
         };
         serde_json::to_string(&fields).expect("strings always have a JSON form")
@@ -87,8 +88,8 @@ impl Row {
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Row::Text(text) => text.into(),
-            Row::Chat(messages) => {
-                let contents: Vec<&str> = messages.iter().map(|message| message.content.as_str()).collect();
+            Row::Chat(chat) => {
+                let contents: Vec<Cow<'_, str>> = chat.messages.iter().map(|message| message.content.text()).collect();
                 contents.join("\n").into()
             }
             Row::Pair { good, .. } => good.into(),
@@ -101,10 +102,20 @@ impl Row {
         let count = |text: &str| text.chars().count() as u64;
         match self {
             Row::Text(text) => count(text),
-            Row::Chat(messages) => messages.iter().map(|message| count(&message.content)).sum(),
+            Row::Chat(chat) => chat.messages.iter().map(|message| count(&message.content.text())).sum(),
             Row::Pair { good, .. } => count(good),
         }
     }
+}
+
+fn chat(fields: Fields<'_>) -> Result<Chat, String> {
+    let messages = fields.messages.map(Cow::into_owned).unwrap_or_default();
+    if messages.is_empty() {
+        return Err("`messages` is empty".into());
+    }
+    let tools = objects("tools", fields.tools)?;
+    let documents = objects("documents", fields.documents)?;
+    Ok(Chat { messages, tools, documents, variables: fields.chat_template_kwargs.unwrap_or_default() })
 }
 
 #[cfg(test)]
@@ -113,11 +124,15 @@ mod tests {
 
     #[test]
     fn json_round_trips() {
-        let turn = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+        let turn = |role: &str, content: &str| Message::new(role, content);
+        let mut with_tools = Chat::from(vec![turn("user", "l'heure ?")]);
+        with_tools.tools = Some(vec![serde_json::json!({"z": {"b": 1, "a": [2.5, null]}, "é": true})]);
+        with_tools.variables.insert("enable_thinking".into(), false.into());
         for row in [
+            Row::Chat(with_tools),
             Row::Text("l'été\n\"oui\" \u{1F600} \\ \u{0}".into()),
             Row::Text(String::new()),
-            Row::Chat(vec![turn("user", "ça va ?"), turn("assistant", "")]),
+            Row::Chat(vec![turn("user", "ça va ?"), turn("assistant", "")].into()),
             Row::Pair { good: "a".into(), bad: "b".into() },
         ] {
             assert_eq!(Row::from_json(&row.to_json()).as_ref(), Ok(&row));
@@ -138,6 +153,7 @@ mod tests {
             (r#"{"good": "b"}"#, "needs both"),
             (r#"{"messages": []}"#, "empty"),
             (r#"{"messages": [{"role": "user"}]}"#, "missing field `content`"),
+            (r#"{"messages": [{"role": "user", "content": "a"}], "tools": {"a": 1}}"#, "`tools` is not a list"),
             (r#"{"text": 7}"#, "invalid type"),
             ("[1]", "invalid"),
             (r#"{"text": "a""#, "EOF"),

@@ -3,7 +3,9 @@
 //! Nothing is added to a text on its own account: no beginning-of-sequence token, no truncation, no padding, whatever
 //! the files say. Training and evaluation put [`Tokenizer::document_start`] and [`Tokenizer::document_end`] where they
 //! belong. The name of a special token inside a text stays text, unlike in transformers: [`super::control`] says why.
+//! Only [`Tokenizer::encode_prompt`], for text that a person types at a model, does as transformers does.
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -12,7 +14,7 @@ use fs_err as fs;
 use serde_json::Value;
 
 use super::control::{ControlTokens, Piece};
-use super::template::{ChatTemplate, SpecialTokens};
+use super::template::{ChatTemplate, SpecialTokens, TemplateSettings};
 use super::{DataError, beginning};
 
 /// The files of a model folder that belong to its tokenizer. Only the first one must be there.
@@ -33,6 +35,8 @@ pub(super) const DOCUMENT: &str = "<|endoftext|>";
 pub(super) const TURN_START: &str = "<|im_start|>";
 /// What ends a turn of a ChatML chat.
 pub(super) const TURN_END: &str = "<|im_end|>";
+/// What ends a turn: in ChatML, Llama 3, Gemma.
+const TURN_ENDS: [&str; 3] = [TURN_END, "<|eot_id|>", "<end_of_turn>"];
 
 /// The greatest size of a file of a tokenizer, in bytes. The largest real one (Gemma's) has 33 MB.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -45,6 +49,12 @@ pub struct Tokenizer {
     template: Option<ChatTemplate>,
     folder: PathBuf,
     vocab_size: usize,
+    /// What belongs before and behind a text that is a whole input: mostly a beginning-of-sequence token, or nothing.
+    around: (Vec<u32>, Vec<u32>),
+    /// The tokens that stand for one byte, where bytes that spell no character are decoded together.
+    bytes: BTreeSet<u32>,
+    /// The token that ends a sequence, by the configuration.
+    sequence_end: Option<u32>,
     document_start: u32,
     document_end: u32,
     turn_end: Option<u32>,
@@ -53,30 +63,51 @@ pub struct Tokenizer {
 impl Tokenizer {
     /// Loads the tokenizer of a model folder.
     pub fn load(dir: &Path) -> Result<Self, DataError> {
+        Self::load_with(dir, &TemplateSettings::default())
+    }
+
+    /// Loads the tokenizer of a model folder, with what its chat template is to be told for every chat.
+    pub fn load_with(dir: &Path, settings: &TemplateSettings) -> Result<Self, DataError> {
         let bad = |reason: String| DataError::BadTokenizer { path: dir.to_owned(), reason };
         let bytes = read_bounded(&dir.join("tokenizer.json"))?;
         let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| bad(format!("tokenizer.json: {e}")))?;
         inner.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         inner.with_padding(None);
+        let around = around(&inner).map_err(|error| bad(format!("tokenizer.json: {error}")))?;
         inner.set_encode_special_tokens(true);
         let control = ControlTokens::of(&inner);
-        let config = read_config(dir)?;
-        let tokens = special_tokens(&config);
+        let config = read_config(dir, "tokenizer_config.json")?;
+        let tokens = special_tokens(&config, &read_config(dir, "special_tokens_map.json")?);
         let id = |token: &str| inner.token_to_id(token);
         let named = |variable: &str| tokens.get(variable).and_then(id);
         let no_separator = || bad(format!("it has neither {DOCUMENT} nor an `eos_token`"));
         let document_end = id(DOCUMENT).or_else(|| named("eos_token")).ok_or_else(no_separator)?;
         let document_start = id(DOCUMENT).or_else(|| named("bos_token")).unwrap_or(document_end);
-        let turn_end = id(TURN_END);
+        let turn_end = TURN_ENDS.iter().find_map(|name| id(name));
+        let sequence_end = named("eos_token");
+        let around = with_start(around, &config["add_bos_token"], named("bos_token"));
+        let bytes = byte_tokens(&inner);
         let template = match template_source(dir, &config)? {
-            Some(source) => Some(ChatTemplate::new(&source, tokens).map_err(bad)?),
+            Some(source) => Some(ChatTemplate::new(&source, tokens, settings).map_err(bad)?),
             None => None,
         };
         // Ids may have gaps, and an embedding needs a row for the greatest one.
         let greatest = inner.get_vocab(true).into_values().max();
         let vocab_size = greatest.map_or(0, |id| id as usize + 1);
         let folder = dir.to_owned();
-        Ok(Self { inner, control, template, folder, vocab_size, document_start, document_end, turn_end })
+        Ok(Self {
+            inner,
+            control,
+            template,
+            folder,
+            vocab_size,
+            around,
+            bytes,
+            sequence_end,
+            document_start,
+            document_end,
+            turn_end,
+        })
     }
 
     /// Returns the token ids of a text, without special tokens around it or in it: their names are text like any other.
@@ -88,6 +119,16 @@ impl Tokenizer {
     /// Returns the token ids of a text in which the names of special tokens are those tokens, as in transformers.
     pub fn encode_with_control(&self, text: &str) -> Result<Vec<u32>, DataError> {
         self.encode_rendered(text, &[]).map(|(ids, _)| ids)
+    }
+
+    /// Returns the token ids of a text that is a whole input, as transformers makes them: the names of special tokens are
+    /// those tokens, and the beginning-of-sequence token comes first if the tokenizer asks for one. A text that begins
+    /// with it already does not get a second one.
+    pub fn encode_prompt(&self, text: &str) -> Result<Vec<u32>, DataError> {
+        let ids = self.encode_with_control(text)?;
+        let (before, behind) = &self.around;
+        let before = if ids.starts_with(before) { &[][..] } else { before };
+        Ok([before, &ids, behind].concat())
     }
 
     /// Returns the token ids of a text and the bytes of it that each one covers. The names of special tokens are those
@@ -118,6 +159,37 @@ impl Tokenizer {
         self.inner.decode(ids, false).map_err(failed)
     }
 
+    /// Returns the text of token ids without special tokens.
+    pub fn decode_visible(&self, ids: &[u32]) -> Result<String, DataError> {
+        let failed = |error| DataError::BadTokenizer { path: self.folder.clone(), reason: format!("{error}") };
+        self.inner.decode(ids, true).map_err(failed)
+    }
+
+    /// Says whether a token is a special one, which has no text.
+    pub fn is_special(&self, id: u32) -> bool {
+        self.control.holds(id)
+    }
+
+    /// Says whether a token stands for one byte, whose text depends on the bytes around it.
+    pub(super) fn is_byte(&self, id: u32) -> bool {
+        self.bytes.contains(&id)
+    }
+
+    /// Says whether there is a chat template.
+    pub fn has_template(&self) -> bool {
+        self.template.is_some()
+    }
+
+    /// Fails if a model of so many token ids has none for some token of this tokenizer.
+    pub fn check_fits(&self, model_vocab_size: usize) -> Result<(), DataError> {
+        if self.vocab_size <= model_vocab_size {
+            return Ok(());
+        }
+        let greatest = self.vocab_size - 1;
+        let reason = format!("it has a token {greatest}, and the model knows {model_vocab_size} tokens; it is another model's");
+        Err(DataError::BadTokenizer { path: self.folder.clone(), reason })
+    }
+
     /// Returns how many rows an embedding needs: one more than the greatest token id.
     pub fn vocab_size(&self) -> usize {
         self.vocab_size
@@ -133,7 +205,12 @@ impl Tokenizer {
         self.document_end
     }
 
-    /// Returns the token that ends a turn of a ChatML chat.
+    /// Returns the token that ends a sequence, by the tokenizer's configuration.
+    pub fn sequence_end(&self) -> Option<u32> {
+        self.sequence_end
+    }
+
+    /// Returns the token that ends a turn of a chat.
     pub fn turn_end(&self) -> Option<u32> {
         self.turn_end
     }
@@ -177,9 +254,9 @@ fn read_bounded(path: &Path) -> Result<Vec<u8>, DataError> {
     Ok(bytes)
 }
 
-/// Returns `tokenizer_config.json`; an empty object if there is none.
-fn read_config(dir: &Path) -> Result<Value, DataError> {
-    let path = dir.join("tokenizer_config.json");
+/// Returns a file of settings; an empty object if there is none.
+fn read_config(dir: &Path, name: &str) -> Result<Value, DataError> {
+    let path = dir.join(name);
     if !path.is_file() {
         return Ok(Value::Object(serde_json::Map::new()));
     }
@@ -187,13 +264,48 @@ fn read_config(dir: &Path) -> Result<Value, DataError> {
         .map_err(|error| DataError::BadTokenizer { path, reason: error.to_string() })
 }
 
-fn special_tokens(config: &Value) -> SpecialTokens {
+fn special_tokens(config: &Value, map: &Value) -> SpecialTokens {
     // A token is its text, or an object with its text in `content`.
+    let text = |value: &Value| value.as_str().or_else(|| value["content"].as_str()).map(str::to_owned);
     let token = |name: &'static str| {
-        let value = &config[name];
-        Some((name, value.as_str().or_else(|| value["content"].as_str())?.to_owned()))
+        let known = config.get(name).or_else(|| map.get(name))?;
+        Some((name, text(known)?))
     };
-    SpecialTokens(["bos_token", "eos_token", "pad_token", "unk_token"].into_iter().filter_map(token).collect())
+    let names = ["bos_token", "eos_token", "pad_token", "unk_token", "sep_token", "cls_token", "mask_token"];
+    SpecialTokens(names.into_iter().filter_map(token).collect())
+}
+
+/// Returns what the post-processor puts before and behind a text.
+fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Box<dyn std::error::Error + Send + Sync>> {
+    let plain = tokenizer.encode("a", false)?;
+    let whole = tokenizer.encode("a", true)?;
+    let (plain, whole) = (plain.get_ids(), whole.get_ids());
+    let at = (0..=whole.len().saturating_sub(plain.len())).find(|at| whole[*at..].starts_with(plain));
+    Ok(at.map_or_else(Default::default, |at| (whole[..at].to_vec(), whole[at + plain.len()..].to_vec())))
+}
+
+/// Lets `add_bos_token` have its say, which transformers asks before the post-processor.
+fn with_start(
+    (mut before, behind): (Vec<u32>, Vec<u32>),
+    add: &Value,
+    start: Option<u32>,
+) -> (Vec<u32>, Vec<u32>) {
+    match (add.as_bool(), start) {
+        (Some(true), Some(start)) if !before.contains(&start) => before.insert(0, start),
+        (Some(false), Some(start)) => before.retain(|id| *id != start),
+        _ => {}
+    }
+    (before, behind)
+}
+
+/// Returns the tokens `<0x00>` to `<0xFF>` if they are decoded to bytes.
+fn byte_tokens(tokenizer: &tokenizers::Tokenizer) -> BTreeSet<u32> {
+    let falls_back =
+        tokenizer.get_decoder().is_some_and(|decoder| {
+            serde_json::to_string(decoder).is_ok_and(|decoder| decoder.contains("\"ByteFallback\""))
+        });
+    let byte = |byte: u32| tokenizer.token_to_id(&format!("<0x{byte:02X}>"));
+    if falls_back { (0..256).filter_map(byte).collect() } else { BTreeSet::new() }
 }
 
 /// Returns the chat template: the file of its own if there is one, otherwise the one in the configuration, and of

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::ops::{self, Inputs, OpCx, Outcome, Progress};
+use crate::ops::{self, DeviceChoice, Inputs, OpCx, Outcome, Progress};
 use crate::spec::params::{Kind, Op};
 
 /// Looks a variable of the environment up.
@@ -37,6 +37,9 @@ pub struct Request {
     pub scratch: PathBuf,
     /// How many threads it may use.
     pub threads: usize,
+    /// What it may compute on.
+    #[serde(default)]
+    pub device: DeviceChoice,
 }
 
 /// What a child answers.
@@ -108,6 +111,7 @@ fn run(request: &Request, output: impl Write + Send, environment: &Environment, 
         scratch: &request.scratch,
         environment,
         threads: request.threads,
+        device: request.device,
         progress: &speaker,
         cancelled,
     };

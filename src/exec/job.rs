@@ -170,6 +170,9 @@ impl Job<'_> {
             }
         }
         let mut new = self.new.clone();
+        if let Some(device) = outcome.device {
+            new.producer = format!("{}-{device}", new.producer);
+        }
         new.metrics = outcome.metrics;
         new.measured = outcome.measured;
         new.duration_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

@@ -39,6 +39,7 @@ impl Scheduler<'_, '_, '_> {
             out: staging.path().to_path_buf(),
             scratch: staging.work(),
             threads: self.threads(id),
+            device: self.options.device,
         };
         self.observer.event(&Event::NodeStarted {
             node: instance.name.clone(),

@@ -27,6 +27,7 @@ use super::worker::Control;
 use super::{ExecError, Rehearsed};
 use crate::cache::{Action, Cache, RunId};
 use crate::digest::Digest;
+use crate::ops::DeviceChoice;
 use crate::plan::graph::{InstanceId, Plan};
 use crate::plan::{KeyParts, StaleReason};
 use crate::spec::lock::Lock;
@@ -40,6 +41,8 @@ pub struct RunOptions<'a> {
     pub jobs: usize,
     /// How many threads all of them together should use.
     pub cores: usize,
+    /// What nodes may compute on.
+    pub device: DeviceChoice,
     /// What the machine has for nodes that say what they need.
     pub resources: Resources,
     /// Whether nodes that don't depend on a failed one still run.

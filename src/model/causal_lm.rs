@@ -4,9 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::ModelError;
-use super::arch::Qwen3;
-use super::config::Config;
-use super::engine::{Engine, Frame};
+use super::arch::Decoder;
+use super::config::{Config, Rotary};
+use super::engine::{Engine, Frame, Linear};
 use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
 use super::kernel::rotary::RotaryTable;
@@ -20,19 +20,19 @@ const SCORED_TOGETHER: usize = 4096;
 #[derive(Debug)]
 pub struct CausalLm {
     config: Config,
-    arch: Qwen3,
+    arch: Decoder,
     parameters: Vec<Arc<Parameter>>,
-    /// Grows with the longest document seen.
-    rotary: Mutex<Arc<RotaryTable>>,
+    /// One table for each rotary embedding of the model. They grow with the longest document seen.
+    rotary: Mutex<Arc<[RotaryTable]>>,
 }
 
 impl CausalLm {
     /// Loads a Hugging Face model folder: `config.json` and safetensors, in one file or in shards.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let config = Config::load(dir)?;
-        let (arch, outlines) = Qwen3::new(&config);
+        let (arch, outlines) = Decoder::new(&config);
         let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
-        let rotary = Mutex::new(Arc::new(RotaryTable::new(0, config.head_dim, config.rope_theta)));
+        let rotary = Mutex::new(tables(&config, 0));
         Ok(Self { config, arch, parameters, rotary })
     }
 
@@ -46,7 +46,7 @@ impl CausalLm {
         &self.parameters
     }
 
-    pub(super) fn arch(&self) -> &Qwen3 {
+    pub(super) fn arch(&self) -> &Decoder {
         &self.arch
     }
 
@@ -82,7 +82,19 @@ impl CausalLm {
         let frame = self.frame(packed.places(self.config.vocab_size)?);
         let engine = Fused::to_score(&self.parameters);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
-        Ok(engine.linear(&x, self.arch.head)?.flatten_all()?.to_vec1()?)
+        Ok(engine.linear(&x, Linear { weight: self.arch.head, bias: None })?.flatten_all()?.to_vec1()?)
+    }
+
+    /// Returns the rows that each layer gets and, at the end, those that the output layer gets, each `[tokens,
+    /// hidden_size]` row by row. For short inputs, as [`Self::logits`].
+    pub fn hidden_states(&self, packed: &Packed) -> Result<Vec<Vec<f32>>, ModelError> {
+        let frame = self.frame(packed.places(self.config.vocab_size)?);
+        let mut states = Vec::new();
+        self.arch.forward_seen(&Fused::to_score(&self.parameters), &packed.ids, &frame, &mut |x| {
+            states.push(x.flatten_all()?.to_vec1()?);
+            Ok(())
+        })?;
+        Ok(states)
     }
 
     /// Adds the gradient of `scale` times the summed loss to the gradients of the parameters; returns the sum (nats).
@@ -125,12 +137,17 @@ impl CausalLm {
     /// Returns the frame of a batch, with angles for all its positions.
     pub(super) fn frame(&self, places: Places) -> Frame {
         let mut rotary = self.rotary.lock().unwrap_or_else(PoisonError::into_inner);
-        if rotary.positions() < places.longest {
-            let positions = places.longest.next_power_of_two();
-            *rotary = Arc::new(RotaryTable::new(positions, self.config.head_dim, self.config.rope_theta));
+        if rotary.iter().any(|table| table.positions() < places.longest) {
+            *rotary = tables(&self.config, places.longest.next_power_of_two());
         }
         Frame { places: Arc::new(places), rotary: Arc::clone(&rotary) }
     }
+}
+
+/// Returns the tables of a model's rotary embeddings.
+fn tables(config: &Config, positions: usize) -> Arc<[RotaryTable]> {
+    let table = |rotary: &Rotary| RotaryTable::new(positions, &rotary.frequencies(config.head_dim), rotary.factor());
+    config.rotary.iter().map(table).collect()
 }
 
 /// Cuts a batch between documents, into parts of at most [`SCORED_TOGETHER`] tokens or one document.

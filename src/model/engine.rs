@@ -2,12 +2,15 @@
 //!
 //! A batch has no batch axis: its documents lie one after the other, so a tensor is `[tokens, width]` throughout, in
 //! f32. Weights are named by [`ParameterId`]; where they are and what becomes of their gradients is the engine's affair.
+//! What remembers tokens from one call to the next (keys and values, the last inputs of a convolution) finds its place by
+//! the number of the layer.
 
 use std::sync::Arc;
 
 use candle_core::{Result, Tensor};
 
 use super::kernel::Heads;
+use super::kernel::gated::Activation;
 use super::kernel::rotary::RotaryTable;
 use super::packed::Places;
 
@@ -20,19 +23,67 @@ pub(crate) struct ParameterId(pub(crate) usize);
 pub(crate) struct Frame {
     /// The documents.
     pub(crate) places: Arc<Places>,
-    /// Angles for at least as many positions as the longest document has.
-    pub(crate) rotary: Arc<RotaryTable>,
+    /// Angles for at least as many positions as the longest document has: a table for each rotary embedding of the model.
+    pub(crate) rotary: Arc<[RotaryTable]>,
 }
 
-/// The weights of the norms of query and key heads.
+/// A norm by the root mean square.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Norm {
+    /// What normalised rows are multiplied by.
+    pub(crate) weight: ParameterId,
+    /// Guards against division by zero.
+    pub(crate) epsilon: f32,
+    /// Whether the weight is stored as its distance from 1.
+    pub(crate) offset: bool,
+}
+
+/// A linear layer.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Linear {
+    /// A row of the weight for each output.
+    pub(crate) weight: ParameterId,
+    /// A number for each output.
+    pub(crate) bias: Option<ParameterId>,
+}
+
+/// The norms of query and key heads.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadNorms {
     /// Of the query heads.
-    pub(crate) query: ParameterId,
+    pub(crate) query: Norm,
     /// Of the key heads.
-    pub(crate) key: ParameterId,
-    /// Guards against division by zero.
-    pub(crate) epsilon: f32,
+    pub(crate) key: Norm,
+}
+
+/// An attention layer, projections apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attention {
+    /// The number of the layer in the model.
+    pub(crate) layer: usize,
+    /// How fused rows are divided.
+    pub(crate) heads: Heads,
+    /// What query and key heads go through before they are turned.
+    pub(crate) norms: Option<HeadNorms>,
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
+    /// How many tokens a token sees, itself included; all of its document if there is none.
+    pub(crate) window: Option<usize>,
+    /// Which of the model's rotary embeddings turns the heads.
+    pub(crate) rotary: usize,
+}
+
+/// A short convolution, projections apart.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Convolution {
+    /// The number of the layer in the model.
+    pub(crate) layer: usize,
+    /// `width` weights for each channel.
+    pub(crate) weight: ParameterId,
+    /// A number for each channel.
+    pub(crate) bias: Option<ParameterId>,
+    /// How many tokens a token sees, itself included.
+    pub(crate) width: usize,
 }
 
 /// The end of a training pass.
@@ -45,26 +96,32 @@ pub(crate) struct Loss {
 
 /// The blocks of a transformer.
 pub(crate) trait Engine {
-    /// Returns a row of the table for each id.
-    fn embedding(&self, table: ParameterId, ids: &[u32]) -> Result<Tensor>;
+    /// Returns a row of the table for each id, times `scale`.
+    fn embedding(&self, table: ParameterId, ids: &[u32], scale: Option<f32>) -> Result<Tensor>;
 
     /// Normalises rows by their root mean square and multiplies them by the weight.
-    fn rms_norm(&self, x: &Tensor, weight: ParameterId, epsilon: f32) -> Result<Tensor>;
+    fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor>;
 
-    /// Returns `x · weightᵀ`, with a row of the weight for each output.
-    fn linear(&self, x: &Tensor, weight: ParameterId) -> Result<Tensor>;
+    /// Returns `x · weightᵀ + bias`.
+    fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor>;
 
-    /// Returns `residual + x · weightᵀ`.
-    fn linear_add(&self, x: &Tensor, weight: ParameterId, residual: &Tensor) -> Result<Tensor>;
+    /// Returns `residual + x · weightᵀ + bias`.
+    fn linear_add(&self, x: &Tensor, layer: Linear, residual: &Tensor) -> Result<Tensor>;
 
-    /// Normalises the query and key heads of fused rows and turns them by their positions.
-    fn prepare_heads(&self, rows: &Tensor, heads: Heads, norms: HeadNorms, frame: &Frame) -> Result<Tensor>;
+    /// Normalises the query and key heads of fused rows, if the model has such norms, and turns them by their positions.
+    fn prepare_heads(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor>;
 
     /// Attends causally inside each document; from fused rows to `[tokens, query heads · width]`.
-    fn attention(&self, rows: &Tensor, heads: Heads, frame: &Frame) -> Result<Tensor>;
+    fn attention(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor>;
 
-    /// Returns `silu(gate) · up` of rows `[gate | up]`.
-    fn swiglu(&self, rows: &Tensor) -> Result<Tensor>;
+    /// Returns `C · conv(B · x)` of rows `[B | C | x]`, causally inside each document.
+    fn short_convolution(&self, rows: &Tensor, convolution: &Convolution, frame: &Frame) -> Result<Tensor>;
+
+    /// Returns `activation(gate) · up` of rows `[gate | up]`.
+    fn gated(&self, rows: &Tensor, activation: Activation) -> Result<Tensor>;
+
+    /// Returns `x + y`.
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor>;
 
     /// Returns the loss of the labelled rows `(row, token)`; the backward pass sees it times `scale`.
     fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss>;

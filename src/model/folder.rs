@@ -1,15 +1,28 @@
 //! The weights of a model folder, to and from parameters.
+//!
+//! What is written has the names, the shapes and the number formats of what was read. transformers cuts a model into
+//! files of 5 GB at most, and so is it here.
 
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::path::Path;
+
+use rayon::prelude::*;
 
 use super::ModelError;
 use super::config::Config;
 use super::parameter::{Outline, Parameter, Part};
-use crate::tensor::{Declared, ModelTensors, TensorWriter, WEIGHTS_FILE, model_tensors};
+use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, model_tensors};
 
 /// A stored output layer although the model's configuration ties it to the embedding.
 const HEAD: &str = "lm_head.weight";
 const EMBEDDING: &str = "model.embed_tokens.weight";
+/// Frequencies that old checkpoints of Llama store and nothing reads: they follow from `config.json`.
+const FREQUENCIES: &str = ".self_attn.rotary_emb.inv_freq";
+/// The most bytes of tensors in a file.
+const LARGEST_FILE: u64 = 5_000_000_000;
+/// Numbers that are rounded and written together.
+const WRITTEN_TOGETHER: usize = 1 << 20;
 
 /// Reads the parameters of a model, widened to f32. Every tensor of the folder must be one of theirs.
 pub(crate) fn load_parameters(
@@ -19,27 +32,39 @@ pub(crate) fn load_parameters(
 ) -> Result<Vec<Parameter>, ModelError> {
     let tensors = model_tensors(dir)?;
     refuse_strangers(dir, &tensors, config, &outlines)?;
+    // All shapes first, so that a folder that does not fit costs nothing.
+    let parts = outlines.iter().flat_map(|outline| &outline.parts);
+    parts.into_iter().try_for_each(|part| check_part(dir, &tensors, part).map(drop))?;
     let read = |outline: Outline| {
-        let mut value = Vec::new();
+        let mut value = Vec::with_capacity(outline.parts.iter().map(Part::count).sum());
+        let mut formats = Vec::new();
         for part in &outline.parts {
-            read_part(dir, &tensors, part, &mut value)?;
+            formats.push(read_part(dir, &tensors, part, &mut value)?);
         }
-        Ok(Parameter::new(outline, value))
+        Ok(Parameter::new(outline, value).stored_as(formats))
     };
-    outlines.into_iter().map(read).collect()
+    outlines.into_par_iter().map(read).collect()
 }
 
-fn read_part(dir: &Path, tensors: &ModelTensors, part: &Part, value: &mut Vec<f32>) -> Result<(), ModelError> {
+fn check_part<'a>(dir: &Path, tensors: &'a ModelTensors, part: &Part) -> Result<crate::tensor::View<'a>, ModelError> {
     let mismatch = |reason: String| ModelError::Mismatch { dir: dir.to_owned(), reason };
     let view = tensors.get(&part.name).ok_or_else(|| mismatch(format!("`{}` is missing", part.name)))?;
     if view.shape != part.shape {
         let (name, found, expected) = (&part.name, view.shape, &part.shape);
         return Err(mismatch(format!("`{name}` is of shape {found:?}, config.json asks for {expected:?}")));
     }
+    Ok(view)
+}
+
+/// Adds the numbers of a tensor to `value`; returns how they are stored.
+fn read_part(dir: &Path, tensors: &ModelTensors, part: &Part, value: &mut Vec<f32>) -> Result<Dtype, ModelError> {
+    let view = check_part(dir, tensors, part)?;
     let start = value.len();
     value.resize(start + view.count(), 0.0);
     view.read_f32(0, &mut value[start..]);
-    Ok(())
+    // The tied output layer is compared before this, and nothing is read twice.
+    tensors.release(&part.name, 0, view.count());
+    Ok(view.dtype)
 }
 
 /// Fails if a tensor would be lost: it has no place in the model.
@@ -52,11 +77,12 @@ fn refuse_strangers(
     outlines: &[Outline],
 ) -> Result<(), ModelError> {
     let mismatch = |reason: String| ModelError::Mismatch { dir: dir.to_owned(), reason };
-    let known: std::collections::BTreeSet<&str> =
+    let known: BTreeSet<&str> =
         outlines.iter().flat_map(|outline| &outline.parts).map(|part| part.name.as_str()).collect();
-    for name in tensors.names().filter(|name| !known.contains(name)) {
+    for name in tensors.names().filter(|name| !known.contains(name) && !name.ends_with(FREQUENCIES)) {
         if name != HEAD || !config.tie_word_embeddings {
-            return Err(mismatch(format!("`{name}` has no place in a Qwen3 model")));
+            let family = config.architecture.title();
+            return Err(mismatch(format!("`{name}` has no place in this {family} model")));
         }
         let same = match (tensors.get(HEAD), tensors.get(EMBEDDING)) {
             (Some(head), Some(table)) => head.dtype == table.dtype && head.bytes == table.bytes,
@@ -70,26 +96,40 @@ fn refuse_strangers(
     Ok(())
 }
 
-/// Writes parameters as `model.safetensors`, rounded to the format that `config.json` names, sorted by name.
-pub(crate) fn save_weights<P: std::borrow::Borrow<Parameter>>(
+/// Writes parameters as `model.safetensors`, or in several files with an index, each tensor in the format that it was
+/// read in; one that was not read, in the format that `config.json` names.
+pub(crate) fn save_weights<P: Borrow<Parameter>>(
     dir: &Path,
     config: &Config,
     parameters: &[P],
 ) -> Result<(), ModelError> {
-    let mut places: Vec<(&Part, &Parameter, usize)> = Vec::new();
-    for parameter in parameters.iter().map(std::borrow::Borrow::borrow) {
-        let mut start = 0;
-        for part in parameter.parts() {
-            places.push((part, parameter, start));
-            start += part.count();
+    let mut declared = Vec::new();
+    for parameter in parameters.iter().map(Borrow::borrow) {
+        for (index, part) in parameter.parts().iter().enumerate() {
+            let dtype = parameter.format(index).unwrap_or(config.dtype);
+            declared.push(Declared { name: part.name.clone(), dtype, shape: part.shape.clone() });
         }
     }
-    places.sort_by(|a, b| a.0.name.cmp(&b.0.name));
-    let declare = |part: &Part| Declared { name: part.name.clone(), dtype: config.dtype, shape: part.shape.clone() };
-    let declared: Vec<Declared> = places.iter().map(|(part, ..)| declare(part)).collect();
-    let mut writer = TensorWriter::create(&dir.join(WEIGHTS_FILE), &declared)?;
-    for (part, parameter, start) in places {
-        writer.write_f32(&part.name, &parameter.value()[start..start + part.count()])?;
+    let writer = ShardedWriter::create(dir, &declared, LARGEST_FILE)?;
+    let mut tensor = 0;
+    for parameter in parameters.iter().map(Borrow::borrow) {
+        let value = parameter.value();
+        let mut rest = value.as_slice();
+        for part in parameter.parts() {
+            let (numbers, others) = rest.split_at(part.count());
+            write_part(&writer, tensor, declared[tensor].dtype, numbers)?;
+            (rest, tensor) = (others, tensor + 1);
+        }
     }
     Ok(writer.finish()?)
+}
+
+fn write_part(writer: &ShardedWriter, tensor: usize, dtype: Dtype, numbers: &[f32]) -> Result<(), ModelError> {
+    let mut bytes = vec![0; WRITTEN_TOGETHER.min(numbers.len()) * dtype.size()];
+    for (index, chunk) in numbers.chunks(WRITTEN_TOGETHER).enumerate() {
+        let bytes = &mut bytes[..chunk.len() * dtype.size()];
+        dtype.write_f32(chunk, bytes);
+        writer.write_at(tensor, index * WRITTEN_TOGETHER * dtype.size(), bytes)?;
+    }
+    Ok(())
 }

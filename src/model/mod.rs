@@ -15,7 +15,7 @@
 //! about it; a training run with them leaves weights as they were. No file here may call them.
 //!
 //! Everything is computed in f32 and depends on neither the number of threads nor on how documents are packed
-//! together. Left out: caches of keys and values (nothing generates text yet) and other architectures.
+//! together. Left out: caches of keys and values (nothing generates text yet), mixtures of experts, images.
 
 mod arch;
 mod causal_lm;
@@ -31,7 +31,7 @@ mod parameter;
 mod reference;
 
 pub use causal_lm::CausalLm;
-pub use config::{Config, StoredDtype};
+pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use error::ModelError;
 pub use infer::{LanguageModel, SequenceId, Session};
 pub use packed::Packed;

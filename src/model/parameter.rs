@@ -6,6 +6,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::ModelError;
+use crate::tensor::Dtype;
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +15,17 @@ pub enum ParameterKind {
     Matrix,
     /// The weight of a norm, one number for each column; weight decay leaves it alone.
     Norm,
+    /// What a linear layer or a convolution adds; weight decay leaves it alone.
+    Bias,
+    /// The weights of a convolution, a few for each channel.
+    Convolution,
+}
+
+impl ParameterKind {
+    /// Says whether weight decay pulls such weights towards zero.
+    pub fn decays(self) -> bool {
+        matches!(self, Self::Matrix | Self::Convolution)
+    }
 }
 
 /// A tensor of the file.
@@ -45,6 +57,8 @@ pub(crate) struct Outline {
 #[derive(Debug)]
 pub struct Parameter {
     outline: Outline,
+    /// How each of its tensors is stored, if it was read from a file.
+    formats: Vec<Dtype>,
     value: RwLock<Vec<f32>>,
     /// Empty until the first gradient is added.
     gradient: Mutex<Vec<f32>>,
@@ -52,7 +66,17 @@ pub struct Parameter {
 
 impl Parameter {
     pub(crate) fn new(outline: Outline, value: Vec<f32>) -> Self {
-        Self { outline, value: RwLock::new(value), gradient: Mutex::default() }
+        Self { outline, formats: Vec::new(), value: RwLock::new(value), gradient: Mutex::default() }
+    }
+
+    /// Remembers how each of its tensors is stored.
+    pub(crate) fn stored_as(self, formats: Vec<Dtype>) -> Self {
+        Self { formats, ..self }
+    }
+
+    /// Returns how one of its tensors is stored, if it was read from a file.
+    pub(crate) fn format(&self, part: usize) -> Option<Dtype> {
+        self.formats.get(part).copied()
     }
 
     /// Returns what it is.
@@ -65,9 +89,12 @@ impl Parameter {
         &self.outline.parts
     }
 
-    /// Returns the length of a row.
+    /// Returns the length of a row: that of a vector is all of it.
     pub(crate) fn columns(&self) -> usize {
-        self.outline.parts[0].shape.last().copied().unwrap_or(1)
+        match self.outline.parts[0].shape.as_slice() {
+            [] | [_] => self.outline.parts.iter().map(Part::count).sum(),
+            [.., columns] => *columns,
+        }
     }
 
     /// Returns its numbers, row by row.

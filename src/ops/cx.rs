@@ -8,9 +8,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use candle_core::Device;
 use serde::{Deserialize, Serialize};
 
-use super::OpError;
+use super::{DeviceChoice, OpError};
 
 /// What a running node may see and use.
 pub struct OpCx<'a> {
@@ -24,6 +25,8 @@ pub struct OpCx<'a> {
     pub environment: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     /// How many threads it may use; results never depend on it.
     pub threads: usize,
+    /// What it may compute on.
+    pub device: DeviceChoice,
     /// Where it says how far it is.
     pub progress: &'a dyn Progress,
     /// Set when the user wants it to stop.
@@ -31,6 +34,14 @@ pub struct OpCx<'a> {
 }
 
 impl OpCx<'_> {
+    /// Opens the device to compute on.
+    pub(super) fn open_device(&self) -> Result<Device, OpError> {
+        self.device.open().map_err(|error| {
+            let help = error.help().unwrap_or_default().to_owned();
+            OpError::new(error.to_string()).help(help)
+        })
+    }
+
     /// Returns an error once the user wants the node to stop. Called between units of work.
     pub fn check_cancelled(&self) -> Result<(), OpError> {
         if self.cancelled.load(Ordering::Relaxed) {
@@ -103,4 +114,8 @@ pub struct Outcome {
     pub metrics: BTreeMap<String, f64>,
     /// Figures about this very run, that differ between two equal ones: `tokens_per_second`. Never in the lockfile.
     pub measured: BTreeMap<String, f64>,
+    /// What beside the CPU it was computed on (`cuda`), which stands in the record with the platform: other devices give
+    /// other last bits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device: Option<String>,
 }

@@ -1,7 +1,8 @@
 //! `kind: init`: a model with random weights, as a whole Hugging Face folder.
 //!
 //! Each weight is drawn from a stream of its own, named by the place of its tensor in the model, so that a draw does not
-//! depend on who drew before it and tensors can be drawn at the same time. Norms begin as ones, as in transformers.
+//! depend on who drew before it and tensors can be drawn at the same time. Norms begin as ones and biases as
+//! zeros, as in transformers.
 
 use std::path::Path;
 
@@ -12,9 +13,8 @@ use serde_json::{Value, json};
 
 use super::{OpCx, OpError, Outcome};
 use crate::data::{CHATML_TEMPLATE, Tokenizer, copy_tokenizer};
-use crate::model::{Config, ModelError, Parameter, ParameterKind, parameters_of, save_weights};
+use crate::model::{self, Config, ModelError, Parameter, ParameterKind, parameters_of, save_weights};
 use crate::spec::params::{Architecture, ChatTemplate, InitParams};
-use crate::tensor::Dtype;
 
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// Transformers prefers this file to the template in `tokenizer_config.json`.
@@ -24,14 +24,14 @@ const TEMPLATE_FILE: &str = "chat_template.jinja";
 pub(super) fn run(params: &InitParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let source = &cx.inputs.one("tokenizer")?.path;
     let tokenizer = Tokenizer::load(source).map_err(|error| OpError::caused("cannot use the tokenizer", error))?;
-    let config = config(params, &tokenizer);
+    let config = config(params, &tokenizer)?;
     copy_tokenizer(source, cx.out).map_err(|error| OpError::caused("cannot copy the tokenizer", error))?;
     set_template(cx.out, params.chat_template)?;
     write_configs(cx.out, params, &config, &tokenizer)?;
     cx.check_cancelled()?;
     let parameters = draw(params, &config, cx)?;
     save_weights(cx.out, &config, &parameters).map_err(model_error)?;
-    let count: usize = parameters.iter().flat_map(Parameter::parts).map(crate::model::Part::count).sum();
+    let count: usize = parameters.iter().flat_map(Parameter::parts).map(model::Part::count).sum();
     let metrics = [("parameters", count as f64), ("vocab_size", config.vocab_size as f64)];
     let metrics = metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(Outcome { metrics, ..Outcome::default() })
@@ -41,22 +41,37 @@ fn model_error(error: ModelError) -> OpError {
     OpError::caused("cannot make the model", error)
 }
 
-fn config(params: &InitParams, tokenizer: &Tokenizer) -> Config {
-    let (Architecture::Qwen3, shape) = (params.architecture, &params.config);
-    Config {
-        vocab_size: tokenizer.vocab_size(),
-        hidden_size: shape.hidden_size,
-        intermediate_size: shape.intermediate_size,
-        num_hidden_layers: shape.num_hidden_layers,
-        num_attention_heads: shape.num_attention_heads,
-        num_key_value_heads: shape.num_key_value_heads,
-        head_dim: shape.head_dim,
-        max_position_embeddings: shape.max_position_embeddings,
-        rope_theta: shape.rope_theta,
-        rms_norm_eps: shape.rms_norm_eps,
-        tie_word_embeddings: shape.tie_word_embeddings,
-        dtype: Dtype::F32,
+/// Returns the configuration that a `config.json` with these settings would give, so that what is written is what is
+/// drawn.
+fn config(params: &InitParams, tokenizer: &Tokenizer) -> Result<Config, OpError> {
+    let shape = serde_json::to_value(&params.config).map_err(|error| OpError::new(error.to_string()))?;
+    let Value::Object(mut keys) = shape else { return Err(OpError::new("`config` is no object")) };
+    let model = match params.architecture {
+        Architecture::Qwen3 => model::Architecture::Qwen3,
+        Architecture::Qwen2 => model::Architecture::Qwen2,
+        Architecture::Llama => model::Architecture::Llama,
+        Architecture::Lfm2 => model::Architecture::Lfm2,
+        Architecture::Gemma3 => model::Architecture::Gemma3,
+    };
+    keys.insert("model_type".into(), model.model_type().into());
+    keys.insert("vocab_size".into(), tokenizer.vocab_size().into());
+    keys.insert("torch_dtype".into(), "float32".into());
+    match params.architecture {
+        Architecture::Qwen3 | Architecture::Qwen2 => {
+            let window = params.config.sliding_window.is_some();
+            keys.insert("use_sliding_window".into(), window.into());
+            keys.insert("max_window_layers".into(), 0.into());
+        }
+        Architecture::Lfm2 => {
+            keys.insert("norm_eps".into(), params.config.rms_norm_eps.into());
+            keys.insert("block_auto_adjust_ff_dim".into(), false.into());
+        }
+        Architecture::Gemma3 => {
+            keys.entry("query_pre_attn_scalar").or_insert(params.config.head_dim.into());
+        }
+        Architecture::Llama => {}
     }
+    Config::from_keys(keys).map_err(|reason| OpError::new(format!("`config` cannot be: {reason}")))
 }
 
 fn set_template(dir: &Path, template: ChatTemplate) -> Result<(), OpError> {
@@ -95,12 +110,16 @@ fn write_json(path: &Path, value: &Value) -> Result<(), OpError> {
 fn draw(params: &InitParams, config: &Config, cx: &OpCx<'_>) -> Result<Vec<Parameter>, OpError> {
     let outlines = parameters_of(config);
     cx.progress.phase("drawing weights", Some(outlines.len() as u64), "weights");
-    let draw = |(stream, outline): (usize, crate::model::Outline)| {
+    let draw = |(stream, outline): (usize, model::Outline)| {
         cx.check_cancelled()?;
-        let count = outline.parts.iter().map(crate::model::Part::count).sum();
+        let count = outline.parts.iter().map(model::Part::count).sum();
         let value = match outline.kind {
-            ParameterKind::Norm => vec![1.0; count],
-            ParameterKind::Matrix => normals(params.seed, stream as u64, count, params.initializer_range),
+            // Gemma stores the distance from one.
+            ParameterKind::Norm => vec![if config.norm_offset { 0.0 } else { 1.0 }; count],
+            ParameterKind::Bias => vec![0.0; count],
+            ParameterKind::Matrix | ParameterKind::Convolution => {
+                normals(params.seed, stream as u64, count, params.initializer_range)
+            }
         };
         Ok(Parameter::new(outline, value))
     };

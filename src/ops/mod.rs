@@ -19,6 +19,8 @@ mod tokenizer;
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
 
+pub use crate::tensor::DeviceChoice;
+
 use crate::spec::params::Op;
 
 /// Runs a node: reads its inputs, writes its artifact into `cx.out`, and returns its metrics.

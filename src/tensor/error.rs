@@ -41,4 +41,24 @@ pub enum TensorError {
         /// The folder.
         dir: PathBuf,
     },
+    /// A device cannot be used.
+    #[error("device `{device}` cannot be used: {reason}")]
+    Device {
+        /// The device, as the user named it.
+        device: String,
+        /// Why not.
+        reason: String,
+        /// The way out.
+        help: String,
+    },
+}
+
+impl TensorError {
+    /// Returns the way out, if there is one to name.
+    pub fn help(&self) -> Option<&str> {
+        match self {
+            Self::Device { help, .. } => Some(help),
+            _ => None,
+        }
+    }
 }

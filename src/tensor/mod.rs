@@ -8,6 +8,7 @@
 //! keeps the last of two tensors with one name without a word, names neither file nor tensor in most of its errors,
 //! and writes in an order of its own from tensors that are all in memory.
 
+mod device;
 mod dtype;
 mod error;
 mod file;
@@ -17,6 +18,7 @@ mod model;
 mod sharded;
 mod writer;
 
+pub use device::{DeviceChoice, device_suffix};
 pub use dtype::{Dtype, round_bf16, round_f16};
 pub use error::TensorError;
 pub use file::{TensorFile, View};

@@ -162,6 +162,7 @@ fn an_interrupted_node_stops() {
         scratch: out.path(),
         environment: &|_| None,
         threads: 1,
+        device: luthflow::ops::DeviceChoice::Cpu,
         progress: &crate::op::Silent,
         cancelled: &cancelled,
     };
@@ -183,7 +184,7 @@ fn chats_are_curated_message_by_message() {
     for (before, after) in before.iter().zip(&after) {
         let (Row::Chat(before), Row::Chat(after)) = (before, after) else { panic!("not a chat") };
         let roles = |chat: &[luthflow::data::Message]| chat.iter().map(|m| m.role.clone()).collect::<Vec<_>>();
-        assert_eq!(roles(before), roles(after));
+        assert_eq!(roles(&before.messages), roles(&after.messages));
     }
 }
 

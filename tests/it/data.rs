@@ -51,7 +51,7 @@ fn text(text: &str) -> Row {
 }
 
 pub(crate) fn turn(role: &str, content: &str) -> Message {
-    Message { role: role.into(), content: content.into() }
+    Message::new(role, content)
 }
 
 #[test]
@@ -203,7 +203,7 @@ fn what_is_written_is_read() {
     let dir = TempDir::new().unwrap();
     let rows = [
         text("l'été\n\u{2028}\t\"x\""),
-        Row::Chat(vec![turn("user", "a\r\nb"), turn("assistant", "")]),
+        Row::Chat(vec![turn("user", "a\r\nb"), turn("assistant", "")].into()),
         Row::Pair { good: "a".into(), bad: "b".into() },
     ];
     let mut writer = RowWriter::create(dir.path()).unwrap();

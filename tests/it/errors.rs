@@ -207,3 +207,12 @@ fn a_lockfile_that_cannot_be_used() {
         assert_output(name, &world, &["status"]);
     }
 }
+
+/// A GPU that is asked for by name is not replaced by the CPU without a word.
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_device_that_this_program_was_not_built_for() {
+    let world = World::new();
+    assert_output("device_not_built", &world, &["run", "--device", "cuda:0", "pipeline.yaml"]);
+    assert_output("device_unknown", &world, &["run", "--device", "gpu", "pipeline.yaml"]);
+}

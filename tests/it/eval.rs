@@ -64,6 +64,7 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
         scratch: &out,
         environment: &|_| None,
         threads,
+        device: luthflow::ops::DeviceChoice::Cpu,
         progress: &crate::op::Silent,
         cancelled: &cancelled,
     };

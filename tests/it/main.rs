@@ -5,6 +5,7 @@
     reason = "a test that cannot go on should panic; clippy.toml allows it inside #[test] only"
 )]
 
+mod architectures;
 mod cache;
 mod cache_crash;
 mod cache_damage;
@@ -33,6 +34,7 @@ mod merge;
 mod merge_config;
 mod merge_parity;
 mod model;
+mod model_folders;
 mod op;
 mod oracle;
 mod pipelines;
@@ -43,6 +45,7 @@ mod run;
 mod sft;
 mod snapshot;
 mod sweep;
+mod templates;
 mod tensor;
 mod tidy;
 mod tiny;

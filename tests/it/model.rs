@@ -281,7 +281,12 @@ fn refused(change: impl FnOnce(&mut serde_json::Value)) -> String {
 #[test]
 fn weights_that_do_not_fit_the_configuration_are_refused() {
     assert!(refused(|config| config["tie_word_embeddings"] = false.into()).contains("`lm_head.weight` is missing"));
-    assert!(refused(|config| config["num_hidden_layers"] = 2.into()).contains("has no place"));
+    assert!(refused(|config| config["num_hidden_layers"] = 2.into()).contains("3 entries for 2 layers"));
+    let fewer = |config: &mut serde_json::Value| {
+        config["num_hidden_layers"] = 2.into();
+        config["layer_types"] = serde_json::Value::Null;
+    };
+    assert!(refused(fewer).contains("has no place in this Qwen3 model"));
     assert!(refused(|config| config["intermediate_size"] = 73.into()).contains("asks for [73, 32]"));
     let dir = model_folder("untied");
     fs_err::copy(fixture().join("tied/config.json"), dir.path().join("config.json")).unwrap();
@@ -334,6 +339,7 @@ fn a_fresh_model_is_a_whole_folder_that_the_seed_alone_decides() {
         match parameter.kind() {
             ParameterKind::Norm => assert!(value.iter().all(|x| x.to_bits() == 1f32.to_bits())),
             ParameterKind::Matrix => assert!(mean(1).abs() < 0.005 && (mean(2).sqrt() / 0.05 - 1.0).abs() < 0.1),
+            other => panic!("a Qwen3 without biases has {other:?}"),
         }
     }
 }

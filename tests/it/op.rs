@@ -77,6 +77,7 @@ pub(crate) fn run_with(threads: usize, kind: Kind, fields: Value, inputs: &Input
         scratch: out.path(),
         environment: &|_| None,
         threads,
+        device: luthflow::ops::DeviceChoice::Cpu,
         progress: &Silent,
         cancelled: &AtomicBool::new(false),
     };

@@ -88,6 +88,7 @@ impl World {
             scratch: &out,
             environment: &|_| None,
             threads: 1,
+            device: luthflow::ops::DeviceChoice::Cpu,
             progress: &crate::op::Silent,
             cancelled: &cancelled,
         };

@@ -116,6 +116,7 @@ pub(crate) fn run(
                 scratch: out,
                 environment: &|_| None,
                 threads,
+                device: luthflow::ops::DeviceChoice::Cpu,
                 progress: &crate::op::Silent,
                 cancelled: &cancelled,
             },

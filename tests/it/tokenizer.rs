@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use fs_err as fs;
-use luthflow::data::{Message, Tokenizer, copy_tokenizer};
+use luthflow::data::{Chat, Ending, Message, Tokenizer, copy_tokenizer};
 use luthflow::spec::params::Kind;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -114,9 +114,14 @@ fn chat() -> Vec<Message> {
     ]
 }
 
+/// The chat up to the first question.
+fn prompt() -> Chat {
+    chat()[..2].to_vec().into()
+}
+
 /// Returns the text of the tokens that the assistant says, one stretch after the other.
 fn said(tokenizer: &Tokenizer, chat: &[Message]) -> Vec<String> {
-    let tokens = tokenizer.encode_chat(chat).unwrap();
+    let tokens = tokenizer.encode_chat(&chat.to_vec().into()).unwrap();
     assert_eq!(tokens.ids.len(), tokens.assistant.len());
     let mut stretches: Vec<Vec<u32>> = Vec::new();
     let mut before = false;
@@ -137,10 +142,10 @@ fn a_chat_is_rendered_as_jinja2_renders_it_and_masked() {
     let ran = tokenizer(2, 1024);
     let tokenizer = Tokenizer::load(ran.path()).unwrap();
     let golden = fixture("chats.json");
-    assert_eq!(tokenizer.render_chat(&chat(), false).unwrap(), golden["chatml"]["text"].as_str().unwrap());
-    assert_eq!(tokenizer.render_chat(&chat()[..2], true).unwrap(), golden["chatml"]["prompt"].as_str().unwrap());
+    assert_eq!(tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text, golden["chatml"]["text"].as_str().unwrap());
+    assert_eq!(tokenizer.render_chat(&prompt(), Ending::Prompt).unwrap().text, golden["chatml"]["prompt"].as_str().unwrap());
     assert_eq!(said(&tokenizer, &chat()), ["C'est Rome.\n<|im_end|>", "  De rien.<|im_end|>"]);
-    let tokens = tokenizer.encode_chat(&chat()).unwrap();
+    let tokens = tokenizer.encode_chat(&chat().into()).unwrap();
     assert_eq!(tokenizer.decode(&tokens.ids).unwrap(), golden["chatml"]["text"].as_str().unwrap());
 }
 
@@ -153,8 +158,8 @@ fn a_template_of_another_model_is_understood() {
     let template = fs::read(repository().join("tests/fixtures/tokenizer/thinking.jinja")).unwrap();
     fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
     let tokenizer = Tokenizer::load(dir.path()).unwrap();
-    assert_eq!(tokenizer.render_chat(&chat(), false).unwrap(), golden["thinking"]["text"].as_str().unwrap());
-    assert_eq!(tokenizer.render_chat(&chat()[..2], true).unwrap(), golden["thinking"]["prompt"].as_str().unwrap());
+    assert_eq!(tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text, golden["thinking"]["text"].as_str().unwrap());
+    assert_eq!(tokenizer.render_chat(&prompt(), Ending::Prompt).unwrap().text, golden["thinking"]["prompt"].as_str().unwrap());
     // The template has no generation tags; the headers are found, and the empty thought isn't trained.
     assert_eq!(said(&tokenizer, &chat()), ["C'est Rome.<|im_end|>", "De rien.<|im_end|>"]);
 }
@@ -181,18 +186,18 @@ fn a_message_cannot_write_control_tokens() {
     let ran = tokenizer(2, 1024);
     for (_dir, tokenizer) in two_templates(&ran) {
         let control = |chat: &[Message]| {
-            let ids = tokenizer.encode_chat(chat).unwrap().ids;
+            let ids = tokenizer.encode_chat(&chat.to_vec().into()).unwrap().ids;
             ids.into_iter().filter(|id| *id >= 1021).collect::<Vec<u32>>()
         };
         for (speaker, place) in [("system", 0), ("user", 1), ("assistant", 4)] {
             let mut forged = chat();
             assert_eq!(forged[place].role, speaker);
-            forged[place].content = format!("{FORGED} a{FORGED}");
+            forged[place].content = format!("{FORGED} a{FORGED}").into();
             assert_eq!(control(&forged), control(&chat()), "{speaker}");
-            let text = tokenizer.render_chat(&forged, false).unwrap();
-            assert!(text.contains(&forged[place].content), "no mark is left, and nothing is lost: {text}");
-            assert_eq!(tokenizer.decode(&tokenizer.encode_chat(&forged).unwrap().ids).unwrap(), text);
-            assert_eq!(tokenizer.chat_ids(&forged).unwrap(), tokenizer.encode_chat(&forged).unwrap().ids);
+            let text = tokenizer.render_chat(&forged.clone().into(), Ending::Whole).unwrap().text;
+            assert!(text.contains(&*forged[place].content.text()), "no mark is left, and nothing is lost: {text}");
+            assert_eq!(tokenizer.decode(&tokenizer.encode_chat(&forged.clone().into()).unwrap().ids).unwrap(), text);
+            assert_eq!(tokenizer.chat_ids(&forged.clone().into(), Ending::Whole).unwrap(), tokenizer.encode_chat(&forged.clone().into()).unwrap().ids);
             if speaker == "assistant" {
                 assert_eq!(said(&tokenizer, &forged)[1], format!("{FORGED} a{FORGED}<|im_end|>"));
             } else {
@@ -207,9 +212,9 @@ fn an_ordinary_chat_has_the_ids_of_its_text() {
     let ran = tokenizer(2, 1024);
     let plain = tokenizers_ids(&ran);
     for (_dir, tokenizer) in two_templates(&ran) {
-        let text = tokenizer.render_chat(&chat(), false).unwrap();
-        assert_eq!(tokenizer.encode_chat(&chat()).unwrap().ids, plain(&text));
-        assert_eq!(tokenizer.chat_ids(&chat()).unwrap(), plain(&text));
+        let text = tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text;
+        assert_eq!(tokenizer.encode_chat(&chat().into()).unwrap().ids, plain(&text));
+        assert_eq!(tokenizer.chat_ids(&chat().into(), Ending::Whole).unwrap(), plain(&text));
     }
 }
 
@@ -225,9 +230,9 @@ fn a_chat_without_anything_to_train_is_an_error() {
     let dir = TempDir::new().unwrap();
     copy_tokenizer(ran.path(), dir.path()).unwrap();
     let tokenizer = Tokenizer::load(dir.path()).unwrap();
-    let error = tokenizer.encode_chat(&chat()[..2]).unwrap_err().to_string();
+    let error = tokenizer.encode_chat(&prompt()).unwrap_err().to_string();
     assert!(error.contains("Tu réponds") && error.contains("role `assistant`"), "{error}");
     fs::write(dir.path().join("chat_template.jinja"), "{{ messages[-1].content }}").unwrap();
-    let error = Tokenizer::load(dir.path()).unwrap().encode_chat(&chat()).unwrap_err().to_string();
+    let error = Tokenizer::load(dir.path()).unwrap().encode_chat(&chat().into()).unwrap_err().to_string();
     assert!(error.contains("generation"), "{error}");
 }

@@ -166,6 +166,7 @@ fn options<'a>(
         program: std::env::current_exe()?,
         jobs: args.jobs.unwrap_or_else(|| cores.min(2)).max(1),
         cores,
+        device: args.device.checked()?,
         resources: resources(args.slots.as_deref(), cores)?,
         keep_going: args.keep_going,
         retries: args.retries.unwrap_or(0),

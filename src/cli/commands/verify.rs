@@ -159,6 +159,7 @@ fn rehearse(
         program: std::env::current_exe()?,
         jobs: cores.min(2),
         cores,
+        device: args.device.checked()?,
         keep_going: true,
         wanted: project.plan.with_ancestors(&chosen),
         forced: HashSet::new(),

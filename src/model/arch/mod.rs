@@ -1,5 +1,23 @@
 //! Architectures: which weights a model has and in what order its blocks run. No arithmetic lives here.
+//!
+//! All of them are one [`Decoder`], wired by what `config.json` says. What no configuration tells is how a family names
+//! its tensors: that is what the files beside it hold.
 
+mod decoder;
+mod gemma3;
+mod lfm2;
+mod llama;
+mod names;
+mod parameters;
+mod qwen2;
 mod qwen3;
 
-pub(crate) use qwen3::{Qwen3, parameters_of};
+pub(crate) use decoder::Decoder;
+
+use super::config::Config;
+use super::parameter::Outline;
+
+/// Returns the parameters of a model, in the order of their ids.
+pub(crate) fn parameters_of(config: &Config) -> Vec<Outline> {
+    Decoder::new(config).1
+}

@@ -12,6 +12,7 @@ use crate::model::parameter::Parameter;
 pub(super) struct Embedding {
     pub(super) table: Arc<Parameter>,
     pub(super) ids: Vec<u32>,
+    pub(super) scale: Option<f32>,
 }
 
 impl CustomOp1 for Embedding {
@@ -21,12 +22,23 @@ impl CustomOp1 for Embedding {
 
     fn cpu_fwd(&self, _: &CpuStorage, _: &Layout) -> Result<(CpuStorage, Shape)> {
         let width = self.table.columns();
-        Ok(rows(gather(&self.table.value(), width, &self.ids), width))
+        let mut out = gather(&self.table.value(), width, &self.ids);
+        if let Some(scale) = self.scale {
+            out.iter_mut().for_each(|x| *x *= scale);
+        }
+        Ok(rows(out, width))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let mut total = self.table.gradient_buffer();
-        read(gradient, |gradient| scatter_add(&mut total, self.table.columns(), &self.ids, gradient))?;
+        let width = self.table.columns();
+        read(gradient, |gradient| match self.scale {
+            None => scatter_add(&mut total, width, &self.ids, gradient),
+            Some(scale) => {
+                let gradient: Vec<f32> = gradient.iter().map(|x| x * scale).collect();
+                scatter_add(&mut total, width, &self.ids, &gradient);
+            }
+        })?;
         Ok(None)
     }
 }

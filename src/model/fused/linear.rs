@@ -1,16 +1,18 @@
-//! Linear layers: `y = x · weightᵀ`, with or without a residual that is added in the same product.
+//! Linear layers: `y = x · weightᵀ + bias`, with or without a residual that is added in the same product.
 
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor};
 
 use super::storage::{floats, gradient_of, read2, rows};
+use crate::model::kernel::bias::{add_bias, add_rows};
 use crate::model::kernel::matrix::{Matrix, MatrixMut, Threads, Write, product};
 use crate::model::parameter::Parameter;
 
 /// As a unary op `x · weightᵀ`, as a binary op `x · weightᵀ + residual`.
 pub(super) struct Linear {
     pub(super) weight: Arc<Parameter>,
+    pub(super) bias: Option<Arc<Parameter>>,
 }
 
 impl Linear {
@@ -23,16 +25,22 @@ impl Linear {
         let (weight, inputs, outputs) = (self.weight.value(), self.weight.columns(), self.outputs());
         let (x, weight) = (Matrix::new(x, inputs), Matrix::new(&weight, inputs));
         product(MatrixMut::new(out, outputs), write, x, weight.t(), Threads::Pool);
+        if let Some(bias) = &self.bias {
+            add_bias(out, &bias.value());
+        }
     }
 
-    /// Returns the gradient of `x` and adds that of the weight to its buffer.
+    /// Returns the gradient of `x` and adds those of the weight and the bias to their buffers.
     fn backward(&self, x: &Tensor, gradient: &Tensor) -> Result<Tensor> {
         let (inputs, outputs) = (self.weight.columns(), self.outputs());
         let numbers = read2(x, gradient, |x, gradient| {
             let mut x_gradient = vec![0.0; x.len()];
+            if let Some(bias) = &self.bias {
+                add_rows(&mut bias.gradient_buffer(), gradient);
+            }
             let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
-            let weight = self.weight.value();
             let target = MatrixMut::new(&mut x_gradient, inputs);
+            let weight = self.weight.value();
             product(target, Write::Replace, gradient, Matrix::new(&weight, inputs), Threads::Pool);
             drop(weight);
             let mut total = self.weight.gradient_buffer();

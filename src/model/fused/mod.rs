@@ -5,21 +5,24 @@
 //! the parameters to their buffers and returns only that of the input. A [`tape`] records the ops of a training pass;
 //! in scoring nothing is kept beyond the block that needs it.
 
+mod add;
 mod attention;
+mod convolution;
 mod embedding;
+mod gated;
 mod linear;
 mod loss;
 mod norm;
 mod storage;
-mod swiglu;
 mod tape;
 
 use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::engine::{Engine, Frame, HeadNorms, Loss, ParameterId};
-use super::kernel::{self, Heads};
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, ParameterId};
+use super::kernel;
+use super::kernel::gated::Activation;
 use super::parameter::Parameter;
 use tape::Tape;
 
@@ -50,6 +53,14 @@ impl<'a> Fused<'a> {
         Arc::clone(&self.parameters[id.0])
     }
 
+    fn norm(&self, norm: Norm) -> norm::RmsNorm {
+        norm::RmsNorm { weight: self.parameter(norm.weight), epsilon: norm.epsilon, offset: norm.offset }
+    }
+
+    fn layer(&self, layer: Linear) -> linear::Linear {
+        linear::Linear { weight: self.parameter(layer.weight), bias: layer.bias.map(|bias| self.parameter(bias)) }
+    }
+
     /// Returns the logarithm of the probability that each labelled row gives to its token.
     pub(crate) fn log_probs(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Vec<f32>> {
         let weight = &self.parameters[weight.0];
@@ -58,35 +69,49 @@ impl<'a> Fused<'a> {
 }
 
 impl Engine for Fused<'_> {
-    fn embedding(&self, table: ParameterId, ids: &[u32]) -> Result<Tensor> {
+    fn embedding(&self, table: ParameterId, ids: &[u32], scale: Option<f32>) -> Result<Tensor> {
         let nothing = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
-        self.tape.apply1(&nothing, embedding::Embedding { table: self.parameter(table), ids: ids.to_vec() })
+        self.tape.apply1(&nothing, embedding::Embedding { table: self.parameter(table), ids: ids.to_vec(), scale })
     }
 
-    fn rms_norm(&self, x: &Tensor, weight: ParameterId, epsilon: f32) -> Result<Tensor> {
-        self.tape.apply1(x, norm::RmsNorm { weight: self.parameter(weight), epsilon })
+    fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
+        self.tape.apply1(x, self.norm(norm))
     }
 
-    fn linear(&self, x: &Tensor, weight: ParameterId) -> Result<Tensor> {
-        self.tape.apply1(x, linear::Linear { weight: self.parameter(weight) })
+    fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
+        self.tape.apply1(x, self.layer(layer))
     }
 
-    fn linear_add(&self, x: &Tensor, weight: ParameterId, residual: &Tensor) -> Result<Tensor> {
-        self.tape.apply2(x, residual, linear::Linear { weight: self.parameter(weight) })
+    fn linear_add(&self, x: &Tensor, layer: Linear, residual: &Tensor) -> Result<Tensor> {
+        self.tape.apply2(x, residual, self.layer(layer))
     }
 
-    fn prepare_heads(&self, rows: &Tensor, heads: Heads, norms: HeadNorms, frame: &Frame) -> Result<Tensor> {
-        let (query_norm, key_norm) = (self.parameter(norms.query), self.parameter(norms.key));
-        let frame = frame.clone();
-        self.tape.apply1(rows, norm::PrepareHeads { heads, query_norm, key_norm, epsilon: norms.epsilon, frame })
+    fn prepare_heads(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
+        let norms = attention.norms.map(|norms| [self.norm(norms.query), self.norm(norms.key)]);
+        let (heads, rotary) = (attention.heads, attention.rotary);
+        self.tape.apply1(rows, norm::PrepareHeads { heads, norms, rotary, frame: frame.clone() })
     }
 
-    fn attention(&self, rows: &Tensor, heads: Heads, frame: &Frame) -> Result<Tensor> {
-        self.tape.apply1(rows, attention::Attention::new(heads, Arc::clone(&frame.places)))
+    fn attention(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
+        self.tape.apply1(rows, attention::Attention::new(*attention, Arc::clone(&frame.places)))
     }
 
-    fn swiglu(&self, rows: &Tensor) -> Result<Tensor> {
-        self.tape.apply1(rows, swiglu::Swiglu)
+    fn short_convolution(&self, rows: &Tensor, convolution: &Convolution, frame: &Frame) -> Result<Tensor> {
+        let op = convolution::ShortConvolution {
+            weight: self.parameter(convolution.weight),
+            bias: convolution.bias.map(|bias| self.parameter(bias)),
+            layer: *convolution,
+            places: Arc::clone(&frame.places),
+        };
+        self.tape.apply1(rows, op)
+    }
+
+    fn gated(&self, rows: &Tensor, activation: Activation) -> Result<Tensor> {
+        self.tape.apply1(rows, gated::Gated(activation))
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        self.tape.apply2(x, y, add::Add)
     }
 
     fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss> {

@@ -1,5 +1,6 @@
 //! The norm of rows, and the preparation of query and key heads (norm and rotary embedding).
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
@@ -11,9 +12,25 @@ use crate::model::kernel::norm::{rms_norm, rms_norm_backward};
 use crate::model::kernel::rotary::{Preparation, prepare, prepare_backward};
 use crate::model::parameter::Parameter;
 
+/// A norm with its weight.
 pub(super) struct RmsNorm {
     pub(super) weight: Arc<Parameter>,
     pub(super) epsilon: f32,
+    /// Whether the weight is stored as its distance from 1.
+    pub(super) offset: bool,
+}
+
+impl RmsNorm {
+    /// Lends out what rows are multiplied by. The gradient of the stored weight is that of this one.
+    fn with<R>(&self, work: impl FnOnce(&[f32]) -> R) -> R {
+        let stored = self.weight.value();
+        let weight = if self.offset {
+            Cow::Owned(stored.iter().map(|weight| 1.0 + weight).collect())
+        } else {
+            Cow::Borrowed(stored.as_slice())
+        };
+        work(&weight)
+    }
 }
 
 impl CustomOp1 for RmsNorm {
@@ -22,36 +39,43 @@ impl CustomOp1 for RmsNorm {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let out = rms_norm(floats(x, layout)?, &self.weight.value(), self.epsilon);
+        let x = floats(x, layout)?;
+        let out = self.with(|weight| rms_norm(x, weight, self.epsilon));
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let mut total = self.weight.gradient_buffer();
-        let weight = self.weight.value();
-        let numbers =
-            read2(x, gradient, |x, gradient| rms_norm_backward(x, &weight, gradient, self.epsilon, &mut total))?;
+        let numbers = read2(x, gradient, |x, gradient| {
+            self.with(|weight| rms_norm_backward(x, weight, gradient, self.epsilon, &mut total))
+        })?;
         gradient_of(x, numbers).map(Some)
     }
 }
 
 pub(super) struct PrepareHeads {
     pub(super) heads: Heads,
-    pub(super) query_norm: Arc<Parameter>,
-    pub(super) key_norm: Arc<Parameter>,
-    pub(super) epsilon: f32,
+    /// Of query and of key heads; both guard against division by zero alike.
+    pub(super) norms: Option<[RmsNorm; 2]>,
+    /// Which of the frame's tables has the angles.
+    pub(super) rotary: usize,
     pub(super) frame: Frame,
 }
 
 impl PrepareHeads {
     fn with<R>(&self, work: impl FnOnce(Preparation<'_>) -> R) -> R {
-        work(Preparation {
+        let without = Preparation {
             heads: self.heads,
-            query_norm: &self.query_norm.value(),
-            key_norm: &self.key_norm.value(),
-            epsilon: self.epsilon,
-            table: &self.frame.rotary,
+            norms: None,
+            epsilon: 0.0,
+            table: &self.frame.rotary[self.rotary],
             positions: &self.frame.places.positions,
+        };
+        let Some([query, key]) = &self.norms else { return work(without) };
+        query.with(|query_weight| {
+            key.with(|key_weight| {
+                work(Preparation { norms: Some([query_weight, key_weight]), epsilon: query.epsilon, ..without })
+            })
         })
     }
 }
@@ -67,9 +91,10 @@ impl CustomOp1 for PrepareHeads {
     }
 
     fn bwd(&self, rows: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (mut query, mut key) = (self.query_norm.gradient_buffer(), self.key_norm.gradient_buffer());
+        let mut totals = self.norms.as_ref().map(|norms| norms.each_ref().map(|norm| norm.weight.gradient_buffer()));
         let numbers = read2(rows, gradient, |rows, gradient| {
-            self.with(|with| prepare_backward(rows, gradient, with, &mut query, &mut key))
+            let totals = totals.as_mut().map(|totals| totals.each_mut().map(|total| total.as_mut_slice()));
+            self.with(|with| prepare_backward(rows, gradient, with, totals))
         })?;
         gradient_of(rows, numbers).map(Some)
     }

@@ -9,13 +9,9 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use candle_core::{CustomOp1, CustomOp2, Result, Tensor, TensorId};
-use rayon::prelude::*;
 
+use super::add;
 use super::storage::{gradient_of, read2};
-use crate::model::kernel::lanes::vectorised;
-
-/// Numbers that one task adds.
-const BLOCK: usize = 1 << 14;
 
 /// An op that was applied, to what, and what came of it.
 enum Applied {
@@ -103,11 +99,5 @@ impl Gradients {
 
 /// Returns the sum of two gradients of one tensor.
 fn sum(a: &Tensor, b: &Tensor) -> Result<Tensor> {
-    let numbers = read2(a, b, |a, b| {
-        let mut sum = a.to_vec();
-        let blocks = sum.par_chunks_mut(BLOCK).zip(b.par_chunks(BLOCK));
-        blocks.for_each(|(sum, b)| vectorised(|| sum.iter_mut().zip(b).for_each(|(sum, b)| *sum += b)));
-        sum
-    })?;
-    gradient_of(a, numbers)
+    gradient_of(a, read2(a, b, add::sum)?)
 }

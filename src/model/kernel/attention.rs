@@ -1,11 +1,12 @@
-//! Causal attention inside each document of a packed batch, grouped queries included.
+//! Causal attention inside each document of a packed batch, grouped queries and sliding windows included.
 //!
-//! A token sees the tokens before it in its own document and nothing else. Instead of computing all pairs and masking
+//! A token sees the tokens before it in its own document, the last `window` of them at most, itself included, and nothing
+//! else. Instead of computing all pairs and masking
 //! the foreign ones, the work is cut into tasks of one document and one key head, so that the cost is the sum of the
 //! squared document lengths, and two tasks never write to the same place: a task owns its key and value head and goes
 //! through the query heads that share them in order.
 //!
-//! Inside a task, queries come in blocks of [`QUERY_ROWS`]; only keys up to the end of the block are computed. The
+//! Inside a task, queries come in blocks of [`QUERY_ROWS`]; only keys that some query of the block sees are computed. The
 //! forward pass keeps, for each query, the logarithm of its softmax sum, from which the backward pass computes the
 //! probabilities again (Dao et al. 2022, without the tiling over keys, which buys nothing on a CPU at these lengths).
 
@@ -19,6 +20,19 @@ use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
 
 /// Queries in a block.
 const QUERY_ROWS: usize = 128;
+
+/// What attention needs to know beside the rows.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attending<'a> {
+    /// How the rows are divided.
+    pub(crate) heads: Heads,
+    /// The rows of each document.
+    pub(crate) documents: &'a [Range<usize>],
+    /// What scores are multiplied by.
+    pub(crate) scale: f32,
+    /// How many tokens a token sees, itself included.
+    pub(crate) window: Option<usize>,
+}
 
 /// What the forward pass makes.
 pub(crate) struct Attended {
@@ -50,6 +64,8 @@ fn tasks(heads: Heads, documents: &[Range<usize>]) -> Vec<Task> {
 struct Views<'a> {
     rows: &'a [f32],
     heads: Heads,
+    scale: f32,
+    window: Option<usize>,
     task: &'a Task,
 }
 
@@ -66,14 +82,24 @@ impl<'a> Views<'a> {
         self.head(self.task.key_head * self.heads.sharing() + shared, first, count)
     }
 
-    /// Returns the first `count` keys.
-    fn keys(&self, count: usize) -> Matrix<'a> {
-        self.head(self.heads.query + self.task.key_head, 0, count)
+    /// Returns the keys of some rows of the document.
+    fn keys(&self, rows: &Range<usize>) -> Matrix<'a> {
+        self.head(self.heads.query + self.task.key_head, rows.start, rows.len())
     }
 
-    /// Returns the first `count` values.
-    fn values(&self, count: usize) -> Matrix<'a> {
-        self.head(self.heads.query + self.heads.key_value + self.task.key_head, 0, count)
+    /// Returns the values of some rows of the document.
+    fn values(&self, rows: &Range<usize>) -> Matrix<'a> {
+        self.head(self.heads.query + self.heads.key_value + self.task.key_head, rows.start, rows.len())
+    }
+
+    /// Returns the first row of the document that this row sees.
+    fn first_seen(&self, row: usize) -> usize {
+        self.window.map_or(0, |window| (row + 1).saturating_sub(window))
+    }
+
+    /// Returns which of the keys from row `from` of the document on this row sees.
+    fn visible(&self, row: usize, from: usize) -> Range<usize> {
+        self.first_seen(row) - from..row + 1 - from
     }
 }
 
@@ -82,10 +108,11 @@ fn blocks(rows: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..rows).step_by(QUERY_ROWS).map(move |first| (first, QUERY_ROWS.min(rows - first)))
 }
 
-/// Attends: `softmax(Q Kᵀ / sqrt(width)) V` in each document and head, over fused rows whose heads are prepared.
-pub(crate) fn attention(rows: &[f32], heads: Heads, documents: &[Range<usize>]) -> Attended {
+/// Attends: `softmax(scale · Q Kᵀ) V` in each document and head, over fused rows whose heads are prepared.
+pub(crate) fn attention(rows: &[f32], with: Attending<'_>) -> Attended {
+    let Attending { heads, documents, scale, window } = with;
     let tasks = tasks(heads, documents);
-    let attend = |task: &Task| attend(&Views { rows, heads, task });
+    let attend = |task: &Task| attend(&Views { rows, heads, scale, window, task });
     let parts: Vec<(Vec<f32>, Vec<f32>)> = tasks.par_iter().with_max_len(1).map(attend).collect();
     let mut out = vec![0.0; rows.len() / heads.fused_width() * heads.output_width()];
     let group = heads.sharing() * heads.width;
@@ -107,35 +134,37 @@ fn place(out: &mut [f32], stride: usize, first_row: usize, first_column: usize, 
 /// Computes one task: the outputs of the query heads of its group, and their log sums, head by head.
 fn attend(views: &Views<'_>) -> (Vec<f32>, Vec<f32>) {
     let (count, width, sharing) = (views.task.document.len(), views.heads.width, views.heads.sharing());
-    let scale = 1.0 / (width as f32).sqrt();
     let mut out = vec![0.0; count * sharing * width];
     let mut log_sums = vec![0.0; sharing * count];
     let mut scores = vec![0.0; QUERY_ROWS.min(count) * count];
     for shared in 0..sharing {
         for (first, size) in blocks(count) {
-            let seen = first + size;
+            let keys = views.first_seen(first)..first + size;
+            let seen = keys.len();
             let scores = &mut scores[..size * seen];
             let queries = views.queries(shared, first, size);
-            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(seen).t(), Threads::One);
+            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&keys).t(), Threads::One);
             let log_sums = &mut log_sums[shared * count + first..][..size];
             vectorised(|| {
                 for (r, (row, log_sum)) in scores.chunks_exact_mut(seen).zip(log_sums).enumerate() {
-                    *log_sum = softmax(row, first + r + 1, scale);
+                    *log_sum = softmax(row, views.visible(first + r, keys.start), views.scale);
                 }
             });
             let target = &mut out[first * sharing * width + shared * width..];
             let target = MatrixMut::strided(target, size, width, sharing * width);
-            product(target, Write::Replace, Matrix::new(scores, seen), views.values(seen), Threads::One);
+            product(target, Write::Replace, Matrix::new(scores, seen), views.values(&keys), Threads::One);
         }
     }
     (out, log_sums)
 }
 
-/// Turns the first `visible` scores of a row into probabilities, the rest into zeros; returns the log of the sum.
+/// Turns the visible scores of a row into probabilities, the rest into zeros; returns the log of the sum.
 #[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
 #[inline(always)]
-fn softmax(row: &mut [f32], visible: usize, scale: f32) -> f32 {
-    let (row, future) = row.split_at_mut(visible);
+fn softmax(row: &mut [f32], visible: Range<usize>, scale: f32) -> f32 {
+    let (row, future) = row.split_at_mut(visible.end);
+    let (past, row) = row.split_at_mut(visible.start);
+    past.fill(0.0);
     let top = scale * max(row);
     let sum = exp_sum(row, scale, top);
     let inverse = 1.0 / sum;
@@ -149,15 +178,15 @@ fn softmax(row: &mut [f32], visible: usize, scale: f32) -> f32 {
 /// Returns the gradient of the fused rows, given the forward pass's result and the gradient of its rows.
 pub(crate) fn attention_backward(
     rows: &[f32],
-    heads: Heads,
-    documents: &[Range<usize>],
+    with: Attending<'_>,
     out: &[f32],
     log_sums: &[Vec<f32>],
     gradient: &[f32],
 ) -> Vec<f32> {
+    let Attending { heads, documents, scale, window } = with;
     let tasks = tasks(heads, documents);
     let attend_backward = |(task, log_sums): (&Task, &Vec<f32>)| {
-        let views = Views { rows, heads, task };
+        let views = Views { rows, heads, scale, window, task };
         attend_backward(&views, &Upstream { out, gradient, log_sums })
     };
     let parts: Vec<TaskGradients> = tasks.par_iter().zip(log_sums).with_max_len(1).map(attend_backward).collect();
@@ -190,7 +219,7 @@ struct TaskGradients {
 }
 
 /// With `P` the probabilities and `G` the gradient of the output: `dV = Pᵀ G`, `dP = G Vᵀ`,
-/// `dS = P (dP - rowsum(G · out)) / sqrt(width)`, `dQ = dS K`, `dK = dSᵀ Q`.
+/// `dS = P (dP - rowsum(G · out)) · scale`, `dQ = dS K`, `dK = dSᵀ Q`.
 fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients {
     let (count, width, sharing) = (views.task.document.len(), views.heads.width, views.heads.sharing());
     let (group, stride) = (sharing * width, views.heads.output_width());
@@ -204,29 +233,32 @@ fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients 
     for shared in 0..sharing {
         let column = views.task.key_head * group + shared * width;
         for (first, size) in blocks(count) {
-            let seen = first + size;
+            let seen_keys = views.first_seen(first)..first + size;
+            let seen = seen_keys.len();
             let (scores, slopes) = (&mut scores[..size * seen], &mut slopes[..size * seen]);
             let start = (views.task.document.start + first) * stride + column;
             let gradient = &upstream.gradient[start..];
             let above = Matrix::strided(gradient, size, width, stride);
             let queries = views.queries(shared, first, size);
-            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(seen).t(), Threads::One);
-            product(MatrixMut::new(slopes, seen), Write::Replace, above, views.values(seen).t(), Threads::One);
+            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&seen_keys).t(), Threads::One);
+            product(MatrixMut::new(slopes, seen), Write::Replace, above, views.values(&seen_keys).t(), Threads::One);
             let log_sums = &upstream.log_sums[shared * count + first..][..size];
             vectorised(|| {
                 for (r, log_sum) in log_sums.iter().enumerate() {
                     let mean = dot(&gradient[r * stride..][..width], &upstream.out[start + r * stride..][..width]);
                     let (row, slope) = (&mut scores[r * seen..][..seen], &mut slopes[r * seen..][..seen]);
-                    softmax_backward(row, slope, first + r + 1, *log_sum, mean, 1.0 / (width as f32).sqrt());
+                    let visible = views.visible(first + r, seen_keys.start);
+                    softmax_backward(row, slope, visible, *log_sum, mean, views.scale);
                 }
             });
             let (scores, slopes) = (Matrix::new(scores, seen), Matrix::new(slopes, seen));
-            let values = MatrixMut::strided(&mut gradients.values, seen, width, width);
+            let from = seen_keys.start * width;
+            let values = MatrixMut::strided(&mut gradients.values[from..], seen, width, width);
             product(values, Write::Add, scores.t(), above, Threads::One);
             let target = &mut gradients.queries[first * group + shared * width..];
             let target = MatrixMut::strided(target, size, width, group);
-            product(target, Write::Replace, slopes, views.keys(seen), Threads::One);
-            let keys = MatrixMut::strided(&mut gradients.keys, seen, width, width);
+            product(target, Write::Replace, slopes, views.keys(&seen_keys), Threads::One);
+            let keys = MatrixMut::strided(&mut gradients.keys[from..], seen, width, width);
             product(keys, Write::Add, slopes.t(), queries, Threads::One);
         }
     }
@@ -236,9 +268,12 @@ fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients 
 /// Turns a row of scores into probabilities and the gradient of the probabilities into that of the scores.
 #[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
 #[inline(always)]
-fn softmax_backward(row: &mut [f32], slope: &mut [f32], visible: usize, log_sum: f32, mean: f32, scale: f32) {
-    let (row, future) = row.split_at_mut(visible);
-    let (slope, future_slope) = slope.split_at_mut(visible);
+fn softmax_backward(row: &mut [f32], slope: &mut [f32], visible: Range<usize>, log_sum: f32, mean: f32, scale: f32) {
+    for hidden in [&mut row[..visible.start], &mut slope[..visible.start]] {
+        hidden.fill(0.0);
+    }
+    let (row, future) = row[visible.start..].split_at_mut(visible.len());
+    let (slope, future_slope) = slope[visible.start..].split_at_mut(visible.len());
     for (value, slope) in row.iter_mut().zip(slope) {
         *value = exp(*value * scale - log_sum);
         *slope = *value * (*slope - mean) * scale;

@@ -10,13 +10,15 @@
 //! Matrix products come from the `gemm` crate, whose result does not depend on the number of threads either.
 
 pub(crate) mod attention;
+pub(crate) mod bias;
+pub(crate) mod convolution;
 pub(crate) mod embedding;
+pub(crate) mod gated;
 pub(crate) mod lanes;
 pub(crate) mod loss;
 pub(crate) mod matrix;
 pub(crate) mod norm;
 pub(crate) mod rotary;
-pub(crate) mod swiglu;
 
 /// Rows that one task works on at a time, and the size of the blocks in sums over rows.
 pub(crate) const BLOCK_ROWS: usize = 32;

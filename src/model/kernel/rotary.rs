@@ -1,8 +1,9 @@
-//! Qwen3's preparation of queries and keys: a root-mean-square norm of each head, then rotary position embedding.
+//! The preparation of queries and keys: a root-mean-square norm of each head, if the model has them, then rotary position
+//! embedding.
 //!
 //! Rotary embedding (Su et al. 2021) in the "rotate half" pairing of the Hugging Face models: number `j` of a head turns
-//! together with number `j + width/2`, by the angle `position * theta^(-2j/width)`. Turning back is turning by the
-//! negative angle, so the backward pass needs no second formula. Both steps run in one pass over the fused rows.
+//! together with number `j + width/2`, by the angle `position * frequency[j]`. Turning back is turning by the negative
+//! angle, so the backward pass needs no second formula. Both steps run in one pass over the fused rows.
 #![expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
 
 use rayon::prelude::*;
@@ -20,15 +21,14 @@ pub(crate) struct RotaryTable {
 }
 
 impl RotaryTable {
-    /// Returns the table for the positions below `positions` and heads of `width` numbers.
+    /// Returns the table for the positions below `positions`; a frequency for each pair of a head's numbers. Cosines and
+    /// sines are multiplied by `factor`.
     ///
     /// As in transformers, frequencies and angles are rounded to f32; everything between is exact to f64.
-    pub(crate) fn new(positions: usize, width: usize, theta: f64) -> Self {
-        let half = width / 2;
-        let frequencies: Vec<f32> = (0..half).map(|j| theta.powf(-2.0 * j as f64 / width as f64) as f32).collect();
+    pub(crate) fn new(positions: usize, frequencies: &[f32], factor: f32) -> Self {
         let angles = (0..positions).flat_map(|p| frequencies.iter().map(move |f| f64::from(p as f32 * f)));
-        let (cosines, sines) = angles.map(|angle| (angle.cos() as f32, angle.sin() as f32)).unzip();
-        Self { half, cosines, sines }
+        let (cosines, sines) = angles.map(|a| (a.cos() as f32 * factor, a.sin() as f32 * factor)).unzip();
+        Self { half: frequencies.len(), cosines, sines }
     }
 
     /// Returns how many positions the table knows.
@@ -48,10 +48,8 @@ impl RotaryTable {
 pub(crate) struct Preparation<'a> {
     /// How the rows are divided.
     pub(crate) heads: Heads,
-    /// Weight of the norm of query heads, `width` numbers.
-    pub(crate) query_norm: &'a [f32],
-    /// Weight of the norm of key heads, `width` numbers.
-    pub(crate) key_norm: &'a [f32],
+    /// Weights of the norms of query and of key heads, `width` numbers each.
+    pub(crate) norms: Option<[&'a [f32]; 2]>,
     /// Guards the norms against division by zero.
     pub(crate) epsilon: f32,
     /// Angles of all positions.
@@ -63,8 +61,8 @@ pub(crate) struct Preparation<'a> {
 impl<'a> Preparation<'a> {
     /// Returns the norm weight of a head: queries come first, then keys.
     #[inline(always)]
-    fn weight(&self, head: usize) -> &'a [f32] {
-        if head < self.heads.query { self.query_norm } else { self.key_norm }
+    fn weight(&self, head: usize) -> Option<&'a [f32]> {
+        self.norms.map(|[query, key]| if head < self.heads.query { query } else { key })
     }
 }
 
@@ -81,7 +79,10 @@ pub(crate) fn prepare(rows: &[f32], with: Preparation<'_>) -> Vec<f32> {
                 let (cosines, sines) = with.table.row(position);
                 for (h, (out, head)) in out.chunks_exact_mut(width).zip(row[..prepared].chunks_exact(width)).enumerate()
                 {
-                    norm_row(head, with.weight(h), scale_of(head, with.epsilon), out);
+                    match with.weight(h) {
+                        Some(weight) => norm_row(head, weight, scale_of(head, with.epsilon), out),
+                        None => out.copy_from_slice(head),
+                    }
                     turn(out, cosines, sines, 1.0);
                 }
                 out[prepared..].copy_from_slice(&row[prepared..]);
@@ -91,13 +92,13 @@ pub(crate) fn prepare(rows: &[f32], with: Preparation<'_>) -> Vec<f32> {
     out
 }
 
-/// Returns the gradient of the rows, given that of the result, and adds those of the two norm weights.
+/// Returns the gradient of the rows, given that of the result, and adds those of the weights of the norms of query and of
+/// key heads to `totals`.
 pub(crate) fn prepare_backward(
     rows: &[f32],
     gradient: &[f32],
     with: Preparation<'_>,
-    query_norm_gradient: &mut [f32],
-    key_norm_gradient: &mut [f32],
+    totals: Option<[&mut [f32]; 2]>,
 ) -> Vec<f32> {
     let (fused, width) = (with.heads.fused_width(), with.heads.width);
     let prepared = (with.heads.query + with.heads.key_value) * width;
@@ -119,7 +120,12 @@ pub(crate) fn prepare_backward(
                         turned.copy_from_slice(gradient);
                         turn(&mut turned, cosines, sines, -1.0);
                         let total = &mut part[usize::from(h >= with.heads.query)];
-                        norm_row_backward(head, with.weight(h), &turned, scale_of(head, with.epsilon), out, total);
+                        match with.weight(h) {
+                            Some(weight) => {
+                                norm_row_backward(head, weight, &turned, scale_of(head, with.epsilon), out, total);
+                            }
+                            None => out.copy_from_slice(&turned),
+                        }
                     }
                     out[prepared..].copy_from_slice(&gradient[prepared..]);
                 }
@@ -127,9 +133,11 @@ pub(crate) fn prepare_backward(
             part
         })
         .collect();
-    for [query, key] in parts {
-        add_parts(query_norm_gradient, &[query]);
-        add_parts(key_norm_gradient, &[key]);
+    if let Some([query_total, key_total]) = totals {
+        for [query, key] in parts {
+            add_parts(query_total, &[query]);
+            add_parts(key_total, &[key]);
+        }
     }
     out
 }

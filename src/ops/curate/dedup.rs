@@ -40,11 +40,18 @@ fn key(row: &Row) -> [u8; 16] {
             add("text");
             add(&plain(text));
         }
-        Row::Chat(messages) => {
+        Row::Chat(chat) => {
             add("chat");
-            for message in messages {
+            for message in &chat.messages {
                 add(&message.role);
-                add(&plain(&message.content));
+                add(&plain(&message.content.text()));
+                for (name, value) in &message.more {
+                    add(name);
+                    add(&plain(&value.to_string()));
+                }
+            }
+            for list in [&chat.tools, &chat.documents].into_iter().flatten() {
+                add(&plain(&serde_json::Value::from(list.clone()).to_string()));
             }
         }
         Row::Pair { good, bad } => {
@@ -85,13 +92,13 @@ mod tests {
 
     #[test]
     fn rows_of_different_kind_or_shape_differ() {
-        let turn = |role: &str, content: &str| Message { role: role.into(), content: content.into() };
+        let turn = |role: &str, content: &str| Message::new(role, content);
         let rows = [
             Row::Text("a b".into()),
             Row::Text("ab".into()),
-            Row::Chat(vec![turn("user", "a"), turn("assistant", "b")]),
-            Row::Chat(vec![turn("assistant", "a"), turn("user", "b")]),
-            Row::Chat(vec![turn("user", "a b")]),
+            Row::Chat(vec![turn("user", "a"), turn("assistant", "b")].into()),
+            Row::Chat(vec![turn("assistant", "a"), turn("user", "b")].into()),
+            Row::Chat(vec![turn("user", "a b")].into()),
             Row::Pair { good: "a".into(), bad: "b".into() },
             Row::Pair { good: "a".into(), bad: "c".into() },
         ];

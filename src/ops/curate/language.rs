@@ -51,12 +51,12 @@ mod tests {
 
     #[test]
     fn a_chat_is_judged_whole_and_a_pair_by_its_correct_sentence() {
-        let turn = |content: &str| Message { role: "user".into(), content: content.into() };
+        let turn = |content: &str| Message::new("user", content);
         let mut step = KeepLanguages { keep: vec![LanguageCode::Fr] };
         let rows = vec![
             Row::Text("Le petit garçon marchait lentement vers la maison de sa grand-mère.".into()),
             Row::Text("The small boy walked slowly towards the house of his grandmother.".into()),
-            Row::Chat(vec![turn("OK"), turn("D'accord, je vais vous expliquer comment faire cette recette.")]),
+            Row::Chat(vec![turn("OK"), turn("D'accord, je vais vous expliquer comment faire cette recette.")].into()),
             Row::Pair { good: "les auteurs que les gardes aiment parlent".into(), bad: "the of and".into() },
         ];
         let verdicts = step.judge(rows);

@@ -7,7 +7,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::flow::{Step, Verdict, each};
-use crate::data::{Message, Row};
+use crate::data::Row;
 use crate::spec::params::UnicodeForm;
 
 /// Most line ends in a row: one empty line between paragraphs.
@@ -27,9 +27,12 @@ impl Step for Tidy {
 fn tidy_row(form: UnicodeForm, row: Row) -> Verdict {
     let tidied = match &row {
         Row::Text(text) => Row::Text(tidy(form, text)),
-        Row::Chat(messages) => {
-            let message = |m: &Message| Message { role: m.role.clone(), content: tidy(form, &m.content) };
-            Row::Chat(messages.iter().map(message).collect())
+        Row::Chat(chat) => {
+            let mut chat = chat.clone();
+            for message in &mut chat.messages {
+                message.content = message.content.map(|text| tidy(form, text));
+            }
+            Row::Chat(chat)
         }
         Row::Pair { .. } => return Verdict::Keep(row),
     };

@@ -86,7 +86,7 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
     scores.write(cx.out)?;
     let speed = tokens as f64 / begin.elapsed().as_secs_f64().max(1e-9);
     let measured = BTreeMap::from([("tokens_per_second".to_owned(), speed)]);
-    Ok(Outcome { metrics: scores.metrics(), measured })
+    Ok(Outcome { metrics: scores.metrics(), measured, device: None })
 }
 
 /// Returns the score, and how many tokens went through the model.

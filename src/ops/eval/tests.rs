@@ -63,6 +63,7 @@ fn with<T>(answer: Answer, max_length: usize, run: impl FnOnce(&Bench<'_>) -> T)
         scratch: out,
         environment: &|_| None,
         threads: 1,
+        device: crate::ops::DeviceChoice::Cpu,
         progress: &Silent,
         cancelled: &cancelled,
     };
@@ -142,8 +143,8 @@ fn the_order_of_the_rows_changes_no_bit() {
 
 #[test]
 fn a_chat_is_scored_as_the_plain_text_of_its_messages() {
-    let message = |role: &str, content: &str| Message { role: role.to_owned(), content: content.to_owned() };
-    let chat = vec![Row::Chat(vec![message("user", "oui ?"), message("assistant", "non")])];
+    let message = |role: &str, content: &str| Message::new(role, content);
+    let chat = vec![Row::Chat(vec![message("user", "oui ?"), message("assistant", "non")].into())];
     let (as_chat, _) = with(uneven, 64, |bench| bits_per_byte::run("x", &chat, bench));
     let (as_text, _) = with(uneven, 64, |bench| bits_per_byte::run("x", &texts(&["oui ?\nnon"]), bench));
     assert_eq!(as_chat.unwrap().0.value.to_bits(), as_text.unwrap().0.value.to_bits());

@@ -78,5 +78,6 @@ fn outcome(samples: &Samples, summary: &Summary) -> Outcome {
     Outcome {
         metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
         measured: [("tokens_per_second".to_owned(), speed)].into(),
+        device: None,
     }
 }

@@ -1,6 +1,6 @@
 //! AdamW with clipping, in f32, step by step as `torch.optim.AdamW` and `clip_grad_norm_` compute it.
 //!
-//! Decay is decoupled from the gradient (Loshchilov and Hutter 2019) and leaves norms alone, as transformers' trainer
+//! Decay is decoupled from the gradient (Loshchilov and Hutter 2019) and leaves norms and biases alone, as transformers' trainer
 //! does. The norm of all gradients is summed in f64 over blocks of a fixed size, in order, so it does not depend on the
 //! number of threads; each weight's update depends on nothing but itself.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::model::{Parameter, ParameterKind, vectorised};
+use crate::model::{Parameter, vectorised};
 use crate::spec::params::SftParams;
 
 /// Numbers that one task updates, and the size of the blocks in the sum of squares.
@@ -65,7 +65,7 @@ impl AdamW {
         self.moments.resize_with(parameters.len(), Moments::default);
         let correction = |beta: f64| 1.0 - beta.powi(self.steps);
         for (parameter, moments) in parameters.iter().zip(&mut self.moments) {
-            let decay = if parameter.kind() == ParameterKind::Norm { 0.0 } else { self.decay };
+            let decay = if parameter.kind().decays() { self.decay } else { 0.0 };
             let factors = Factors {
                 keep: (1.0 - learning_rate * decay) as f32,
                 clip: clip as f32,

@@ -172,6 +172,7 @@ mod tests {
             scratch: out,
             environment: &|_| None,
             threads: 1,
+            device: crate::ops::DeviceChoice::Cpu,
             progress: &Silent,
             cancelled: &cancelled,
         })

@@ -2,7 +2,7 @@
 
 use rayon::prelude::*;
 
-use crate::data::{self, DataError, Row, Tokenizer};
+use crate::data::{self, DataError, Ending, Row, Tokenizer};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{SftParams, TrainOn};
 
@@ -105,13 +105,13 @@ fn encode(row: &Row, train_on: TrainOn, tokenizer: &Tokenizer) -> Result<Option<
             let trained = vec![true; ids.len()];
             Ok(Some(Sample::new(ids, trained)))
         }
-        Row::Chat(messages) => match train_on {
+        Row::Chat(chat) => match train_on {
             TrainOn::Assistant => {
-                let tokens = tokenizer.encode_chat(messages)?;
+                let tokens = tokenizer.encode_chat(chat)?;
                 Ok(Some(Sample::new(tokens.ids, tokens.assistant)))
             }
             TrainOn::All => {
-                let ids = tokenizer.chat_ids(messages)?;
+                let ids = tokenizer.chat_ids(chat, Ending::Whole)?;
                 let trained = vec![true; ids.len()];
                 Ok(Some(Sample::new(ids, trained)))
             }

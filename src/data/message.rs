@@ -1,0 +1,205 @@
+//! Conversations: what is said, by whom, and what a chat template is told besides.
+//!
+//! A message keeps, beside who speaks and what is said, only the fields that chat templates read (tool calls, names,
+//! reasoning), in the order in which they came; a data set's own bookkeeping (`id`, `weight`) is not carried along. What
+//! is said may be a list of parts, as multimodal templates want it, or nothing at all beside tool calls.
+//!
+//! Written back, the role comes first, then the content, then the rest, so that equal chats give equal bytes.
+
+use std::borrow::Cow;
+
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value};
+
+/// The fields of a message, beside `role` and `content`, that templates read.
+const FIELDS: &[&str] = &["name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "thinking"];
+/// Those without which a message that has no content says nothing.
+const SAYING: &[&str] = &["tool_calls", "reasoning_content", "reasoning", "thinking"];
+
+/// One turn of a chat.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Who speaks: `system`, `user`, `assistant`, `tool`.
+    pub role: String,
+    /// What is said.
+    pub content: Content,
+    /// What else a template may read: `tool_calls`, `name`, `tool_call_id`, `reasoning_content`, `reasoning`, `thinking`.
+    pub more: Map<String, Value>,
+}
+
+/// What a message says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// Words.
+    Text(String),
+    /// Parts, each an object such as `{"type": "text", "text": "…"}`.
+    Parts(Vec<Value>),
+    /// Nothing: the message only calls tools.
+    Absent,
+}
+
+/// A conversation, with what its template is told besides.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Chat {
+    /// The turns.
+    pub messages: Vec<Message>,
+    /// The tools that the assistant may call, as JSON schemas.
+    pub tools: Option<Vec<Value>>,
+    /// Documents to answer from.
+    pub documents: Option<Vec<Value>>,
+    /// Other variables of the template: `enable_thinking`.
+    pub variables: Map<String, Value>,
+}
+
+impl From<Vec<Message>> for Chat {
+    fn from(messages: Vec<Message>) -> Self {
+        Self { messages, ..Self::default() }
+    }
+}
+
+impl From<String> for Content {
+    fn from(text: String) -> Self {
+        Content::Text(text)
+    }
+}
+
+impl Content {
+    /// Returns the words: those of the parts that are text, one below the other.
+    pub fn text(&self) -> Cow<'_, str> {
+        match self {
+            Content::Text(text) => text.into(),
+            Content::Parts(parts) => {
+                let texts: Vec<&str> = parts.iter().filter_map(|part| part["text"].as_str()).collect();
+                texts.join("\n").into()
+            }
+            Content::Absent => "".into(),
+        }
+    }
+
+    /// Returns the content with every stretch of words changed.
+    #[must_use]
+    pub fn map(&self, change: impl Fn(&str) -> String) -> Self {
+        match self {
+            Content::Text(text) => Content::Text(change(text)),
+            Content::Parts(parts) => {
+                let mut parts = parts.clone();
+                for part in &mut parts {
+                    if let Some(Value::String(text)) = part.get_mut("text") {
+                        *text = change(text);
+                    }
+                }
+                Content::Parts(parts)
+            }
+            Content::Absent => Content::Absent,
+        }
+    }
+}
+
+impl Message {
+    /// Returns a message of words alone.
+    pub fn new(role: impl Into<String>, content: impl Into<String>) -> Self {
+        Self { role: role.into(), content: Content::Text(content.into()), more: Map::new() }
+    }
+
+    /// Returns the fields of the message in JSON.
+    pub(super) fn to_fields(&self) -> Map<String, Value> {
+        let mut fields = Map::new();
+        fields.insert("role".into(), self.role.as_str().into());
+        match &self.content {
+            Content::Text(text) => fields.insert("content".into(), text.as_str().into()),
+            Content::Parts(parts) => fields.insert("content".into(), parts.clone().into()),
+            Content::Absent => None,
+        };
+        fields.extend(self.more.iter().map(|(name, value)| (name.clone(), value.clone())));
+        fields
+    }
+
+    fn from_fields(mut fields: Map<String, Value>) -> Result<Self, String> {
+        let role = match fields.shift_remove("role") {
+            Some(Value::String(role)) => role,
+            Some(_) => return Err("the `role` of a message is not text".into()),
+            None => return Err("missing field `role` in a message".into()),
+        };
+        let content = match fields.shift_remove("content") {
+            Some(Value::String(text)) => Content::Text(text),
+            Some(Value::Array(parts)) if parts.iter().all(Value::is_object) => Content::Parts(parts),
+            Some(Value::Null) | None => Content::Absent,
+            Some(_) => return Err("invalid type: the `content` of a message is neither text nor a list of parts".into()),
+        };
+        // A field that is null counts as missing, as in transformers.
+        fields.retain(|name, value| FIELDS.contains(&name.as_str()) && !value.is_null());
+        if content == Content::Absent && !SAYING.iter().any(|name| fields.contains_key(*name)) {
+            return Err(format!("missing field `content` in a message of `{role}` that calls no tool"));
+        }
+        Ok(Self { role, content, more: fields })
+    }
+}
+
+impl Serialize for Message {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        map.serialize_entry("role", &self.role)?;
+        match &self.content {
+            Content::Text(text) => map.serialize_entry("content", text)?,
+            Content::Parts(parts) => map.serialize_entry("content", parts)?,
+            Content::Absent => {}
+        }
+        for (name, value) in &self.more {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Message {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Message::from_fields(Map::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// Returns a list of objects from a row: a list, or one written as JSON in a string, as Parquet-born data sets have it.
+pub(super) fn objects(field: &str, value: Option<Value>) -> Result<Option<Vec<Value>>, String> {
+    let value = match value {
+        Some(Value::String(text)) => {
+            Some(serde_json::from_str(&text).map_err(|error| format!("`{field}` is text that is no JSON: {error}"))?)
+        }
+        other => other,
+    };
+    match value {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::Array(list)) if list.iter().all(Value::is_object) => Ok(Some(list)),
+        Some(_) => Err(format!("`{field}` is not a list of objects")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_keeps_what_templates_read_and_its_order() {
+        let json = r#"{"role":"assistant","content":null,"id":7,"tool_calls":[{"z":1,"a":2}],"name":null}"#;
+        let message: Message = serde_json::from_str(json).unwrap();
+        assert_eq!(message.content, Content::Absent);
+        let written = serde_json::to_string(&message).unwrap();
+        assert_eq!(written, r#"{"role":"assistant","tool_calls":[{"z":1,"a":2}]}"#);
+        assert_eq!(serde_json::from_str::<Message>(&written).unwrap(), message);
+    }
+
+    #[test]
+    fn parts_are_text_too() {
+        let json = r#"{"role":"user","content":[{"type":"text","text":"a "},{"type":"image"},{"type":"text","text":"b"}]}"#;
+        let message: Message = serde_json::from_str(json).unwrap();
+        assert_eq!(message.content.text(), "a \nb");
+        assert_eq!(message.content.map(str::to_uppercase).text(), "A \nB");
+    }
+
+    #[test]
+    fn what_says_nothing_is_refused() {
+        for json in [r#"{"role":"user"}"#, r#"{"content":"a"}"#, r#"{"role":1,"content":""}"#, r#"{"role":"a","content":3}"#]
+        {
+            assert!(serde_json::from_str::<Message>(json).is_err(), "{json}");
+        }
+    }
+}

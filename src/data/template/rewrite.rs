@@ -1,0 +1,317 @@
+//! Rewrites a template before it is compiled, where minijinja lacks something that a foreign template needs.
+//!
+//! * `{% generation %}` is no tag of minijinja. Each one becomes an expression that prints a mark. The rewrite sets a
+//!   variable before and after, so that the white-space control of the tag (`{%-`, `-%}`, trimmed blocks) acts as it
+//!   would have.
+//! * Operators have no hook in minijinja, and `{% set s = s ~ s %}` forty times is all memory there is. So the operands
+//!   of `~`, `+` and `*`, the input of every filter that is not cheap, and what is kept in a variable pass through a
+//!   filter of ours (see [`super::guard`]), which hands them on as they are, or stops. A filter binds tighter than any
+//!   operator, so this changes no meaning. For `~` the filter also writes values the way Python does.
+//!
+//! Only tags are read, token by token; what cannot be read is left for the compiler to complain about.
+
+use std::collections::BTreeMap;
+
+use super::{BEGIN, END};
+
+/// The filters that do the checking, by where they are put in.
+pub(super) const BOUNDED: &str = "luthflow_bounded";
+pub(super) const TEXT: &str = "luthflow_text";
+pub(super) const FACTOR: &str = "luthflow_factor";
+pub(super) const TIMES: &str = "luthflow_times";
+pub(super) const KEPT: &str = "luthflow_kept";
+
+/// Filters that cost the same however large their input is, or that look after it themselves.
+const CHEAP: &[&str] = &[
+    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length", "round",
+    "safe", "string", "tojson",
+];
+
+/// Words that are no operands.
+const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "elif", "for", "set", "call", "with", "recursive"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Word,
+    Literal,
+    Open,
+    Close,
+    Operator,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Token<'a> {
+    kind: Kind,
+    text: &'a str,
+    end: usize,
+    /// The bracket that belongs to this one.
+    partner: usize,
+}
+
+/// Returns the template as minijinja is to compile it.
+pub(super) fn rewrite(source: &str) -> String {
+    let mut out = String::with_capacity(source.len() * 2);
+    let mut at = 0;
+    while let Some(found) = source[at..].find('{') {
+        let open = at + found;
+        out.push_str(&source[at..open]);
+        at = match source.as_bytes().get(open + 1) {
+            Some(b'#') => copy(&mut out, source, open, source[open..].find("#}").map(|end| open + end + 2)),
+            Some(b'{') => expression(&mut out, source, open),
+            Some(b'%') => statement(&mut out, source, open),
+            _ => copy(&mut out, source, open, Some(open + 1)),
+        };
+    }
+    out.push_str(&source[at..]);
+    out
+}
+
+/// Copies up to a place, or everything.
+fn copy(out: &mut String, source: &str, from: usize, to: Option<usize>) -> usize {
+    let to = to.unwrap_or(source.len());
+    out.push_str(&source[from..to]);
+    to
+}
+
+fn expression(out: &mut String, source: &str, open: usize) -> usize {
+    match scan(source, open + 2, "}}") {
+        Some((tokens, end)) => {
+            insert(out, source, open, end, &guards(&tokens));
+            end
+        }
+        None => copy(out, source, open, None),
+    }
+}
+
+fn statement(out: &mut String, source: &str, open: usize) -> usize {
+    let Some((tokens, end)) = scan(source, open + 2, "%}") else { return copy(out, source, open, None) };
+    let word = tokens.iter().find(|token| token.kind == Kind::Word).map_or("", |token| token.text);
+    match word {
+        "generation" | "endgeneration" => {
+            let inside = &source[open + 2..end - 2];
+            let control = |c: Option<char>| if matches!(c, Some('-' | '+')) { c } else { None };
+            let mark = if word == "generation" { BEGIN } else { END };
+            out.push_str("{%");
+            out.extend(control(inside.chars().next()));
+            out.push_str(&format!(" set luthflow_x = 0 %}}{{{{ {mark} }}}}{{% set luthflow_x = 0 "));
+            out.extend(control(inside.chars().next_back()));
+            out.push_str("%}");
+            end
+        }
+        "raw" => copy(out, source, open, end_of_raw(source, end)),
+        _ => {
+            let mut guards = guards(&tokens);
+            if word == "set" {
+                keep(&tokens, &mut guards);
+            }
+            insert(out, source, open, end, &guards);
+            end
+        }
+    }
+}
+
+fn end_of_raw(source: &str, from: usize) -> Option<usize> {
+    let mut at = from;
+    while let Some(found) = source[at..].find("{%") {
+        let (open, end) = (at + found, at + found + source[at + found..].find("%}")? + 2);
+        if source[open + 2..end - 2].trim_matches(['-', '+']).trim() == "endraw" {
+            return Some(end);
+        }
+        at = open + 2;
+    }
+    None
+}
+
+/// Copies a tag with what is to be put in at some of its bytes.
+fn insert(out: &mut String, source: &str, from: usize, to: usize, guards: &BTreeMap<usize, Vec<&str>>) {
+    let mut copied = from;
+    for (&at, texts) in guards {
+        out.push_str(&source[copied..at]);
+        texts.iter().for_each(|text| out.push_str(text));
+        copied = at;
+    }
+    out.push_str(&source[copied..to]);
+}
+
+/// Reads the tokens of a tag up to its end, which is returned too.
+fn scan<'a>(source: &'a str, from: usize, close: &str) -> Option<(Vec<Token<'a>>, usize)> {
+    let bytes = source.as_bytes();
+    let mut tokens: Vec<Token<'a>> = Vec::new();
+    let mut open: Vec<usize> = Vec::new();
+    let mut at = from;
+    loop {
+        let rest = &source[at..];
+        let first = rest.chars().next()?;
+        if open.is_empty() && rest.starts_with(close) {
+            return Some((tokens, at + close.len()));
+        }
+        let length = match first {
+            c if c.is_whitespace() => {
+                at += c.len_utf8();
+                continue;
+            }
+            '\'' | '"' => string_length(rest)?,
+            c if c.is_alphabetic() || c == '_' => rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?,
+            c if c.is_ascii_digit() => rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?,
+            '*' | '/' | '=' if bytes.get(at + 1) == Some(&bytes[at]) => 2,
+            '!' | '<' | '>' if bytes.get(at + 1) == Some(&b'=') => 2,
+            c => c.len_utf8(),
+        };
+        let kind = match first {
+            '\'' | '"' => Kind::Literal,
+            c if c.is_ascii_digit() => Kind::Literal,
+            c if c.is_alphabetic() || c == '_' => Kind::Word,
+            '(' | '[' | '{' => Kind::Open,
+            ')' | ']' | '}' => Kind::Close,
+            _ => Kind::Operator,
+        };
+        let mut partner = 0;
+        if kind == Kind::Open {
+            open.push(tokens.len());
+        } else if kind == Kind::Close {
+            partner = open.pop()?;
+            tokens[partner].partner = tokens.len();
+        }
+        tokens.push(Token { kind, text: &rest[..length], end: at + length, partner });
+        at += length;
+    }
+}
+
+/// Returns the length of a string with its quotes.
+fn string_length(text: &str) -> Option<usize> {
+    let quote = text.as_bytes()[0];
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            _ if byte == quote => return Some(at + 1),
+            _ => {}
+        }
+    }
+    None
+}
+
+impl Token<'_> {
+    fn ends_operand(&self) -> bool {
+        match self.kind {
+            Kind::Word => !KEYWORDS.contains(&self.text),
+            Kind::Literal | Kind::Close => true,
+            Kind::Open | Kind::Operator => false,
+        }
+    }
+
+    fn is(&self, text: &str) -> bool {
+        self.kind != Kind::Literal && self.text == text
+    }
+}
+
+/// Returns the filters to put in, by the byte where each one belongs.
+fn guards(tokens: &[Token<'_>]) -> BTreeMap<usize, Vec<&'static str>> {
+    let mut guards: BTreeMap<usize, Vec<&'static str>> = BTreeMap::new();
+    for (at, token) in tokens.iter().enumerate().skip(1) {
+        let before = tokens[at - 1];
+        if token.kind != Kind::Operator || !before.ends_operand() {
+            continue;
+        }
+        let (left, right) = match token.text {
+            "~" => ("|luthflow_text", "|luthflow_text"),
+            "+" => ("|luthflow_bounded", "|luthflow_bounded"),
+            "*" => ("|luthflow_factor", "|luthflow_times"),
+            "|" => {
+                if tokens.get(at + 1).is_some_and(|filter| !CHEAP.contains(&filter.text)) {
+                    add(&mut guards, before.end, "|luthflow_bounded");
+                }
+                continue;
+            }
+            _ => continue,
+        };
+        let number = token.is("*");
+        let times = guards.get(&before.end).is_some_and(|there| there.contains(&"|luthflow_times"));
+        if (number && !times) || before.kind != Kind::Literal {
+            add(&mut guards, before.end, left);
+        }
+        if let Some((end, literal)) = operand_end(tokens, at + 1)
+            && (number || !literal)
+        {
+            add(&mut guards, end, right);
+        }
+    }
+    guards
+}
+
+fn add(guards: &mut BTreeMap<usize, Vec<&'static str>>, at: usize, guard: &'static str) {
+    let there = guards.entry(at).or_default();
+    if !there.contains(&guard) {
+        there.push(guard);
+    }
+}
+
+/// Returns the byte behind the operand that begins at a token, and whether it is nothing but a literal.
+fn operand_end(tokens: &[Token<'_>], from: usize) -> Option<(usize, bool)> {
+    let mut at = from;
+    while tokens.get(at)?.is("-") || tokens[at].is("+") || tokens[at].is("not") {
+        at += 1;
+    }
+    let mut literal = tokens[at].kind == Kind::Literal;
+    if tokens[at].kind == Kind::Open {
+        at = tokens[at].partner;
+    }
+    loop {
+        let next = tokens.get(at + 1);
+        at = match next {
+            Some(next) if literal && next.kind == Kind::Literal => at + 1,
+            Some(next) if next.is(".") => at + 2,
+            Some(next) if next.is("(") || next.is("[") => next.partner,
+            Some(next) if next.is("|") => at + 2,
+            _ => return Some((tokens.get(at)?.end, literal)),
+        };
+        literal = literal && next.is_some_and(|next| next.kind == Kind::Literal);
+    }
+}
+
+/// Lets what is kept in a variable pass through the filter that knows how much may be kept.
+fn keep(tokens: &[Token<'_>], guards: &mut BTreeMap<usize, Vec<&'static str>>) {
+    let mut depth = 0;
+    for (at, token) in tokens.iter().enumerate() {
+        match token.kind {
+            Kind::Open => depth += 1,
+            Kind::Close => depth -= 1,
+            Kind::Operator if depth == 0 && token.text == "=" => {
+                // White-space control at the end of the tag is no part of the value.
+                let last = tokens[at + 1..].iter().rev().find(|token| token.ends_operand());
+                if let Some(last) = last {
+                    guards.entry(token.end).or_default().insert(0, "(");
+                    guards.entry(last.end).or_default().push(")|luthflow_kept");
+                }
+                return;
+            }
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operands_filters_and_variables_are_guarded() {
+        for (source, expected) in [
+            ("{{ a ~ 'x' }}", "{{ a|luthflow_text ~ 'x' }}"),
+            ("{{ a.b['~'] + c(1)|trim }}", "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_bounded|trim|luthflow_bounded }}"),
+            ("{{ 'x' * n }}", "{{ 'x'|luthflow_factor * n|luthflow_times }}"),
+            ("{{ 'x' * 9 * 9 }}", "{{ 'x'|luthflow_factor * 9|luthflow_times * 9|luthflow_times }}"),
+            ("{{- m|length - 1 -}}", "{{- m|length - 1 -}}"),
+            ("{{ {'a': {}} }}", "{{ {'a': {}} }}"),
+            ("{% set a.b = c if d -%}", "{% set a.b =( c if d)|luthflow_kept -%}"),
+            ("{%- set a, b = (1, 2) %}", "{%- set a, b =( (1, 2))|luthflow_kept %}"),
+            ("{% if -a + b %}", "{% if -a|luthflow_bounded + b|luthflow_bounded %}"),
+            ("{# a ~ b #}{% raw %}{{ a ~ b }}{% endraw %}", "{# a ~ b #}{% raw %}{{ a ~ b }}{% endraw %}"),
+            ("a { b {{ '}}' }}", "a { b {{ '}}' }}"),
+            ("{{ unclosed ~ ", "{{ unclosed ~ "),
+        ] {
+            assert_eq!(rewrite(source), expected);
+        }
+    }
+}
