@@ -145,7 +145,7 @@ impl CausalLm {
 }
 
 /// Returns the tables of a model's rotary embeddings.
-fn tables(config: &Config, positions: usize) -> Arc<[RotaryTable]> {
+pub(super) fn tables(config: &Config, positions: usize) -> Arc<[RotaryTable]> {
     let table = |rotary: &Rotary| RotaryTable::new(positions, &rotary.frequencies(config.head_dim), rotary.factor());
     config.rotary.iter().map(table).collect()
 }

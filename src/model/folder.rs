@@ -31,10 +31,8 @@ pub(crate) fn load_parameters(
     outlines: Vec<Outline>,
 ) -> Result<Vec<Parameter>, ModelError> {
     let tensors = model_tensors(dir)?;
-    refuse_strangers(dir, &tensors, config, &outlines)?;
     // All shapes first, so that a folder that does not fit costs nothing.
-    let parts = outlines.iter().flat_map(|outline| &outline.parts);
-    parts.into_iter().try_for_each(|part| check_part(dir, &tensors, part).map(drop))?;
+    check_tensors(dir, &tensors, config, &outlines)?;
     let read = |outline: Outline| {
         let mut value = Vec::with_capacity(outline.parts.iter().map(Part::count).sum());
         let mut formats = Vec::new();
@@ -44,6 +42,18 @@ pub(crate) fn load_parameters(
         Ok(Parameter::new(outline, value).stored_as(formats))
     };
     outlines.into_par_iter().map(read).collect()
+}
+
+/// Fails unless the tensors of a folder are those of the model, each in its shape.
+pub(crate) fn check_tensors(
+    dir: &Path,
+    tensors: &ModelTensors,
+    config: &Config,
+    outlines: &[Outline],
+) -> Result<(), ModelError> {
+    refuse_strangers(dir, tensors, config, outlines)?;
+    let parts = outlines.iter().flat_map(|outline| &outline.parts);
+    parts.into_iter().try_for_each(|part| check_part(dir, tensors, part).map(drop))
 }
 
 fn check_part<'a>(dir: &Path, tensors: &'a ModelTensors, part: &Part) -> Result<crate::tensor::View<'a>, ModelError> {

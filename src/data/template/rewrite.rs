@@ -23,12 +23,13 @@ pub(super) const KEPT: &str = "luthflow_kept";
 
 /// Filters that cost the same however large their input is, or that look after it themselves.
 const CHEAP: &[&str] = &[
-    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length", "round",
-    "safe", "string", "tojson",
+    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length",
+    "round", "safe", "string", "tojson",
 ];
 
 /// Words that are no operands.
-const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "elif", "for", "set", "call", "with", "recursive"];
+const KEYWORDS: &[&str] =
+    &["and", "or", "not", "in", "is", "if", "else", "elif", "for", "set", "call", "with", "recursive"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -299,7 +300,10 @@ mod tests {
     fn operands_filters_and_variables_are_guarded() {
         for (source, expected) in [
             ("{{ a ~ 'x' }}", "{{ a|luthflow_text ~ 'x' }}"),
-            ("{{ a.b['~'] + c(1)|trim }}", "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_bounded|trim|luthflow_bounded }}"),
+            (
+                "{{ a.b['~'] + c(1)|trim }}",
+                "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_bounded|trim|luthflow_bounded }}",
+            ),
             ("{{ 'x' * n }}", "{{ 'x'|luthflow_factor * n|luthflow_times }}"),
             ("{{ 'x' * 9 * 9 }}", "{{ 'x'|luthflow_factor * 9|luthflow_times * 9|luthflow_times }}"),
             ("{{- m|length - 1 -}}", "{{- m|length - 1 -}}"),

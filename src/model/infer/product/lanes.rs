@@ -22,7 +22,6 @@ pub(crate) const LANES: usize = 16;
 pub(super) trait Lanes: Copy {
     /// Whether there are registers for two dozen groups.
     const WIDE: bool;
-    unsafe fn zero() -> Self;
     unsafe fn splat(number: f32) -> Self;
     unsafe fn f32(from: *const u8) -> Self;
     unsafe fn f16(from: *const u8) -> Self;
@@ -99,10 +98,6 @@ impl<const FUSED: bool> Plain<FUSED> {
 impl<const FUSED: bool> Lanes for Plain<FUSED> {
     const WIDE: bool = false;
     #[inline(always)]
-    unsafe fn zero() -> Self {
-        Self([0.0; LANES])
-    }
-    #[inline(always)]
     unsafe fn splat(number: f32) -> Self {
         Self([number; LANES])
     }
@@ -158,12 +153,12 @@ pub(super) use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m128, __m256, __m512, _MM_HINT_T0, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_prefetch, _mm_storeu_ps,
-        _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_cvtepu16_epi32,
-        _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_ps,
-        _mm256_setzero_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps512_ps128,
-        _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_permute_ps,
-        _mm512_permutexvar_ps, _mm512_set1_ps, _mm512_setr_epi32, _mm512_setzero_ps, _mm512_shuffle_f32x4,
+        __m128, __m256, __m512, _MM_HINT_T0, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_prefetch,
+        _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
+        _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
+        _mm256_loadu_si256, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps512_ps128,
+        _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+        _mm512_permute_ps, _mm512_permutexvar_ps, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4,
         _mm512_slli_epi32, _mm512_storeu_ps,
     };
 
@@ -175,11 +170,6 @@ mod x86 {
 
     impl Lanes for Avx512 {
         const WIDE: bool = true;
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            // SAFETY: the caller's promise, here and below.
-            Self(unsafe { _mm512_setzero_ps() })
-        }
         #[inline(always)]
         unsafe fn splat(number: f32) -> Self {
             // SAFETY: as above.
@@ -238,7 +228,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn apart(work: impl Work) {
             #[inline(never)]
-            #[target_feature(enable = "avx512f,avx2,fma,f16c")]
+            #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
             unsafe fn alone(work: impl Work) {
                 // SAFETY: the caller's promise.
                 unsafe { work.run::<Avx512>() }
@@ -266,11 +256,6 @@ mod x86 {
 
     impl Lanes for Avx2 {
         const WIDE: bool = false;
-        #[inline(always)]
-        unsafe fn zero() -> Self {
-            // SAFETY: the caller's promise, here and below.
-            unsafe { Self(_mm256_setzero_ps(), _mm256_setzero_ps()) }
-        }
         #[inline(always)]
         unsafe fn splat(number: f32) -> Self {
             // SAFETY: as above.

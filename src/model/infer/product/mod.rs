@@ -12,7 +12,7 @@ mod lanes;
 mod linear;
 mod tile;
 
-pub(super) use attend::{Attending, attend};
+pub(super) use attend::{Attending, PAGE};
 pub(super) use lanes::LANES;
 pub(super) use linear::{StoredRows, linear};
 
@@ -32,7 +32,7 @@ fn dispatch(work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     {
         use std::arch::is_x86_feature_detected as has;
-        #[target_feature(enable = "avx512f,avx2,fma,f16c")]
+        #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
         unsafe fn avx512<W: Work>(work: W) {
             // SAFETY: the caller's promise.
             unsafe { work.run::<lanes::Avx512>() }
@@ -44,7 +44,7 @@ fn dispatch(work: impl Work) {
         }
         if has!("avx2") && has!("fma") && has!("f16c") {
             // SAFETY: the features were found on this machine.
-            return unsafe { if has!("avx512f") { avx512(work) } else { avx2(work) } };
+            return unsafe { if has!("avx512f") && has!("avx512vl") { avx512(work) } else { avx2(work) } };
         }
     }
     // SAFETY: arrays need no instructions in particular.

@@ -19,8 +19,6 @@ pub(super) const CHUNK: usize = 768;
 const ROWS: usize = 4;
 /// Tokens in a tile.
 const TOKENS: usize = 6;
-/// From so many tokens on, 16-bit rows are widened once instead of in every tile.
-const WIDEN_FROM: usize = 13;
 
 /// Repeats a block for each number below a constant, at most eight. A loop would say the same, but the compiler gives up on
 /// unrolling nested ones of this size, and then what should be in registers is in memory.
@@ -86,7 +84,6 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
     columns: usize,
     out: Out,
 ) {
-    let mut wide = if N::DTYPE.size() < 4 && tokens >= WIDEN_FROM { vec![0f32; ROWS * CHUNK] } else { Vec::new() };
     let mut row = 0;
     while row < count {
         let rows = if tokens == 1 && L::WIDE && count - row >= 2 * ROWS {
@@ -103,34 +100,11 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
             unsafe {
                 let matrix = matrix.from(row, start * N::DTYPE.size());
                 let (x, out) = (x.from(0, start * 4), Out { start: out.start.add(row), ..out });
-                if wide.is_empty() {
-                    strip::<L, N>(matrix, rows, x, tokens, size, out, start > 0);
-                } else {
-                    for r in 0..rows {
-                        widen::<L, N>(matrix.at(r, 0), &mut wide[r * CHUNK..][..size]);
-                    }
-                    let matrix = Rows { start: wide.as_ptr().cast(), stride: CHUNK * 4 };
-                    strip::<L, F32>(matrix, rows, x, tokens, size, out, start > 0);
-                }
+                strip::<L, N>(matrix, rows, x, tokens, size, out, start > 0);
             }
             start += size;
         }
         row += rows;
-    }
-}
-
-/// # Safety
-/// As many numbers as fit into `to` are there.
-#[inline(always)]
-unsafe fn widen<L: Lanes, N: Stored>(from: *const u8, to: &mut [f32]) {
-    let whole = to.len() / LANES * LANES;
-    // SAFETY: the caller's promise, and the length of `to`.
-    unsafe {
-        for i in (0..whole).step_by(LANES) {
-            N::load::<L>(from.add(i * N::DTYPE.size())).store(to.as_mut_ptr().add(i));
-        }
-        let rest = std::slice::from_raw_parts(from.add(whole * N::DTYPE.size()), (to.len() - whole) * N::DTYPE.size());
-        N::DTYPE.read_f32(rest, &mut to[whole..]);
     }
 }
 
@@ -179,7 +153,15 @@ unsafe fn strip<L: Lanes, N: Stored>(
 /// # Safety
 /// As [`products`].
 #[inline(always)]
-unsafe fn many<L: Lanes, N: Stored>(matrix: Rows, x: Rows, size: usize, columns: usize, out: Out, add: bool, ahead: usize) {
+unsafe fn many<L: Lanes, N: Stored>(
+    matrix: Rows,
+    x: Rows,
+    size: usize,
+    columns: usize,
+    out: Out,
+    add: bool,
+    ahead: usize,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match size {
@@ -268,9 +250,7 @@ impl<N: Stored, const R: usize, const T: usize, const AHEAD: bool> Work for Tile
 /// As [`products`].
 #[inline(always)]
 #[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
-unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(
-    tile: Tile<N, R, T, AHEAD>,
-) {
+unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(tile: Tile<N, R, T, AHEAD>) {
     let Tile { matrix, x, columns, out, add, ahead, .. } = tile;
     let size = N::DTYPE.size();
     // SAFETY: the caller's promise; a remainder is copied by its length.
@@ -343,14 +323,7 @@ unsafe fn rest<L: Lanes, N: Stored>(from: *const u8, count: usize) -> L {
 /// # Safety
 /// The machine has the instructions of `L`; all rows are there.
 #[inline(always)]
-pub(super) unsafe fn mix<L: Lanes>(
-    weights: Rows,
-    outs: usize,
-    rows: Rows,
-    count: usize,
-    width: usize,
-    out: Out,
-) {
+pub(super) unsafe fn mix<L: Lanes>(weights: Rows, outs: usize, rows: Rows, count: usize, width: usize, out: Out) {
     let mut first = 0;
     while first < outs {
         let size = if L::WIDE { (outs - first).min(TOKENS) } else { (outs - first).min(3) };
