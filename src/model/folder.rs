@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::ModelError;
 use super::config::Config;
 use super::parameter::{Outline, Parameter, Part};
-use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, View, model_tensors};
+use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, model_tensors};
 
 /// A stored output layer although the model's configuration ties it to the embedding.
 const HEAD: &str = "lm_head.weight";
@@ -32,10 +32,8 @@ pub(crate) fn load_parameters(
     outlines: Vec<Outline>,
 ) -> Result<Vec<Parameter>, ModelError> {
     let tensors = model_tensors(dir)?;
-    refuse_strangers(dir, &tensors, config, &outlines)?;
     // All shapes first, so that a folder that does not fit costs nothing.
-    let parts = outlines.iter().flat_map(|outline| &outline.parts);
-    parts.into_iter().try_for_each(|part| check_part(dir, &tensors, part).map(drop))?;
+    check_tensors(dir, &tensors, config, &outlines)?;
     let read = |outline: Outline| {
         let mut value = Vec::with_capacity(outline.parts.iter().map(Part::count).sum());
         for part in &outline.parts {
@@ -55,7 +53,7 @@ pub(super) fn load_tensors(
     dtype: DType,
 ) -> Result<Vec<Tensor>, ModelError> {
     let tensors = model_tensors(dir)?;
-    refuse_strangers(dir, &tensors, config, outlines)?;
+    check_tensors(dir, &tensors, config, outlines)?;
     let part = |part: &Part| {
         let mut value = Vec::with_capacity(part.count());
         read_part(dir, &tensors, part, &mut value)?;
@@ -70,12 +68,28 @@ pub(super) fn load_tensors(
     outlines.iter().map(parameter).collect()
 }
 
+/// Fails unless the tensors of a folder are those of the model, each in its shape.
+pub(crate) fn check_tensors(
+    dir: &Path,
+    tensors: &ModelTensors,
+    config: &Config,
+    outlines: &[Outline],
+) -> Result<(), ModelError> {
+    refuse_strangers(dir, tensors, config, outlines)?;
+    let parts = outlines.iter().flat_map(|outline| &outline.parts);
+    parts.into_iter().try_for_each(|part| check_part(dir, tensors, part).map(drop))
+}
+
 fn check_part<'a>(dir: &Path, tensors: &'a ModelTensors, part: &Part) -> Result<crate::tensor::View<'a>, ModelError> {
     let mismatch = |reason: String| ModelError::Mismatch { dir: dir.to_owned(), reason };
     let view = tensors.get(&part.name).ok_or_else(|| mismatch(format!("`{}` is missing", part.name)))?;
     if view.shape != part.shape {
         let (name, found, expected) = (&part.name, view.shape, &part.shape);
         return Err(mismatch(format!("`{name}` is of shape {found:?}, config.json asks for {expected:?}")));
+    }
+    if !matches!(view.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+        let (name, found) = (&part.name, view.dtype);
+        return Err(mismatch(format!("`{name}` is stored as {found}; models are run from F32, F16 and BF16")));
     }
     Ok(view)
 }

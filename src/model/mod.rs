@@ -1,13 +1,15 @@
 //! Language models: what a folder of weights computes, and how its weights are to change.
 //!
 //! A block of a transformer (norm, rotary embedding, attention, gated activation, output layer with loss) is written
-//! once, and an architecture in [`arch`] only wires blocks. Blocks exist twice, behind the seam [`engine`]:
+//! once, and an architecture in [`arch`] only wires blocks. Blocks exist three times, behind the seam [`engine`]:
 //!
 //! * [`fused`] runs on the CPU and is what training and scoring use. Its blocks are custom ops of candle around the
 //!   plain loops of [`kernel`], recorded on a tape of their own. Weights are no part of it: a block's backward pass adds
 //!   the gradient of its weights to a buffer beside them and hands on only the gradient of its input. candle's own way
 //!   (weights as variables, a gradient for every node, the sum of two gradients in a third table) takes three times the
 //!   memory and a third of the speed.
+//! * [`infer`] only runs a model, on the CPU: over weights as they lie in their files, and with what was computed for the
+//!   tokens before.
 //! * [`composed`] is made of candle's differentiable operations alone and runs on any device that candle knows. It is
 //!   short and obviously right, so tests hold the fused engine against it ([`Reference`]), and a GPU runs it
 //!   ([`OnDevice`]).
@@ -16,7 +18,7 @@
 //! about it; a training run with them leaves weights as they were. No file here may call them.
 //!
 //! Everything is computed in f32 and depends on neither the number of threads nor on how documents are packed
-//! together. Left out: caches of keys and values (nothing generates text yet), mixtures of experts, images.
+//! together. Left out: mixtures of experts, images.
 
 mod angles;
 mod arch;

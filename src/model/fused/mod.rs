@@ -13,7 +13,7 @@ mod gated;
 mod linear;
 mod loss;
 mod norm;
-mod storage;
+pub(super) mod storage;
 mod tape;
 
 use std::sync::Arc;

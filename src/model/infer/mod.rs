@@ -1,16 +1,53 @@
 //! Language models that only run: texts go on token by token, and what was computed for the tokens before is kept.
 //!
-//! This first form computes everything again each time, through [`CausalLm`]; its face is the one that stays.
+//! A third engine behind the seam of the blocks ([`engine`]), for the CPU ([`cpu`]). Weights are used as they lie in the file
+//! ([`weights`], [`product`]): opening a model costs nothing, many processes share one copy, and a step reads each weight
+//! once for all texts that it continues. Everything is computed in f32.
+//!
+//! A token's logits are the same, bit for bit, whether the tokens before it were fed at once or one by one, whatever
+//! other texts the step continued, and whatever the number of threads. Tests hold that, and the arithmetic against
+//! [`CausalLm`](super::CausalLm).
+//!
+//! What does not fit the model's context is refused: beyond it the answer would be noise, without a word.
+//!
+//! Other devices run the composed blocks ([`device`]), in the type of the weights.
 
-use std::collections::BTreeMap;
+mod cache;
+mod cpu;
+mod device;
+mod engine;
+mod product;
+mod weights;
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
 use std::path::Path;
 
-use super::{CausalLm, Config, ModelError, Packed};
+use candle_core::Device;
+
+use super::{Config, ModelError, OnDevice};
 
 /// A model to generate with. It never changes, so threads may share it.
 #[derive(Debug)]
 pub struct LanguageModel {
-    model: CausalLm,
+    config: Config,
+    runs: Box<dyn Runs>,
+}
+
+/// What runs a model.
+trait Runs: Debug + Send + Sync {
+    /// Returns a place for texts to be continued in.
+    fn texts(&self) -> Box<dyn Texts + '_>;
+}
+
+/// Texts that are being continued, wherever that is done.
+trait Texts: Debug {
+    fn start(&mut self, id: SequenceId);
+    fn end(&mut self, id: SequenceId);
+    /// Returns how many tokens a text has.
+    fn length(&self, id: SequenceId) -> Option<usize>;
+    /// Adds tokens to texts, after everything was checked; an error leaves all texts as they were.
+    fn feed(&mut self, entries: &[(SequenceId, &[u32])]) -> Result<Vec<f32>, ModelError>;
 }
 
 /// A text that is being continued, in one [`Session`].
@@ -20,25 +57,42 @@ pub struct SequenceId(u64);
 /// Texts that are being continued together.
 #[derive(Debug)]
 pub struct Session<'a> {
-    model: &'a LanguageModel,
-    sequences: BTreeMap<SequenceId, Vec<u32>>,
+    config: &'a Config,
+    texts: Box<dyn Texts + 'a>,
     next: u64,
 }
 
 impl LanguageModel {
-    /// Opens a Hugging Face model folder: `config.json` and safetensors, in one file or in shards.
+    /// Opens a Hugging Face model folder, to be run on the CPU: `config.json` and safetensors, in one file or in shards.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        Ok(Self { model: CausalLm::load(dir)? })
+        Self::load_on(dir, &Device::Cpu)
+    }
+
+    /// Opens a model folder, to be run on a device.
+    pub fn load_on(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let config = Config::load(dir)?;
+        let runs: Box<dyn Runs> = if device.is_cpu() {
+            Box::new(cpu::Cpu::open(dir, &config)?)
+        } else {
+            Box::new(OnDevice::load(dir, device)?)
+        };
+        Ok(Self { config, runs })
+    }
+
+    /// Opens a model folder, to be run by the blocks that other devices have, for tests on the one device that every
+    /// machine has.
+    pub fn load_composed(dir: &Path) -> Result<Self, ModelError> {
+        Ok(Self { config: Config::load(dir)?, runs: Box::new(OnDevice::load(dir, &Device::Cpu)?) })
     }
 
     /// Returns the sizes and constants of the model.
     pub fn config(&self) -> &Config {
-        self.model.config()
+        &self.config
     }
 
     /// Returns a place for texts to be continued in.
     pub fn session(&self) -> Session<'_> {
-        Session { model: self, sequences: BTreeMap::new(), next: 0 }
+        Session { config: &self.config, texts: self.runs.texts(), next: 0 }
     }
 }
 
@@ -47,13 +101,13 @@ impl Session<'_> {
     pub fn start(&mut self) -> SequenceId {
         let id = SequenceId(self.next);
         self.next += 1;
-        self.sequences.insert(id, Vec::new());
+        self.texts.start(id);
         id
     }
 
     /// Forgets a text and what was kept for it. One that is not there is nobody's loss.
     pub fn end(&mut self, id: SequenceId) {
-        self.sequences.remove(&id);
+        self.texts.end(id);
     }
 
     /// Adds tokens to texts; returns the logits after the last token of each entry, `[entries, vocab_size]` row by row.
@@ -61,32 +115,31 @@ impl Session<'_> {
     /// A text that is not there or named twice, an entry without tokens, a token that the model doesn't have and a text
     /// longer than the model is meant for are errors, after which all texts are as they were.
     pub fn feed(&mut self, entries: &[(SequenceId, &[u32])]) -> Result<Vec<f32>, ModelError> {
-        let bad = |reason: &str| Err(ModelError::Input { reason: reason.to_owned() });
-        let mut grown: BTreeMap<SequenceId, Vec<u32>> = BTreeMap::new();
-        let mut packed = Packed::default();
+        self.check(entries).map_err(|reason| ModelError::Input { reason })?;
+        if entries.is_empty() { Ok(Vec::new()) } else { self.texts.feed(entries) }
+    }
+
+    fn check(&self, entries: &[(SequenceId, &[u32])]) -> Result<(), String> {
+        let config = self.config;
+        let mut named = BTreeSet::new();
         for (id, tokens) in entries {
-            let Some(text) = self.sequences.get(id) else { return bad("a text is continued that was never started") };
-            let text = [text, *tokens].concat();
-            if text.len() > self.model.config().max_position_embeddings {
-                return bad("a text is longer than the model is meant for");
+            let missing = "a text was to be continued that is not there: never begun, or ended";
+            let before = self.texts.length(*id).ok_or(missing)?;
+            if !named.insert(id) {
+                return Err("a text was to be continued twice at once".into());
             }
-            packed.push(&text);
-            if tokens.is_empty() || grown.insert(*id, text).is_some() {
-                return bad("a text is continued twice at once, or with nothing");
+            if tokens.is_empty() {
+                return Err("a text was to be continued with no tokens".into());
+            }
+            if let Some(token) = tokens.iter().find(|token| **token as usize >= config.vocab_size) {
+                let (tokens, help) = (config.vocab_size, "the tokenizer does not belong to this model");
+                return Err(format!("token {token} is not among the model's {tokens} tokens; {help}"));
+            }
+            let (length, most) = (before.saturating_add(tokens.len()), config.max_position_embeddings);
+            if length > most {
+                return Err(format!("a text of {length} tokens is longer than the {most} that the model is meant for"));
             }
         }
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
-        let all = self.model.model.logits(&packed)?;
-        let mut end = 0;
-        let mut logits = Vec::new();
-        for length in &packed.lengths {
-            end += length;
-            let width = self.model.config().vocab_size;
-            logits.extend_from_slice(&all[(end - 1) * width..end * width]);
-        }
-        self.sequences.append(&mut grown);
-        Ok(logits)
+        Ok(())
     }
 }

@@ -1,0 +1,112 @@
+//! What is kept of a text: keys and values of its attention layers, the last inputs of its convolutions.
+//!
+//! Keys and values stay f32. Half the width would halve what a long text takes, but then a text that is continued would not
+//! give the numbers that it gives when it is computed anew, and at the lengths that fit beside a model on a CPU most of a
+//! step is the reading of weights.
+//!
+//! They lie in pages of [`PAGE`] positions, so a text grows without being copied and takes at most a page a layer more than
+//! it needs. Layers with a window let go of pages that no token will see again.
+
+use std::collections::VecDeque;
+
+use super::product::{LANES, PAGE};
+use crate::model::config::{Config, LayerKind};
+use crate::model::kernel::Heads;
+
+/// What is kept of one text.
+#[derive(Debug)]
+pub(super) struct Sequence {
+    /// How many tokens were fed.
+    pub(super) length: usize,
+    /// By the number of the layer.
+    pub(super) layers: Vec<Layer>,
+}
+
+/// What a layer keeps.
+#[derive(Debug)]
+pub(super) enum Layer {
+    /// Keys and values.
+    Attention(KeysValues),
+    /// The rows that the convolution still reaches, oldest first, and those for after this step.
+    Convolution {
+        /// From the steps before.
+        last: Vec<f32>,
+        /// From this step.
+        next: Vec<f32>,
+    },
+}
+
+/// The keys and values of a layer.
+#[derive(Debug)]
+pub(super) struct KeysValues {
+    heads: usize,
+    width: usize,
+    window: Option<usize>,
+    /// The number of the first page that is still there.
+    first: usize,
+    /// For each head the keys of all positions and then the values.
+    pages: VecDeque<Box<[f32]>>,
+}
+
+impl Sequence {
+    /// Returns what is kept of a text without tokens.
+    pub(super) fn new(config: &Config) -> Self {
+        let layer = |kind: &LayerKind| match kind {
+            LayerKind::Attention { window, .. } => Layer::Attention(KeysValues {
+                heads: config.num_key_value_heads,
+                width: config.head_dim,
+                window: *window,
+                first: 0,
+                pages: VecDeque::new(),
+            }),
+            LayerKind::Convolution => Layer::Convolution { last: Vec::new(), next: Vec::new() },
+        };
+        Self { length: 0, layers: config.layers.iter().map(layer).collect() }
+    }
+
+    /// Ends a step that added tokens. Until then the text is what it was before.
+    pub(super) fn keep(&mut self, tokens: usize) {
+        self.length += tokens;
+        for layer in &mut self.layers {
+            match layer {
+                Layer::Attention(kept) => kept.forget(self.length),
+                Layer::Convolution { last, next } => std::mem::swap(last, next),
+            }
+        }
+    }
+}
+
+impl KeysValues {
+    /// Writes the keys and values of fused rows at the positions from `start` on.
+    pub(super) fn put(&mut self, rows: &[f32], heads: Heads, start: usize) {
+        let (width, padded) = (self.width, self.width.next_multiple_of(LANES));
+        for (position, row) in (start..).zip(rows.chunks_exact(heads.fused_width())) {
+            while self.first + self.pages.len() <= position / PAGE {
+                self.pages.push_back(vec![0.0; 2 * self.heads * PAGE * padded].into());
+            }
+            let page = &mut self.pages[position / PAGE - self.first];
+            let (keys, values) = row[heads.output_width()..].split_at(self.heads * width);
+            for (head, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
+                let place = (2 * head * PAGE + position % PAGE) * padded;
+                page[place..place + width].copy_from_slice(key);
+                page[place + PAGE * padded..][..width].copy_from_slice(value);
+            }
+        }
+    }
+
+    /// Returns the keys and the values of a head in a page.
+    pub(super) fn page(&self, head: usize, page: usize) -> (&[f32], &[f32]) {
+        let size = PAGE * self.width.next_multiple_of(LANES);
+        self.pages[page - self.first][2 * head * size..2 * (head + 1) * size].split_at(size)
+    }
+
+    /// Lets go of what the token at a position, and all after it, do not see.
+    fn forget(&mut self, position: usize) {
+        let Some(window) = self.window else { return };
+        let needed = (position + 1).saturating_sub(window) / PAGE;
+        while self.first < needed && !self.pages.is_empty() {
+            self.pages.pop_front();
+            self.first += 1;
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! The engine that continues texts: the blocks over stored weights, with what is kept of each text.
+
+use std::cell::RefCell;
+
+use candle_core::{Device, Result, Tensor, bail};
+use rayon::prelude::*;
+
+use super::cache::{KeysValues, Layer, Sequence};
+use super::product::{Attending, linear};
+use super::weights::Found;
+use crate::model::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, ParameterId};
+use crate::model::fused::storage::read;
+use crate::model::kernel::Heads;
+use crate::model::kernel::convolution::{Convolving, convolution};
+use crate::model::kernel::gated::{Activation, gated};
+use crate::model::kernel::norm::rms_norm;
+use crate::model::kernel::rotary::{Preparation, prepare};
+
+/// Rows of queries (a token counts once for each head of a group) that attend together.
+const QUERY_ROWS: usize = 24;
+/// Multiplications of attention that are worth sharing out.
+const WORTH_THREADS: usize = 1 << 19;
+
+/// The blocks, for one step. Document `d` of the step's frame continues the `d`-th of these texts.
+pub(super) struct Continuing<'a, 's> {
+    pub(super) weights: &'a Found<'a>,
+    pub(super) texts: RefCell<Vec<&'s mut Sequence>>,
+}
+
+impl Continuing<'_, '_> {
+    /// Returns the logits of rows.
+    pub(super) fn logits(&self, rows: &[f32], head: ParameterId) -> Vec<f32> {
+        self.product(rows, Linear { weight: head, bias: None }, None)
+    }
+
+    /// Returns what a linear layer makes of rows, added to `start` if there is one.
+    fn product(&self, x: &[f32], layer: Linear, start: Option<&[f32]>) -> Vec<f32> {
+        let weight = self.weights.get(layer.weight);
+        let bias = layer.bias.map(|bias| self.weights.numbers(bias));
+        let outputs: usize = weight.rows();
+        let add = start.is_some();
+        let mut out = start.map_or_else(|| vec![0.0; x.len() / weight.columns * outputs], <[f32]>::to_vec);
+        linear(&weight.parts, weight.columns, x, bias, &mut out, add);
+        out
+    }
+
+    /// Returns what the new tokens of a text attend to.
+    fn attend(&self, rows: &[f32], attention: &Attention, frame: &Frame) -> Result<Vec<f32>> {
+        let heads = attention.heads;
+        let mut texts = self.texts.borrow_mut();
+        let mut kept = Vec::new();
+        for (text, document) in texts.iter_mut().zip(&frame.places.documents) {
+            let start = text.length;
+            let Layer::Attention(layer) = &mut text.layers[attention.layer] else {
+                bail!("a layer that keeps no keys")
+            };
+            let rows = &rows[document.start * heads.fused_width()..document.end * heads.fused_width()];
+            layer.put(rows, heads, start);
+            kept.push((&*layer, rows, start, document.start));
+        }
+        let mut tasks = Vec::new();
+        let mut cost = 0;
+        for (layer, rows, start, first) in &kept {
+            let tokens = rows.len() / heads.fused_width();
+            let seen = (start + tokens).min(attention.window.map_or(usize::MAX, |window| window + tokens));
+            cost += 2 * tokens * seen * heads.output_width();
+            let block = (QUERY_ROWS / heads.sharing()).max(1);
+            // The last tokens see most, and what takes longest goes first.
+            for from in (0..tokens).step_by(block).rev() {
+                let to = tokens.min(from + block);
+                let part = &rows[from * heads.fused_width()..to * heads.fused_width()];
+                tasks.extend((0..heads.key_value).map(|head| (*layer, part, start + from, first + from, head)));
+            }
+        }
+        let run = |(layer, rows, start, ..): &Task<'_>, head: usize| attend(layer, rows, *start, head, attention);
+        let parts: Vec<Vec<f32>> = if cost < WORTH_THREADS {
+            tasks.iter().map(|task| run(&(task.0, task.1, task.2, task.3), task.4)).collect()
+        } else {
+            tasks.par_iter().with_max_len(1).map(|task| run(&(task.0, task.1, task.2, task.3), task.4)).collect()
+        };
+        let mut out = vec![0.0; rows.len() / heads.fused_width() * heads.output_width()];
+        let group = heads.sharing() * heads.width;
+        for ((_, _, _, first, head), part) in tasks.iter().zip(parts) {
+            for (row, part) in (*first..).zip(part.chunks_exact(group)) {
+                out[row * heads.output_width() + head * group..][..group].copy_from_slice(part);
+            }
+        }
+        Ok(out)
+    }
+
+    /// Returns what the convolution makes of the new rows of all texts.
+    fn convolve(&self, rows: &[f32], layer: &Convolution, frame: &Frame) -> Result<Vec<f32>> {
+        let weight = self.weights.numbers(layer.weight);
+        let bias = layer.bias.map(|bias| self.weights.numbers(bias));
+        let width = 3 * weight.len() / layer.width;
+        let mut texts = self.texts.borrow_mut();
+        let mut out = Vec::with_capacity(rows.len() / 3);
+        for (text, document) in texts.iter_mut().zip(&frame.places.documents) {
+            let Layer::Convolution { last, next } = &mut text.layers[layer.layer] else {
+                bail!("a layer that keeps no rows")
+            };
+            // The rows that are still reached go in front, as if they were fed again.
+            let mut all = last.clone();
+            all.extend_from_slice(&rows[document.start * width..document.end * width]);
+            let document = 0..all.len() / width;
+            let with = Convolving { weight, bias, width: layer.width, documents: std::slice::from_ref(&document) };
+            out.extend_from_slice(&convolution(&all, with)[last.len() / 3..]);
+            let reached = (layer.width - 1).min(document.len()) * width;
+            *next = all[all.len() - reached..].to_vec();
+        }
+        Ok(out)
+    }
+}
+
+/// What is kept, the new rows, the position of the first and its place in the step.
+type Task<'a> = (&'a KeysValues, &'a [f32], usize, usize);
+
+fn attend(kept: &KeysValues, rows: &[f32], start: usize, key_head: usize, attention: &Attention) -> Vec<f32> {
+    let Attention { heads, scale, window, .. } = *attention;
+    let tokens = rows.len() / heads.fused_width();
+    let page = |page| kept.page(key_head, page);
+    Attending { heads, key_head, scale, window, rows, positions: start..start + tokens, page }.run()
+}
+
+impl Engine for Continuing<'_, '_> {
+    fn embedding(&self, table: ParameterId, ids: &[u32], scale: Option<f32>) -> Result<Tensor> {
+        let table = self.weights.get(table);
+        let part = table.parts[0];
+        let size = table.columns * part.dtype.size();
+        let mut out = vec![0.0; ids.len() * table.columns];
+        for (out, id) in out.chunks_exact_mut(table.columns).zip(ids) {
+            part.dtype.read_f32(&part.bytes[*id as usize * size..][..size], out);
+            if let Some(scale) = scale {
+                out.iter_mut().for_each(|x| *x *= scale);
+            }
+        }
+        rows(out, table.columns)
+    }
+
+    fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
+        let weight = self.weights.numbers(norm.weight);
+        rows(read(x, |x| rms_norm(x, weight, norm.epsilon))?, weight.len())
+    }
+
+    fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
+        rows(read(x, |x| self.product(x, layer, None))?, self.weights.get(layer.weight).rows())
+    }
+
+    fn linear_add(&self, x: &Tensor, layer: Linear, residual: &Tensor) -> Result<Tensor> {
+        let out = read(x, |x| read(residual, |residual| self.product(x, layer, Some(residual))))??;
+        rows(out, self.weights.get(layer.weight).rows())
+    }
+
+    fn prepare_heads(&self, x: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
+        let heads: Heads = attention.heads;
+        let with = Preparation {
+            heads,
+            norms: attention.norms.map(|n| [n.query, n.key].map(|norm| self.weights.numbers(norm.weight))),
+            epsilon: attention.norms.map_or(0.0, |norms| norms.query.epsilon),
+            table: &frame.rotary[attention.rotary],
+            positions: &frame.places.positions,
+        };
+        rows(read(x, |x| prepare(x, with))?, heads.fused_width())
+    }
+
+    fn attention(&self, x: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
+        rows(read(x, |x| self.attend(x, attention, frame))??, attention.heads.output_width())
+    }
+
+    fn short_convolution(&self, x: &Tensor, layer: &Convolution, frame: &Frame) -> Result<Tensor> {
+        let channels = self.weights.numbers(layer.weight).len() / layer.width;
+        rows(read(x, |x| self.convolve(x, layer, frame))??, channels)
+    }
+
+    fn gated(&self, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let width = x.dim(1)? / 2;
+        rows(read(x, |x| gated(x, width, activation))?, width)
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        let width = x.dim(1)?;
+        rows(read(x, |x| read(y, |y| x.iter().zip(y).map(|(x, y)| x + y).collect::<Vec<_>>()))??, width)
+    }
+
+    fn cross_entropy(&self, _: &Tensor, _: ParameterId, _: &[(usize, u32)], _: f32) -> Result<Loss> {
+        bail!("a model that only runs has no loss")
+    }
+}
+
+fn rows(numbers: Vec<f32>, width: usize) -> Result<Tensor> {
+    let count = numbers.len() / width;
+    Tensor::from_vec(numbers, (count, width), &Device::Cpu)
+}

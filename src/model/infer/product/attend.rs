@@ -1,0 +1,156 @@
+//! Attention of new tokens over what is kept of their text, for one head of keys and the query heads that share it.
+//!
+//! Scores, their largest, the sum of their powers and the mixture of values are made query by query over exactly the
+//! positions it sees, in their order, so a token attends the same whether it is fed alone or with others.
+#![expect(unsafe_code, reason = "the inner loops take pointers")]
+#![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
+
+use std::ops::Range;
+
+use super::lanes::{F32, LANES, Lanes};
+use super::tile::{Out, Rows, mix, products};
+use super::{Work, dispatch};
+use crate::model::kernel::Heads;
+use crate::model::kernel::lanes::{exp_sum, max, vectorised};
+
+/// Positions of a text whose keys and values lie together.
+pub(in super::super) const PAGE: usize = 32;
+
+/// Keys, or values, of one head at the positions of a page, each padded to whole groups of numbers.
+pub(in super::super) type Page<'a> = &'a [f32];
+
+/// Some tokens of one text, and what they look at.
+pub(in super::super) struct Attending<'a, P> {
+    /// How rows are divided.
+    pub(in super::super) heads: Heads,
+    /// Which head of keys.
+    pub(in super::super) key_head: usize,
+    /// What scores are multiplied by.
+    pub(in super::super) scale: f32,
+    /// How many positions a token sees, its own included.
+    pub(in super::super) window: Option<usize>,
+    /// The fused rows of the tokens.
+    pub(in super::super) rows: &'a [f32],
+    /// Their positions.
+    pub(in super::super) positions: Range<usize>,
+    /// Returns the keys and the values of a page, by its number in the text.
+    pub(in super::super) page: P,
+}
+
+impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Attending<'a, P> {
+    /// Returns rows of what each query head of the group gets, head beside head, one row a token.
+    pub(in super::super) fn run(&self) -> Vec<f32> {
+        let width = self.heads.sharing() * self.heads.width;
+        let mut out = vec![0.0; self.positions.len() * width];
+        dispatch(Group { with: self, out: &mut out });
+        out
+    }
+
+    /// Returns the positions that a query sees; queries are counted over tokens and, in each, over the heads of the group.
+    fn seen(&self, query: usize) -> Range<usize> {
+        let end = self.positions.start + query / self.heads.sharing() + 1;
+        end - self.window.unwrap_or(end).min(end)..end
+    }
+}
+
+struct Group<'a, 'o, P> {
+    with: &'o Attending<'a, P>,
+    out: &'o mut [f32],
+}
+
+impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let with = self.with;
+        let (width, sharing) = (with.heads.width, with.heads.sharing());
+        let padded = width.next_multiple_of(LANES);
+        let count = with.positions.len() * sharing;
+        let first = with.seen(0).start / PAGE;
+        let last = with.positions.end.div_ceil(PAGE);
+        let stride = (last - first) * PAGE;
+        let mut queries = vec![0f32; count * padded];
+        for (query, padded) in queries.chunks_exact_mut(padded).enumerate() {
+            let head = with.key_head * sharing + query % sharing;
+            let row = &with.rows[query / sharing * with.heads.fused_width()..];
+            padded[..width].copy_from_slice(&row[head * width..][..width]);
+        }
+        let mut scores = vec![0f32; count * stride];
+        for page in first..last {
+            let (keys, _) = (with.page)(page);
+            let keys = &keys[..PAGE.min(with.positions.end - page * PAGE) * padded];
+            // SAFETY: the caller has the instructions; as many keys are there as rows are asked for, as many queries, and
+            // each row of scores has room for all pages.
+            unsafe {
+                let keys_rows = Rows { start: keys.as_ptr().cast(), stride: padded * 4 };
+                let queries = Rows { start: queries.as_ptr().cast(), stride: padded * 4 };
+                let out = Out { start: scores.as_mut_ptr().add((page - first) * PAGE), stride };
+                products::<L, F32>(keys_rows, keys.len() / padded, queries, count, padded, out);
+            }
+        }
+        let sums = self.weigh(&mut scores, stride, first * PAGE);
+        let mut mixed = vec![0f32; count * padded];
+        // SAFETY: as the caller promised.
+        unsafe { self.mix_all::<L>(&scores, stride, first * PAGE, &mut mixed, padded) };
+        for ((out, mixed), sum) in self.out.chunks_exact_mut(width).zip(mixed.chunks_exact(padded)).zip(sums) {
+            let inverse = 1.0 / sum;
+            out.iter_mut().zip(mixed).for_each(|(out, x)| *out = x * inverse);
+        }
+    }
+}
+
+impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Group<'a, '_, P> {
+    /// Turns the scores that a query sees into powers, and returns their sums. `start` is the position of the first score.
+    fn weigh(&self, scores: &mut [f32], stride: usize, start: usize) -> Vec<f32> {
+        let weigh = |(query, row): (usize, &mut [f32])| {
+            let seen = self.with.seen(query);
+            let row = &mut row[seen.start - start..seen.end - start];
+            vectorised(|| {
+                let top = self.with.scale * max(row);
+                exp_sum(row, self.with.scale, top)
+            })
+        };
+        scores.chunks_exact_mut(stride).enumerate().map(weigh).collect()
+    }
+
+    /// Mixes values. Queries see nearly the same positions: what is common to all goes together, the ends one by one.
+    ///
+    /// # Safety
+    /// The machine has the instructions of `L`.
+    #[inline(always)]
+    unsafe fn mix_all<L: Lanes>(&self, weights: &[f32], stride: usize, start: usize, mixed: &mut [f32], padded: usize) {
+        let count = mixed.len() / padded;
+        let common = self.with.seen(count - 1).start..self.with.seen(0).end;
+        let mut part = |queries: Range<usize>, positions: Range<usize>| {
+            let mut from = positions.start;
+            while from < positions.end {
+                let page = from / PAGE;
+                let to = positions.end.min((page + 1) * PAGE);
+                let (_, values) = (self.with.page)(page);
+                let values = &values[(from - page * PAGE) * padded..(to - page * PAGE) * padded];
+                let weights = &weights[queries.start * stride + from - start..];
+                assert!(weights.len() >= (queries.len() - 1) * stride + to - from, "a query has no weights");
+                let mixed = &mut mixed[queries.start * padded..queries.end * padded];
+                // SAFETY: the caller has the instructions; values, weights and the rows to add to were cut to what is asked
+                // for.
+                unsafe {
+                    let weights = Rows { start: weights.as_ptr().cast(), stride: stride * 4 };
+                    let rows = Rows { start: values.as_ptr().cast(), stride: padded * 4 };
+                    let out = Out { start: mixed.as_mut_ptr(), stride: padded };
+                    mix::<L>(weights, queries.len(), rows, to - from, padded, out);
+                }
+                from = to;
+            }
+        };
+        if common.is_empty() {
+            (0..count).for_each(|query| part(query..query + 1, self.with.seen(query)));
+            return;
+        }
+        for query in 0..count {
+            part(query..query + 1, self.with.seen(query).start..common.start);
+        }
+        part(0..count, common.clone());
+        for query in 0..count {
+            part(query..query + 1, common.end..self.with.seen(query).end);
+        }
+    }
+}

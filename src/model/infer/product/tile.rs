@@ -1,0 +1,414 @@
+//! The inner loops: rows of a stored matrix times rows of numbers, and sums of rows with weights.
+//!
+//! Both sides of a product lie row by row, the way they are stored and the way they come, so nothing is packed or
+//! transposed. What is kept in registers is a tile of products, a group of sixteen sums for each. A number of the result
+//! is made by the same operations in the same order in a tile of any shape, and that is what makes results independent
+//! of what is fed together with what.
+#![expect(unsafe_code, reason = "bounds are checked once for a whole product and not in its innermost loop")]
+#![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
+
+use std::marker::PhantomData;
+
+use super::Work;
+use super::lanes::{F32, LANES, Lanes, Stored};
+
+/// Columns that are summed in registers before they are added to what came before. Four rows of so many stay in the
+/// nearest cache while many tokens go by.
+pub(super) const CHUNK: usize = 768;
+/// Rows of the matrix in a tile.
+const ROWS: usize = 4;
+/// Tokens in a tile.
+const TOKENS: usize = 6;
+
+/// Repeats a block for each number below a constant, at most eight. A loop would say the same, but the compiler gives up on
+/// unrolling nested ones of this size, and then what should be in registers is in memory.
+macro_rules! unroll {
+    ($i:ident < $count:expr, $block:block) => {
+        unroll!(@ $i, $count, $block, 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident, $count:expr, $block:block, $($number:literal)*) => {
+        $(if $number < $count {
+            let $i = $number;
+            $block
+        })*
+    };
+}
+
+/// Rows in memory, whose bounds somebody has checked.
+#[derive(Clone, Copy)]
+pub(super) struct Rows {
+    /// The first number.
+    pub(super) start: *const u8,
+    /// Bytes from one row to the next.
+    pub(super) stride: usize,
+}
+
+impl Rows {
+    /// # Safety
+    /// The row and the byte are there.
+    #[inline(always)]
+    unsafe fn at(self, row: usize, byte: usize) -> *const u8 {
+        // SAFETY: the caller's promise.
+        unsafe { self.start.add(row * self.stride + byte) }
+    }
+
+    /// # Safety
+    /// The row is there.
+    #[inline(always)]
+    pub(super) unsafe fn from(self, row: usize, byte: usize) -> Self {
+        // SAFETY: the caller's promise.
+        Self { start: unsafe { self.at(row, byte) }, ..self }
+    }
+}
+
+/// Where numbers go.
+#[derive(Clone, Copy)]
+pub(super) struct Out {
+    /// The first number.
+    pub(super) start: *mut f32,
+    /// Numbers from one row to the next.
+    pub(super) stride: usize,
+}
+
+/// Computes the products of `count` rows of a matrix with `tokens` rows `x`, of `columns` numbers each; `out` has a row for
+/// each token.
+///
+/// # Safety
+/// The machine has the instructions of `L`; all rows are there.
+#[inline(always)]
+pub(super) unsafe fn products<L: Lanes, N: Stored>(
+    matrix: Rows,
+    count: usize,
+    x: Rows,
+    tokens: usize,
+    columns: usize,
+    out: Out,
+) {
+    let mut row = 0;
+    while row < count {
+        let rows = if tokens == 1 && L::WIDE && count - row >= 2 * ROWS {
+            2 * ROWS
+        } else if count - row >= ROWS {
+            ROWS
+        } else {
+            1
+        };
+        let mut start = 0;
+        while start < columns {
+            let size = CHUNK.min(columns - start);
+            // SAFETY: rows and columns are within what the caller promised.
+            unsafe {
+                let matrix = matrix.from(row, start * N::DTYPE.size());
+                let (x, out) = (x.from(0, start * 4), Out { start: out.start.add(row), ..out });
+                strip::<L, N>(matrix, rows, x, tokens, size, out, start > 0);
+            }
+            start += size;
+        }
+        row += rows;
+    }
+}
+
+/// A few rows of the matrix with all tokens.
+///
+/// # Safety
+/// As [`products`].
+#[inline(always)]
+unsafe fn strip<L: Lanes, N: Stored>(
+    matrix: Rows,
+    rows: usize,
+    x: Rows,
+    tokens: usize,
+    columns: usize,
+    out: Out,
+    add: bool,
+) {
+    let mut token = 0;
+    while token < tokens {
+        let left = tokens - token;
+        let size = if left > 2 * TOKENS { TOKENS } else { left.div_ceil(left.div_ceil(TOKENS)) };
+        // SAFETY: within what the caller promised.
+        unsafe {
+            let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
+            // The processor guesses by itself what is read next, but not across the end of a tile. Wide numbers that meet a
+            // single token are fetched fast enough without.
+            let ahead = if token > 0 || (tokens == 1 && N::DTYPE.size() == 4) { 0 } else { ROWS * columns * 4 };
+            match (rows, L::WIDE) {
+                (1, _) => few::<L, N, 1>(matrix, x, size, columns, out, add, ahead),
+                (ROWS, true) => many::<L, N>(matrix, x, size, columns, out, add, ahead),
+                (ROWS, false) if size == 1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, ahead),
+                (ROWS, false) => {
+                    few::<L, N, 2>(matrix, x, size, columns, out, add, ahead);
+                    let out = Out { start: out.start.add(2), ..out };
+                    few::<L, N, 2>(matrix.from(2, 0), x, size, columns, out, add, ahead);
+                }
+                _ => tile::<L, N, { 2 * ROWS }, 1>(matrix, x, columns, out, add, ahead),
+            }
+        }
+        token += size;
+    }
+}
+
+/// Four rows and up to six tokens, where there are registers for so many.
+///
+/// # Safety
+/// As [`products`].
+#[inline(always)]
+unsafe fn many<L: Lanes, N: Stored>(
+    matrix: Rows,
+    x: Rows,
+    size: usize,
+    columns: usize,
+    out: Out,
+    add: bool,
+    ahead: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match size {
+            1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, ahead),
+            2 => tile::<L, N, ROWS, 2>(matrix, x, columns, out, add, ahead),
+            3 => tile::<L, N, ROWS, 3>(matrix, x, columns, out, add, ahead),
+            4 => tile::<L, N, ROWS, 4>(matrix, x, columns, out, add, ahead),
+            5 => tile::<L, N, ROWS, 5>(matrix, x, columns, out, add, ahead),
+            _ => tile::<L, N, ROWS, TOKENS>(matrix, x, columns, out, add, ahead),
+        }
+    }
+}
+
+/// One or two rows, three tokens at a time.
+///
+/// # Safety
+/// As [`products`].
+#[inline(always)]
+unsafe fn few<L: Lanes, N: Stored, const R: usize>(
+    matrix: Rows,
+    x: Rows,
+    size: usize,
+    columns: usize,
+    out: Out,
+    add: bool,
+    ahead: usize,
+) {
+    let mut token = 0;
+    while token < size {
+        // SAFETY: within what the caller promised.
+        unsafe {
+            let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
+            match size - token {
+                1 => tile::<L, N, R, 1>(matrix, x, columns, out, add, ahead),
+                2 => tile::<L, N, R, 2>(matrix, x, columns, out, add, ahead),
+                _ => tile::<L, N, R, 3>(matrix, x, columns, out, add, ahead),
+            }
+        }
+        token += 3;
+    }
+}
+
+/// `R` rows (1, 2, 4 or 8) times `T` tokens.
+///
+/// # Safety
+/// As [`products`].
+#[inline(always)]
+unsafe fn tile<L: Lanes, N: Stored, const R: usize, const T: usize>(
+    matrix: Rows,
+    x: Rows,
+    columns: usize,
+    out: Out,
+    add: bool,
+    ahead: usize,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if ahead > 0 {
+            L::apart(Tile::<N, R, T, true> { matrix, x, columns, out, add, ahead, stored: PhantomData });
+        } else {
+            L::apart(Tile::<N, R, T, false> { matrix, x, columns, out, add, ahead, stored: PhantomData });
+        }
+    }
+}
+
+/// A tile is a function of its own: inlined into each other, dozens of them leave no registers to any.
+struct Tile<N, const R: usize, const T: usize, const AHEAD: bool> {
+    matrix: Rows,
+    x: Rows,
+    columns: usize,
+    out: Out,
+    add: bool,
+    ahead: usize,
+    stored: PhantomData<N>,
+}
+
+impl<N: Stored, const R: usize, const T: usize, const AHEAD: bool> Work for Tile<N, R, T, AHEAD> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        // SAFETY: the caller's promise.
+        unsafe { compute::<L, N, R, T, AHEAD>(self) }
+    }
+}
+
+/// # Safety
+/// As [`products`].
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
+unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(tile: Tile<N, R, T, AHEAD>) {
+    let Tile { matrix, x, columns, out, add, ahead, .. } = tile;
+    let size = N::DTYPE.size();
+    // SAFETY: the caller's promise; a remainder is copied by its length.
+    unsafe {
+        // A group is made of numbers alone, and a loop that fills the array would keep it in memory.
+        let mut sums: [[L; R]; T] = std::mem::zeroed();
+        let mut i = 0;
+        while i + LANES <= columns {
+            let mut weights: [L; R] = std::mem::zeroed();
+            unroll!(r < R, {
+                let at = matrix.at(r, i * size);
+                if AHEAD {
+                    L::prefetch(at.wrapping_add(ahead));
+                }
+                weights[r] = N::load(at);
+            });
+            unroll!(t < T, {
+                let x = L::f32(x.at(t, i * 4));
+                unroll!(r < R, {
+                    sums[t][r] = weights[r].times_plus(x, sums[t][r]);
+                });
+            });
+            i += LANES;
+        }
+        if i < columns {
+            let mut weights: [L; R] = std::mem::zeroed();
+            unroll!(r < R, {
+                weights[r] = rest::<L, N>(matrix.at(r, i * size), columns - i);
+            });
+            unroll!(t < T, {
+                let x = rest::<L, F32>(x.at(t, i * 4), columns - i);
+                unroll!(r < R, {
+                    sums[t][r] = weights[r].times_plus(x, sums[t][r]);
+                });
+            });
+        }
+        unroll!(t < T, {
+            unroll!(four < R.div_ceil(4), {
+                // Fewer than four rows are summed up beside copies of themselves.
+                let place = [4 * four, (4 * four + 1) % R, (4 * four + 2) % R, (4 * four + 3) % R];
+                let of = [sums[t][place[0]], sums[t][place[1]], sums[t][place[2]], sums[t][place[3]]];
+                let new = L::sums(of);
+                let out = out.start.add(t * out.stride + 4 * four);
+                for r in 0..R.min(4) {
+                    *out.add(r) = if add { *out.add(r) + new[r] } else { new[r] };
+                }
+            });
+        });
+    }
+}
+
+/// The last numbers of a row, fewer than a group, and zeros.
+///
+/// # Safety
+/// `count` numbers are there.
+#[inline(always)]
+unsafe fn rest<L: Lanes, N: Stored>(from: *const u8, count: usize) -> L {
+    let mut numbers = [0f32; LANES];
+    // SAFETY: the caller's promise; a group is loaded from an array of as many numbers.
+    unsafe {
+        let bytes = std::slice::from_raw_parts(from, count * N::DTYPE.size());
+        N::DTYPE.read_f32(bytes, &mut numbers[..count]);
+        L::f32(numbers.as_ptr().cast())
+    }
+}
+
+/// Adds to each row of `out` the sum of `count` rows of numbers, `width` wide (a multiple of sixteen), each times its weight:
+/// the weights of a row of `out` lie side by side. Sums run over rows in their order.
+///
+/// # Safety
+/// The machine has the instructions of `L`; all rows are there.
+#[inline(always)]
+pub(super) unsafe fn mix<L: Lanes>(weights: Rows, outs: usize, rows: Rows, count: usize, width: usize, out: Out) {
+    let mut first = 0;
+    while first < outs {
+        let size = if L::WIDE { (outs - first).min(TOKENS) } else { (outs - first).min(3) };
+        let mut column = 0;
+        while column < width {
+            let groups = if L::WIDE && width - column >= 4 * LANES { 4 } else { 1 };
+            // SAFETY: within what the caller promised.
+            unsafe {
+                let (weights, rows) = (weights.from(first, 0), rows.from(0, column * 4));
+                let out = Out { start: out.start.add(first * out.stride + column), ..out };
+                match (size, groups) {
+                    (1, 4) => mix_tile::<L, 1, 4>(weights, rows, count, out),
+                    (2, 4) => mix_tile::<L, 2, 4>(weights, rows, count, out),
+                    (3, 4) => mix_tile::<L, 3, 4>(weights, rows, count, out),
+                    (4, 4) => mix_tile::<L, 4, 4>(weights, rows, count, out),
+                    (5, 4) => mix_tile::<L, 5, 4>(weights, rows, count, out),
+                    (6, 4) => mix_tile::<L, 6, 4>(weights, rows, count, out),
+                    (1, _) => mix_tile::<L, 1, 1>(weights, rows, count, out),
+                    (2, _) => mix_tile::<L, 2, 1>(weights, rows, count, out),
+                    (3, _) => mix_tile::<L, 3, 1>(weights, rows, count, out),
+                    (4, _) => mix_tile::<L, 4, 1>(weights, rows, count, out),
+                    (5, _) => mix_tile::<L, 5, 1>(weights, rows, count, out),
+                    _ => mix_tile::<L, 6, 1>(weights, rows, count, out),
+                }
+            }
+            column += groups * LANES;
+        }
+        first += size;
+    }
+}
+
+/// `T` rows of `G` groups.
+struct Mix<const T: usize, const G: usize> {
+    weights: Rows,
+    rows: Rows,
+    count: usize,
+    out: Out,
+}
+
+/// # Safety
+/// As [`mix`].
+#[inline(always)]
+unsafe fn mix_tile<L: Lanes, const T: usize, const G: usize>(weights: Rows, rows: Rows, count: usize, out: Out) {
+    // SAFETY: the caller's promise.
+    unsafe { L::apart(Mix::<T, G> { weights, rows, count, out }) }
+}
+
+impl<const T: usize, const G: usize> Work for Mix<T, G> {
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        // SAFETY: the caller's promise.
+        unsafe { compute_mix::<L, T, G>(self) }
+    }
+}
+
+/// # Safety
+/// As [`mix`].
+#[inline(always)]
+#[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
+unsafe fn compute_mix<L: Lanes, const T: usize, const G: usize>(mix: Mix<T, G>) {
+    let Mix { weights, rows, count, out } = mix;
+    // SAFETY: the caller's promise.
+    unsafe {
+        let mut sums: [[L; G]; T] = std::mem::zeroed();
+        unroll!(t < T, {
+            unroll!(g < G, {
+                sums[t][g] = L::f32(out.start.add(t * out.stride + g * LANES).cast_const().cast());
+            });
+        });
+        for j in 0..count {
+            let mut row: [L; G] = std::mem::zeroed();
+            unroll!(g < G, {
+                row[g] = L::f32(rows.at(j, g * LANES * 4));
+            });
+            unroll!(t < T, {
+                let weight = L::splat(weights.at(t, j * 4).cast::<f32>().read_unaligned());
+                unroll!(g < G, {
+                    sums[t][g] = weight.times_plus(row[g], sums[t][g]);
+                });
+            });
+        }
+        unroll!(t < T, {
+            unroll!(g < G, {
+                sums[t][g].store(out.start.add(t * out.stride + g * LANES));
+            });
+        });
+    }
+}
