@@ -256,7 +256,7 @@ fn gradients_are_the_slopes_of_the_loss() {
                 let direction: Vec<f32> = direction.iter().map(|x| x / length).collect();
                 let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
                 // Where the loss is steep it is also bent.
-                let step = 0.02 / expected.abs().max(1.0) as f32;
+                let step = 0.02 / (2.0 * expected.abs()).max(1.0) as f32;
                 let found = measured_slope(&model, parameter, &direction, step, &batch);
                 let allowed = 2e-5 + 1e-3 * expected.abs();
                 let name = &parameter.parts()[0].name;
