@@ -9,8 +9,8 @@ use clap_complete::Shell;
 
 use super::commands::cache::units;
 use super::report::CliError;
-use crate::tensor::DeviceChoice;
 use super::speech::{ChatArgs, GenerateArgs};
+use crate::tensor::DeviceChoice;
 
 /// A build system for language-model post-training: data curation, SFT, merge and eval as one cached graph.
 #[derive(Debug, Parser)]

@@ -54,9 +54,8 @@ pub(crate) fn merge(params: MergeParams, root: &Path, out: &Path) -> Result<Outc
 }
 
 fn cases() -> Vec<Value> {
-    let read = |file: &str| -> Vec<Value> {
-        serde_json::from_slice(&fs_err::read(parity().join(file)).unwrap()).unwrap()
-    };
+    let read =
+        |file: &str| -> Vec<Value> { serde_json::from_slice(&fs_err::read(parity().join(file)).unwrap()).unwrap() };
     let mut older = read("cases014.json");
     older.iter_mut().for_each(|case| case["compat"] = "0.1.4".into());
     read("cases.json").into_iter().chain(older).collect()

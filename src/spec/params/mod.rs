@@ -37,7 +37,8 @@ pub use input::{Input, InputRef, InputType};
 pub use lora::{ApplyLoraParams, ExtractLoraParams};
 pub use merge::{
     BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
-    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
+    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes,
+    TokenSource,
 };
 pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;

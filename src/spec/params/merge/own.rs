@@ -281,9 +281,8 @@ impl MergeParams {
     pub(super) fn own_mistakes(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         // What is said in few words goes from a base to others, unless every model has its weight.
-        let optional = |method: MergeMethod| {
-            method.takes().base != BaseUse::Required && !matches!(self.short(), Some((_, None)))
-        };
+        let optional =
+            |method: MergeMethod| method.takes().base != BaseUse::Required && !matches!(self.short(), Some((_, None)));
         let no_base = self.base.is_none() && !self.method.is_some_and(optional);
         for (name, missing) in [("method", self.method.is_none()), ("base", no_base)] {
             if missing {
@@ -354,8 +353,7 @@ impl MergeParams {
             let wanted = self.models.len() + if method.weighs_base() { first } else { 0 };
             let takes = method.parameters().iter().any(|parameter| parameter.name == "weight");
             if !takes {
-                mistakes
-                    .push(Mistake::new("parameters.weights", format!("`{}` has no weights", method.name())));
+                mistakes.push(Mistake::new("parameters.weights", format!("`{}` has no weights", method.name())));
             } else if weights.len() != wanted {
                 let base = if method.weighs_base() && first == 1 { "the base and " } else { "" };
                 let message = format!("{} weights for {base}{} models", weights.len(), self.models.len());
@@ -377,7 +375,8 @@ impl MergeParams {
                 } else {
                     "leave it out here: the base takes part by itself"
                 };
-                mistakes.push(Mistake::new(format!("models[{i}]"), format!("`{}` is the base", model.model)).help(help));
+                mistakes
+                    .push(Mistake::new(format!("models[{i}]"), format!("`{}` is the base", model.model)).help(help));
             } else if !names.insert(&model.model.0) {
                 let message = format!("`{}` is listed twice", model.model);
                 mistakes.push(Mistake::new(format!("models[{i}]"), message));
