@@ -162,6 +162,24 @@ mod tests {
         }
     }
 
+    /// `randn.safetensors` is torch's, by `tests/fixtures/moe/make.py`; of long draws it has the end.
+    #[test]
+    fn the_numbers_are_those_of_torch() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/moe/randn.safetensors");
+        let file = crate::tensor::TensorFile::open(&path).unwrap();
+        for dtype in [Dtype::F32, Dtype::BF16, Dtype::F16] {
+            for count in [5, 16, 37, 1000, 100_003] {
+                let mut random = Random::new(3);
+                let name = format!("{}.{count}", dtype.name());
+                let ours = random.normal(dtype, count);
+                let torch = file.get(&name).unwrap().to_f32();
+                assert!(ours.ends_with(&torch), "{name}");
+                let next = file.get(&format!("{name}.next")).unwrap().to_f32();
+                assert_eq!(random.normal(Dtype::F32, next.len()), next, "{name}");
+            }
+        }
+    }
+
     #[test]
     fn the_functions_are_accurate() {
         for i in 1..20_000_u16 {
