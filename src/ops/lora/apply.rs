@@ -142,7 +142,7 @@ fn add<'a>(
     let (straight, other) = ([up[0], down[1]], [down[1], up[0]]);
     // As PEFT: what the configuration says about the way that weights lie is mended where it cannot be.
     let turned = module.embedding || weight != straight || (adapter.config.transposed && weight == other);
-    if (turned && weight != other) || (module.embedding && weight != other) {
+    if turned && weight != other {
         return Err(format!("matrices {down:?} and {up:?} in the adapter, the weight {weight:?} in the model"));
     }
     let planned = plan.entry(format!("{name}.weight")).or_insert(Planned { base, ..Planned::default() });

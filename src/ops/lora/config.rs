@@ -61,6 +61,7 @@ const PLAIN_STARTS: &[&str] = &["gaussian", "eva", "orthogonal"];
 
 /// What is said about an adapter.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the flags of the file")]
 pub(super) struct AdapterConfig {
     rank: u64,
     alpha: f64,

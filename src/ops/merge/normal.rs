@@ -94,17 +94,16 @@ impl Kernel for Turn<'_> {
 
 /// The natural logarithm of a positive number, by Cephes.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 fn logarithm(number: f32) -> f32 {
     const TERMS: [f32; 8] = [
-        -1.151_461_03e-1,
+        -1.151_461e-1,
         1.167_699_9e-1,
         -1.242_014_1e-1,
         1.424_932_3e-1,
         -1.666_805_8e-1,
         2.000_071_5e-1,
         -2.499_999_4e-1,
-        3.333_333_1e-1,
+        3.333_333e-1,
     ];
     let bits = number.max(f32::MIN_POSITIVE).to_bits();
     let exponent = ((bits >> 23) as i32 - 0x7f) as f32 + 1.0;
