@@ -169,7 +169,8 @@ fn products(dir: &Path) -> (BTreeMap<String, (usize, Vec<f64>)>, BTreeMap<String
     (products, whole)
 }
 
-/// The vectors of a decomposition may point either way, so what they make together is compared.
+/// The vectors of a decomposition may point either way, so what they make together is compared. Where the last value that
+/// is kept and the first that is not are close, f32 tells their vectors apart to five places only.
 #[test]
 fn extracted_adapters_are_those_of_mergekit() {
     for (case, flags) in [
@@ -181,7 +182,7 @@ fn extracted_adapters_are_those_of_mergekit() {
         ),
         ("xltied", json!({"max_rank": 64, "include_regex": ["self_attn"]})),
     ] {
-        for (dtype, epsilon) in [("bf16", 0.008), ("f32", 2e-6)] {
+        for (dtype, epsilon) in [("bf16", 0.008), ("f32", 5e-5)] {
             let pair = if case == "xltied" { ["tunedtied", "tied"] } else { ["tuned", "base"] };
             let [model, base] = pair.map(|name| fixtures().join(format!("{name}-{dtype}")));
             let mut flags = flags.clone();

@@ -55,14 +55,12 @@ fn folders(name: &str, file: &Path) -> Result<Reference, (String, &'static str)>
     let mut parts = name.match_indices('+').map(|(at, _)| (&name[..at], &name[at + 1..])).peekable();
     let Some(first) = parts.peek().copied() else { return Err((format!("there is no folder `{name}`"), help)) };
     let both = parts.find_map(|(model, adapter)| Some((folder(model)?, folder(adapter)?)));
-    match both {
-        Some((model, adapter)) => Ok(Reference { model, adapter: Some(adapter) }),
-        None => {
-            let missing = if folder(first.0).is_none() { first.0 } else { first.1 };
-            let help = "before the `+` stands the folder of a model, behind it that of an adapter";
-            Err((format!("there is no folder `{missing}`"), help))
-        }
+    if let Some((model, adapter)) = both {
+        return Ok(Reference { model, adapter: Some(adapter) });
     }
+    let missing = if folder(first.0).is_none() { first.0 } else { first.1 };
+    let help = "before the `+` stands the folder of a model, behind it that of an adapter";
+    Err((format!("there is no folder `{missing}`"), help))
 }
 
 /// Adds nodes that bring the models in; returns the name of the node for each model.

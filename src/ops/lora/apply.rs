@@ -1,8 +1,8 @@
 //! `kind: apply_lora`: a model with an adapter added to its weights.
 //!
 //! All is looked up before the first number is computed: where each of the adapter's tensors goes, and whether it fits. A
-//! tensor that the adapter leaves alone is copied byte for byte. PEFT adds to a tied output layer in place and so
-//! changes the embedding with it, which was never trained like that; here the two are untied, and the model computes
+//! tensor that the adapter leaves alone is copied byte for byte. PEFT adds to a tied embedding or output layer in place and
+//! so changes the other one with it, which was never trained like that; here the two are untied, and the model computes
 //! what model and adapter together computed.
 
 use std::collections::BTreeMap;
@@ -117,6 +117,14 @@ fn plan<'a>(tensors: &ModelTensors, adapter: &'a Adapter, tied: bool) -> Result<
             mistakes.push(format!("`{name}`: {why}"));
         }
     }
+    // An adapter of a tied embedding was trained beside an output layer that stayed as it was.
+    let output = format!("{OUTPUT}.weight");
+    if let Some(embedding) = tied::embedding(tensors).filter(|_| tied && !adapter.config.keeps_tied)
+        && plan.get(&embedding).is_some_and(Planned::changes)
+        && !plan.contains_key(&output)
+    {
+        plan.insert(output, Planned { base: embedding, ..Planned::default() });
+    }
     if mistakes.is_empty() { Ok(plan) } else { Err(mistakes) }
 }
 
@@ -134,7 +142,7 @@ fn add<'a>(
     let (straight, other) = ([up[0], down[1]], [down[1], up[0]]);
     // As PEFT: what the configuration says about the way that weights lie is mended where it cannot be.
     let turned = module.embedding || weight != straight || (adapter.config.transposed && weight == other);
-    if (turned && weight != other) || (module.embedding && weight != other) {
+    if turned && weight != other {
         return Err(format!("matrices {down:?} and {up:?} in the adapter, the weight {weight:?} in the model"));
     }
     let planned = plan.entry(format!("{name}.weight")).or_insert(Planned { base, ..Planned::default() });

@@ -20,7 +20,6 @@ const HARMLESS: &[&str] = &[
     "base_model_class",
     "base_model_name_or_path",
     "bias",
-    "ensure_weight_tying",
     "eva_config",
     "inference_mode",
     "layers_pattern",
@@ -42,6 +41,7 @@ const HARMLESS: &[&str] = &[
 /// Fields that are read below.
 const READ: &[&str] = &[
     "alpha_pattern",
+    "ensure_weight_tying",
     "exclude_modules",
     "fan_in_fan_out",
     "init_lora_weights",
@@ -61,6 +61,7 @@ const PLAIN_STARTS: &[&str] = &["gaussian", "eva", "orthogonal"];
 
 /// What is said about an adapter.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the flags of the file")]
 pub(super) struct AdapterConfig {
     rank: u64,
     alpha: f64,
@@ -70,6 +71,8 @@ pub(super) struct AdapterConfig {
     pub(super) dora: bool,
     pub(super) transposed: bool,
     pub(super) lora_bias: bool,
+    /// Whether a tied output layer follows the embedding.
+    pub(super) keeps_tied: bool,
     targets: Option<Modules>,
     excluded: Option<Modules>,
 }
@@ -137,6 +140,7 @@ impl AdapterConfig {
             dora: flag("use_dora")?,
             transposed: flag("fan_in_fan_out")?,
             lora_bias: flag("lora_bias")?,
+            keeps_tied: flag("ensure_weight_tying")?,
             targets: modules(fields, "target_modules")?,
             excluded: modules(fields, "exclude_modules")?,
         })

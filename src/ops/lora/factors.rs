@@ -140,7 +140,7 @@ impl Pair<'_> {
 
     /// Returns what has changed and has no place in an adapter, and what only the base has.
     fn homeless(&self, patterns: &Patterns) -> Vec<String> {
-        let placed = |name: &str| name.ends_with(".weight") || name.ends_with(".bias");
+        let placed = |name: &str| [".weight", ".bias"].iter().any(|end| name.ends_with(end));
         let taken = |name: &&str| patterns.takes(name);
         let changed = self.model.names().filter(|name| !placed(name)).filter(taken).filter(|name| self.differs(name));
         let changed = changed.map(|name| {

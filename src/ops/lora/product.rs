@@ -70,7 +70,9 @@ impl Product {
                 for (row, wanted) in numbers.chunks_exact_mut(self.columns).zip(&wanted[first..]) {
                     let squares: f64 = row.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
                     let factor = wanted / squares.sqrt() as f32;
-                    row.iter_mut().for_each(|number| *number *= factor);
+                    for number in row {
+                        *number *= factor;
+                    }
                 }
             }
             Some(Lengths::Columns(factors)) => {
@@ -118,7 +120,9 @@ fn row_of(weights: &[f32], right: &[f32], scale: f32, out: &mut [f32]) {
             *sum = weight.mul_add(*number, *sum);
         }
     }
-    out.iter_mut().for_each(|number| *number *= scale);
+    for number in out {
+        *number *= scale;
+    }
 }
 
 /// Returns a matrix of `rows` rows the other way round.

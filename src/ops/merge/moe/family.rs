@@ -189,7 +189,7 @@ fn defaults(config: &mut Map<String, Value>) {
         _ => 32_768,
     };
     let mut set = |name: &str, value: Value| {
-        if !config.get(name).is_some_and(|given| !given.is_null()) {
+        if config.get(name).is_none_or(Value::is_null) {
             config.insert(name.into(), value);
         }
     };

@@ -98,5 +98,7 @@ fn from_prompts(
 pub(super) fn unit(vector: &mut [f32]) {
     let squares: f64 = vector.iter().map(|number| f64::from(*number) * f64::from(*number)).sum();
     let length = (squares.sqrt() as f32).max(1e-8);
-    vector.iter_mut().for_each(|number| *number /= length);
+    for number in vector {
+        *number /= length;
+    }
 }

@@ -94,6 +94,8 @@ pub(super) fn hidden(
             }
         }
     }
-    sum.iter_mut().for_each(|number| *number /= prompts.len() as f32);
+    for number in &mut sum {
+        *number /= prompts.len() as f32;
+    }
     Ok(sum)
 }

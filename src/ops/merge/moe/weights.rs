@@ -203,7 +203,9 @@ impl Weights<'_> {
         }
         let count = self.params.experts.len();
         let shared = if self.family == Family::Qwen2 { "shared_expert" } else { "shared_experts" };
-        for part in ["down", "gate", "up"] {
+        // The order of MergeKit's descriptions of the two architectures.
+        let order = if self.family == Family::Qwen2 { ["down", "gate", "up"] } else { ["up", "gate", "down"] };
+        for part in order {
             let experts = if self.packed() { count..self.experts.len() } else { 0..self.experts.len() };
             for expert in experts {
                 let name = if expert < count {

@@ -36,14 +36,14 @@ impl Weights<'_> {
                 From::Zeros(count) => out.numbers(&vec![0.0; *count])?,
                 From::Router(layer) => out.numbers(gates.of(*layer, 0..count))?,
                 From::SharedRouter(layer) => out.numbers(gates.of(*layer, count..count + 1))?,
-                From::Base(name) => self.copy(self.base, name, &out, cx)?,
+                From::Base(name) => copy(self.base, name, &out, cx)?,
                 From::Expert(i, name, residual) => {
                     let settings = self.params.all_experts().nth(*i).map(|(_, expert)| expert);
                     match settings.filter(|it| it.noise_scale.is_some() || (*residual && it.residual_scale.is_some())) {
                         Some(settings) => {
                             out.numbers(&changed(&self.experts[*i], name, settings, *residual, random))?
                         }
-                        None => self.copy(&self.experts[*i], name, &out, cx)?,
+                        None => copy(&self.experts[*i], name, &out, cx)?,
                     }
                 }
             };
@@ -51,18 +51,19 @@ impl Weights<'_> {
         }
         Ok(total)
     }
+}
 
-    fn copy(&self, model: &Parent<'_>, name: &str, out: &Out<'_>, cx: &OpCx<'_>) -> Result<usize, OpError> {
-        let missing = || OpError::new(format!("`{}` lacks tensor `{name}`", model.name));
-        let view = model.tensors.get(name).ok_or_else(missing)?;
-        for from in (0..view.count()).step_by(SEGMENT) {
-            cx.check_cancelled()?;
-            let to = view.count().min(from + SEGMENT);
-            out.copy(&view, from, to)?;
-            model.tensors.release(name, from, to);
-        }
-        Ok(view.count())
+/// Copies a tensor of a model; returns how many numbers it has.
+fn copy(model: &Parent<'_>, name: &str, out: &Out<'_>, cx: &OpCx<'_>) -> Result<usize, OpError> {
+    let missing = || OpError::new(format!("`{}` lacks tensor `{name}`", model.name));
+    let view = model.tensors.get(name).ok_or_else(missing)?;
+    for from in (0..view.count()).step_by(SEGMENT) {
+        cx.check_cancelled()?;
+        let to = view.count().min(from + SEGMENT);
+        out.copy(&view, from, to)?;
+        model.tensors.release(name, from, to);
     }
+    Ok(view.count())
 }
 
 /// Returns a tensor of an expert with noise and scale, rounded after every step to its own type as PyTorch does.
@@ -72,13 +73,17 @@ fn changed(model: &Parent<'_>, name: &str, expert: &MoeExpert, residual: bool, r
     model.tensors.release(name, 0, numbers.len());
     if let Some(scale) = expert.noise_scale {
         let mut noise = random.normal(view.dtype, numbers.len());
-        noise.iter_mut().for_each(|number| *number *= scale as f32);
+        for number in &mut noise {
+            *number *= scale as f32;
+        }
         view.dtype.round(&mut noise);
         numbers.iter_mut().zip(noise).for_each(|(number, noise)| *number += noise);
         view.dtype.round(&mut numbers);
     }
     if let Some(scale) = expert.residual_scale.filter(|_| residual) {
-        numbers.iter_mut().for_each(|number| *number *= scale as f32);
+        for number in &mut numbers {
+            *number *= scale as f32;
+        }
         view.dtype.round(&mut numbers);
     }
     numbers
