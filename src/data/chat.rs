@@ -94,7 +94,9 @@ impl Marking<'_> {
             self.message(message);
         }
         for list in [&mut chat.tools, &mut chat.documents].into_iter().flatten() {
-            list.iter_mut().for_each(|value| self.value(value));
+            for value in list {
+                self.value(value);
+            }
         }
         chat.variables.values_mut().for_each(|value| self.value(value));
     }

@@ -72,7 +72,9 @@ impl Marks {
             private(&Value::Object(message.to_fields()), &mut used);
         }
         for list in [&chat.tools, &chat.documents].into_iter().flatten() {
-            list.iter().for_each(|value| private(value, &mut used));
+            for value in list {
+                private(value, &mut used);
+            }
         }
         chat.variables.values().for_each(|value| private(value, &mut used));
         let mut free = PRIVATE.filter(|c| !used.contains(c));

@@ -267,14 +267,13 @@ impl Growing<'_> {
                 let rest = stream.finish()?;
                 self.show(&rest, listener);
             }
-            match self.stop.found() {
-                Some(stop) => self.answer.stopped = Stopped::Text(stop.to_owned()),
-                None => {
-                    let held = self.stop.finish();
-                    if !held.is_empty() {
-                        listener.text(self.index, &held);
-                        self.answer.text.push_str(&held);
-                    }
+            if let Some(stop) = self.stop.found() {
+                self.answer.stopped = Stopped::Text(stop.to_owned());
+            } else {
+                let held = self.stop.finish();
+                if !held.is_empty() {
+                    listener.text(self.index, &held);
+                    self.answer.text.push_str(&held);
                 }
             }
         }

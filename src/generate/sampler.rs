@@ -39,7 +39,7 @@ impl Sampling {
                 return Ok(());
             }
             let (least, most) = range.into_inner();
-            let most = if most == f32::MAX { "or more".to_owned() } else { format!("to {most}") };
+            let most = if most.to_bits() == f32::MAX.to_bits() { "up".to_owned() } else { format!("to {most}") };
             Err(GenerateError::Setting(format!("`{name}` is {value}; it goes from {least} {most}")))
         };
         within("temperature", self.temperature, 0.0..=f32::MAX)?;

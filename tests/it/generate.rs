@@ -113,6 +113,33 @@ fn answers_are_those_of_transformers() {
     }
 }
 
+/// `LUTHFLOW_SMOLLM2` names a folder with SmolLM2-135M-Instruct, as luthflow or `answers.py` has it.
+#[test]
+fn answers_of_a_real_model_are_those_of_transformers() {
+    let Ok(dir) = std::env::var("LUTHFLOW_SMOLLM2") else { return };
+    let generator = generator(Path::new(&dir));
+    let all = golden("smollm2.json");
+    for penalised in [false, true] {
+        let some: Vec<&Value> =
+            all.iter().filter(|answer| answer["settings"].as_object().unwrap().is_empty() != penalised).collect();
+        let prompts: Vec<Vec<u32>> =
+            some.iter().map(|answer| generator.text_prompt(answer["prompt"].as_str().unwrap()).unwrap()).collect();
+        let options = Options { sampling: sampling(&some[0]["settings"], Sampling::greedy()), ..greedy(40) };
+        let answers = generator.run(&prompts, &options, &mut Silent).unwrap();
+        for ((prompt, answer), expected) in prompts.iter().zip(&answers).zip(&some) {
+            assert_eq!(json!(prompt), expected["prompt_ids"]);
+            assert_eq!(json!(answer.tokens), expected["ids"], "{}", expected["prompt"]);
+            assert_eq!(answer.text, expected["text"].as_str().unwrap());
+            for (got, expected) in answer.log_probs.iter().zip(numbers(&expected["log_probs"])) {
+                assert!((got - expected).abs() < 1e-3, "{got} {expected}");
+            }
+        }
+    }
+    // The template writes what transformers' does.
+    let chat: Chat = vec![Message::new("user", "What is the capital of France?")].into();
+    assert_eq!(json!(generator.chat_prompt(&chat).unwrap()), all[4]["prompt_ids"]);
+}
+
 /// Collects what is said.
 #[derive(Default)]
 struct Heard {

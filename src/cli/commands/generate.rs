@@ -133,7 +133,7 @@ impl Listener for Shown<'_> {
             let mut line = format!("{}/{} prompts, {written} tokens, {speed}", self.done, self.prompts);
             if self.done > 0 {
                 let left = seconds / self.done as f64 * (self.prompts - self.done) as f64;
-                line += &format!(", {} left", output::duration(left));
+                line = format!("{line}, {} left", output::duration(left));
             }
             output::say(&line);
         }

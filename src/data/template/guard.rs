@@ -12,7 +12,7 @@ use minijinja::value::{Object, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
 use super::python;
-use super::rewrite::{BOUNDED, FACTOR, KEPT, TEXT, TIMES};
+use super::rewrite::{BOUNDED, FACTOR, KEPT, SLICE, TEXT, TIMES};
 
 /// The variable with the size of the chat. No template can write it: the name has a space.
 pub(super) const SIZE: &str = "luthflow size";
@@ -125,6 +125,7 @@ pub(super) fn add_filters(environment: &mut Environment<'_>) {
             _ => Ok(Value::from(python::text(&value)?)),
         }
     });
+    environment.add_filter(SLICE, python::slice);
     environment.add_filter(FACTOR, |state: &State<'_, '_>, value: Value| {
         budget(state).product.store(1, Ordering::Relaxed);
         factor(state, &value).map(|()| value)

@@ -116,6 +116,7 @@ pub(super) fn string_filter(state: &State<'_, '_>, value: Value) -> Result<Value
 }
 
 /// The filter `indent`.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
 pub(super) fn indent_filter(
     state: &State<'_, '_>,
     text: &str,
@@ -149,6 +150,7 @@ pub(super) fn indent_filter(
 }
 
 /// The filter `format`: `"%s"|format(x)`.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
 pub(super) fn format_filter(state: &State<'_, '_>, text: &str, args: Rest<Value>) -> Result<Value, Error> {
     check_format(text)?;
     args.iter().try_for_each(|argument| bounded(state, argument).map(|_| ()))?;

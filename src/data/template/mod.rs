@@ -17,6 +17,7 @@ mod python;
 mod rewrite;
 
 use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
@@ -148,9 +149,14 @@ impl ChatTemplate {
         };
         variables.insert(guard::SIZE.into(), size.bytes.into());
         let template = environment.get_template(NAME).expect("added in `new`");
-        template
-            .render_captured_to(Value::from_serialize(&variables), &mut text)
-            .map_err(|error| failed(explain(&error)))?;
+        // The engine has panicked on a slice of nothing; foreign code must not find another such place and end us.
+        let rendered = catch_unwind(AssertUnwindSafe(|| {
+            template.render_captured_to(Value::from_serialize(&variables), &mut text).map(|_| ())
+        }));
+        match rendered {
+            Ok(rendered) => rendered.map_err(|error| failed(explain(&error)))?,
+            Err(_) => return Err(failed("the template engine cannot cope with it".into())),
+        }
         String::from_utf8(text.0).map_err(|error| failed(error.to_string()))
     }
 

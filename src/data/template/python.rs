@@ -255,6 +255,46 @@ fn key_text(key: &Value) -> Result<String, Error> {
     })
 }
 
+/// `value[start:stop:step]`.
+#[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
+pub(super) fn slice(state: &State<'_, '_>, value: Value, parts: Vec<Value>) -> Result<Value, Error> {
+    bounded(state, &value)?;
+    let part = |i: usize| -> Result<Option<i64>, Error> {
+        match parts.get(i) {
+            None => Ok(None),
+            Some(part) if part.is_none() => Ok(None),
+            Some(part) => {
+                i64::try_from(part.clone()).map(Some).map_err(|_| refused("a slice goes from number to number"))
+            }
+        }
+    };
+    let step = part(2)?.unwrap_or(1);
+    let places = |length: usize| places(length as i64, part(0)?, part(1)?, step);
+    if let Some(text) = value.as_str() {
+        let characters: Vec<char> = text.chars().collect();
+        return Ok(Value::from(places(characters.len())?.map(|at| characters[at]).collect::<String>()));
+    }
+    if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        return Err(refused(format!("a value of type {} cannot be sliced", value.kind())));
+    }
+    let items: Vec<Value> = value.try_iter()?.collect();
+    Ok(places(items.len())?.map(|at| items[at].clone()).collect::<Vec<_>>().into())
+}
+
+/// Returns the places that a slice takes, as Python does.
+fn places(length: i64, start: Option<i64>, stop: Option<i64>, step: i64) -> Result<impl Iterator<Item = usize>, Error> {
+    if step == 0 {
+        return Err(refused("a slice cannot have a step of zero"));
+    }
+    let (least, most) = if step > 0 { (0, length) } else { (-1, length - 1) };
+    let place = |at: i64| (if at < 0 { at.saturating_add(length) } else { at }).clamp(least, most);
+    let start = start.map_or(if step > 0 { least } else { most }, place);
+    let stop = stop.map_or(if step > 0 { most } else { least }, place);
+    let inside = move |at: &i64| if step > 0 { *at < stop } else { *at > stop };
+    let next = move |at: &i64| at.checked_add(step);
+    Ok(std::iter::successors(Some(start), next).take_while(inside).map(|at| at as usize))
+}
+
 /// Returns a date in a format of `strftime`.
 pub(super) fn strftime(date: NaiveDateTime, format: &str) -> Result<String, Error> {
     let items: Vec<Item<'_>> = StrftimeItems::new(format).collect();
@@ -288,6 +328,31 @@ mod tests {
         ] {
             assert_eq!(text(&value).unwrap(), expected);
         }
+    }
+
+    /// What Python gives for `list(range(6))[start:stop:step]`.
+    #[test]
+    fn slices_are_those_of_python() {
+        type Case<'a> = (i64, Option<i64>, Option<i64>, i64, &'a [usize]);
+        let cases: [Case<'_>; 9] = [
+            (6, Some(1), None, 1, &[1, 2, 3, 4, 5]),
+            (6, None, None, -1, &[5, 4, 3, 2, 1, 0]),
+            (6, Some(4), Some(1), -1, &[4, 3, 2]),
+            (6, Some(-2), None, 1, &[4, 5]),
+            (6, Some(-100), Some(100), 4, &[0, 4]),
+            (6, Some(100), Some(-100), -4, &[5, 1]),
+            (6, Some(4), Some(2), 1, &[]),
+            (0, None, None, -1, &[]),
+            (6, Some(i64::MIN), Some(i64::MAX), i64::MAX, &[0]),
+        ];
+        for (length, start, stop, step, expected) in cases {
+            assert_eq!(
+                places(length, start, stop, step).unwrap().collect::<Vec<_>>(),
+                expected,
+                "{start:?} {stop:?} {step}"
+            );
+        }
+        assert!(places(6, None, None, 0).is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //!   of `~`, `+` and `*`, the input of every filter that is not cheap, and what is kept in a variable pass through a
 //!   filter of ours (see [`super::guard`]), which hands them on as they are, or stops. A filter binds tighter than any
 //!   operator, so this changes no meaning. For `~` the filter also writes values the way Python does.
+//! * Slices with a step below zero go wrong in minijinja 2.24, or panic (`''[::-1]`), so every slice is a filter of ours.
 //!
 //! Only tags are read, token by token; what cannot be read is left for the compiler to complain about.
 
@@ -20,6 +21,7 @@ pub(super) const TEXT: &str = "luthflow_text";
 pub(super) const FACTOR: &str = "luthflow_factor";
 pub(super) const TIMES: &str = "luthflow_times";
 pub(super) const KEPT: &str = "luthflow_kept";
+pub(super) const SLICE: &str = "luthflow_slice";
 
 /// Filters that cost the same however large their input is, or that look after it themselves.
 const CHEAP: &[&str] = &[
@@ -97,7 +99,7 @@ fn statement(out: &mut String, source: &str, open: usize) -> usize {
             let mark = if word == "generation" { BEGIN } else { END };
             out.push_str("{%");
             out.extend(control(inside.chars().next()));
-            out.push_str(&format!(" set luthflow_x = 0 %}}{{{{ {mark} }}}}{{% set luthflow_x = 0 "));
+            out.extend([" set luthflow_x = 0 %}{{ ", mark, " }}{% set luthflow_x = 0 "]);
             out.extend(control(inside.chars().next_back()));
             out.push_str("%}");
             end
@@ -126,13 +128,19 @@ fn end_of_raw(source: &str, from: usize) -> Option<usize> {
     None
 }
 
-/// Copies a tag with what is to be put in at some of its bytes.
-fn insert(out: &mut String, source: &str, from: usize, to: usize, guards: &BTreeMap<usize, Vec<&str>>) {
+/// What is to be put in, by the byte where it belongs.
+type Guards = BTreeMap<usize, Vec<&'static str>>;
+
+/// Put in before the colon of a slice: a comma in its place.
+const COMMA: &str = ",";
+
+/// Copies a tag with what is to be put in.
+fn insert(out: &mut String, source: &str, from: usize, to: usize, guards: &Guards) {
     let mut copied = from;
     for (&at, texts) in guards {
         out.push_str(&source[copied..at]);
-        texts.iter().for_each(|text| out.push_str(text));
-        copied = at;
+        out.extend(texts.iter().copied());
+        copied = at + usize::from(texts.contains(&COMMA));
     }
     out.push_str(&source[copied..to]);
 }
@@ -211,15 +219,26 @@ impl Token<'_> {
 }
 
 /// Returns the filters to put in, by the byte where each one belongs.
-fn guards(tokens: &[Token<'_>]) -> BTreeMap<usize, Vec<&'static str>> {
-    let mut guards: BTreeMap<usize, Vec<&'static str>> = BTreeMap::new();
+fn guards(tokens: &[Token<'_>]) -> Guards {
+    let mut guards = Guards::new();
+    slices(tokens, &mut guards);
     for (at, token) in tokens.iter().enumerate().skip(1) {
         let before = tokens[at - 1];
         if token.kind != Kind::Operator || !before.ends_operand() {
             continue;
         }
         let (left, right) = match token.text {
-            "~" => ("|luthflow_text", "|luthflow_text"),
+            // Beside an operator that binds tighter, what stands there is only a part of the operand.
+            "~" => {
+                let begin = operand_begin(tokens, at - 1);
+                let whole = begin == 0 || !(tighter(tokens[begin - 1]) || is_sign(tokens, begin - 1));
+                let alone = tokens[at + 1..].first().is_some_and(|next| next.kind != Kind::Operator && !next.is("not"));
+                let whole_right = alone
+                    && operand_last(tokens, at + 1)
+                        .is_some_and(|last| !tokens.get(last + 1).is_some_and(|t| tighter(*t)));
+                let guard = |whole| if whole { "|luthflow_text" } else { "|luthflow_bounded" };
+                (guard(whole), guard(whole_right))
+            }
             "+" => ("|luthflow_bounded", "|luthflow_bounded"),
             "*" => ("|luthflow_factor", "|luthflow_times"),
             "|" => {
@@ -247,15 +266,102 @@ fn guards(tokens: &[Token<'_>]) -> BTreeMap<usize, Vec<&'static str>> {
     guards
 }
 
-fn add(guards: &mut BTreeMap<usize, Vec<&'static str>>, at: usize, guard: &'static str) {
+/// Turns `a[b:c]` into `(a|luthflow_slice([b,c]))`.
+fn slices(tokens: &[Token<'_>], guards: &mut Guards) {
+    for (open, token) in tokens.iter().enumerate().skip(1) {
+        if !token.is("[") || !tokens[open - 1].ends_operand() {
+            continue;
+        }
+        let close = token.partner;
+        let mut colons = Vec::new();
+        let mut at = open + 1;
+        while at < close {
+            if tokens[at].kind == Kind::Open {
+                at = tokens[at].partner;
+            } else if tokens[at].is(":") {
+                colons.push(at);
+            }
+            at += 1;
+        }
+        if colons.is_empty() {
+            continue;
+        }
+        // In front of whatever else begins there: that is part of what is sliced.
+        guards.entry(operand_start(tokens, open - 1)).or_default().push("(");
+        guards.entry(tokens[open - 1].end).or_default().push("|luthflow_slice(");
+        guards.entry(tokens[close].end).or_default().insert(0, "))");
+        let mut before = open;
+        for colon in colons.into_iter().chain([close]) {
+            let there = guards.entry(tokens[colon].end - 1).or_default();
+            if colon == before + 1 {
+                there.push("none");
+            }
+            if colon != close {
+                there.push(COMMA);
+            }
+            before = colon;
+        }
+    }
+}
+
+/// Returns the byte at which the operand begins that ends with a token.
+fn operand_start(tokens: &[Token<'_>], end: usize) -> usize {
+    let token = tokens[operand_begin(tokens, end)];
+    token.end - token.text.len()
+}
+
+/// Returns the first token of the operand that ends with a token, filters and what they filter included.
+fn operand_begin(tokens: &[Token<'_>], end: usize) -> usize {
+    let mut at = end;
+    loop {
+        if tokens[at].kind == Kind::Close {
+            at = tokens[at].partner;
+            // A call or a subscript belongs to what is before it; any other bracket begins the operand.
+            if at > 0 && tokens[at - 1].ends_operand() {
+                at -= 1;
+                continue;
+            }
+        } else if at > 1 && tokens[at - 1].is(".") {
+            at -= 2;
+            continue;
+        }
+        if at > 1 && tokens[at - 1].is("|") {
+            at -= 2;
+            continue;
+        }
+        return at;
+    }
+}
+
+fn add(guards: &mut Guards, at: usize, guard: &'static str) {
     let there = guards.entry(at).or_default();
     if !there.contains(&guard) {
         there.push(guard);
     }
 }
 
+/// Says whether an operator binds tighter than `~`.
+fn tighter(token: Token<'_>) -> bool {
+    token.kind == Kind::Operator && matches!(token.text, "*" | "/" | "//" | "%" | "**")
+}
+
+/// Says whether a token is the sign of what follows, and no operator between two operands.
+fn is_sign(tokens: &[Token<'_>], at: usize) -> bool {
+    (tokens[at].is("-") || tokens[at].is("+")) && (at == 0 || !tokens[at - 1].ends_operand())
+}
+
 /// Returns the byte behind the operand that begins at a token, and whether it is nothing but a literal.
 fn operand_end(tokens: &[Token<'_>], from: usize) -> Option<(usize, bool)> {
+    let (last, literal) = operand(tokens, from)?;
+    Some((tokens[last].end, literal))
+}
+
+fn operand_last(tokens: &[Token<'_>], from: usize) -> Option<usize> {
+    operand(tokens, from).map(|(last, _)| last)
+}
+
+/// Returns the last token of the operand that begins at a token, and whether it is nothing but a literal.
+fn operand(tokens: &[Token<'_>], from: usize) -> Option<(usize, bool)> {
     let mut at = from;
     while tokens.get(at)?.is("-") || tokens[at].is("+") || tokens[at].is("not") {
         at += 1;
@@ -271,14 +377,14 @@ fn operand_end(tokens: &[Token<'_>], from: usize) -> Option<(usize, bool)> {
             Some(next) if next.is(".") => at + 2,
             Some(next) if next.is("(") || next.is("[") => next.partner,
             Some(next) if next.is("|") => at + 2,
-            _ => return Some((tokens.get(at)?.end, literal)),
+            _ => return (at < tokens.len()).then_some((at, literal)),
         };
         literal = literal && next.is_some_and(|next| next.kind == Kind::Literal);
     }
 }
 
 /// Lets what is kept in a variable pass through the filter that knows how much may be kept.
-fn keep(tokens: &[Token<'_>], guards: &mut BTreeMap<usize, Vec<&'static str>>) {
+fn keep(tokens: &[Token<'_>], guards: &mut Guards) {
     let mut depth = 0;
     for (at, token) in tokens.iter().enumerate() {
         match token.kind {
@@ -311,6 +417,11 @@ mod tests {
                 "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_text|trim|luthflow_bounded }}",
             ),
             ("{% set a = b if c else call %}\r\n", "{% set a =( b if c else call)|luthflow_kept %}\n"),
+            ("{{ '-' * n ~ b }}", "{{ '-'|luthflow_factor * n|luthflow_times|luthflow_bounded ~ b|luthflow_text }}"),
+            (
+                "{{ -a ~ b|f(1) * 2 }}",
+                "{{ -a|luthflow_bounded ~ b|luthflow_bounded|f(1)|luthflow_bounded|luthflow_factor * 2|luthflow_times }}",
+            ),
             ("{{ 'x' * n }}", "{{ 'x'|luthflow_factor * n|luthflow_times }}"),
             ("{{ 'x' * 9 * 9 }}", "{{ 'x'|luthflow_factor * 9|luthflow_times * 9|luthflow_times }}"),
             ("{{- m|length - 1 -}}", "{{- m|length - 1 -}}"),
@@ -318,6 +429,11 @@ mod tests {
             ("{% set a.b = c if d -%}", "{% set a.b =( c if d)|luthflow_kept -%}"),
             ("{%- set a, b = (1, 2) %}", "{%- set a, b =( (1, 2))|luthflow_kept %}"),
             ("{% if -a + b %}", "{% if -a|luthflow_bounded + b|luthflow_bounded %}"),
+            ("{{ a.b(c)[1:] }}", "{{ (a.b(c)|luthflow_slice([1,none])) }}"),
+            ("{{ a[::-1][0] }}", "{{ (a|luthflow_slice([none,none,-1]))[0] }}"),
+            ("{{ (a)[:b[1:2]] }}", "{{ ((a)|luthflow_slice([none,(b|luthflow_slice([1,2]))])) }}"),
+            ("{{ a[1:] ~ b }}", "{{ (a|luthflow_slice([1,none]))|luthflow_text ~ b|luthflow_text }}"),
+            ("{{ {'a': [1]}[b] }}", "{{ {'a': [1]}[b] }}"),
             ("{# a ~ b #}{% raw %}{{ a ~ b }}{% endraw %}", "{# a ~ b #}{% raw %}{{ a ~ b }}{% endraw %}"),
             ("a { b {{ '}}' }}", "a { b {{ '}}' }}"),
             ("{{ unclosed ~ ", "{{ unclosed ~ "),
