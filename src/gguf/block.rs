@@ -232,6 +232,24 @@ mod tests {
         assert_eq!(Block::from_number(4), Err("its type 4 is unknown".into()));
     }
 
+    /// `tests/fixtures/gguf/make.py` wrote random blocks, and what the package `gguf` decodes them to.
+    #[test]
+    fn blocks_decode_to_what_the_reference_decodes_them_to() {
+        let fixtures = std::path::Path::new("tests/fixtures/gguf");
+        let file = super::super::GgufFile::open(&fixtures.join("quants.gguf")).unwrap();
+        let expected = crate::tensor::TensorFile::open(&fixtures.join("quants.safetensors")).unwrap();
+        assert_eq!(file.tensors().count(), BLOCKS.len());
+        for (block, _, name, ..) in BLOCKS {
+            let place = file.place(name).unwrap();
+            assert_eq!((place.block, place.shape.as_slice()), (block, [3, 512].as_slice()));
+            let mut decoded = vec![0.0; 3 * 512];
+            block.decode(file.numbers_of(place, 0, 3 * 512), &mut decoded).unwrap();
+            let same =
+                decoded.iter().zip(expected.get(name).unwrap().to_f32()).all(|(a, b)| a.to_bits() == b.to_bits());
+            assert!(same, "{name}");
+        }
+    }
+
     #[test]
     fn odd_addresses_decode_as_even_ones_do() {
         let numbers: Vec<f32> = (0..512).map(|i| (i as f32 * 0.37).sin()).collect();

@@ -92,3 +92,76 @@ fn fitting(block: Block, row: usize) -> Block {
     };
     if row.is_multiple_of(smaller.numbers()) { smaller } else { Block::F16 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gguf::layout::layout;
+    use crate::gguf::shape::{Biases, Rope};
+
+    fn shape(family: Family, hidden: usize, layers: usize) -> Shape {
+        Shape {
+            family,
+            vocab: 64,
+            hidden,
+            intermediate: 2048,
+            layers,
+            heads: 4,
+            shared_heads: 1,
+            head_width: 256,
+            positions: 64,
+            theta: 1e6,
+            epsilon: 1e-6,
+            rope: Rope::Plain,
+            tied: true,
+            attends: vec![true; layers],
+            biases: Biases::default(),
+            convolution: 0,
+            window: Some(512),
+            window_theta: 1e4,
+            logit_cap: None,
+        }
+    }
+
+    fn formats(shape: &Shape, part: &str) -> Vec<Block> {
+        let slots = layout(shape).into_iter().filter(|slot| slot.part == part);
+        slots.map(|slot| Quantisation::Q4KM.block(shape, &slot)).collect()
+    }
+
+    /// The formats in a Q4_K_M file of Gemma 3 270M that llama.cpp made: 109 F32, 81 Q5_0, 27 Q4_K, 10 Q8_0, 9 Q6_K.
+    #[test]
+    fn gemma_270m_gets_the_formats_that_llama_cpp_gives_it() {
+        let gemma = shape(Family::Gemma3, 640, 18);
+        let mut counts = std::collections::BTreeMap::new();
+        for slot in layout(&gemma) {
+            *counts.entry(Quantisation::Q4KM.block(&gemma, &slot).name()).or_insert(0) += 1;
+        }
+        let expected = [("F32", 109), ("Q5_0", 81), ("Q4_K", 27), ("Q8_0", 10), ("Q6_K", 9)];
+        assert_eq!(counts, expected.into());
+        assert_eq!(formats(&gemma, "token_embd"), [Block::Q8_0]);
+        assert_eq!(formats(&gemma, "ffn_down")[..5], [Block::Q6K, Block::Q6K, Block::Q4K, Block::Q4K, Block::Q6K]);
+    }
+
+    #[test]
+    fn wide_rows_get_super_blocks_and_odd_ones_half_precision() {
+        let wide = shape(Family::Qwen3, 1024, 8);
+        assert_eq!(formats(&wide, "token_embd"), [Block::Q6K]);
+        let untied = Shape { tied: false, ..wide.clone() };
+        assert_eq!((formats(&untied, "token_embd"), formats(&untied, "output")), (vec![Block::Q4K], vec![Block::Q6K]));
+        assert_eq!(formats(&wide, "attn_v")[..4], [Block::Q6K, Block::Q4K, Block::Q4K, Block::Q6K]);
+        assert_eq!(formats(&wide, "attn_k"), [Block::Q4K; 8]);
+        assert_eq!(formats(&shape(Family::Qwen3, 100, 8), "attn_q"), [Block::F16; 8]);
+        let llama = Shape { layers: 80, attends: vec![true; 80], family: Family::Llama, ..wide };
+        assert_eq!(formats(&llama, "attn_v")[10..13], [Block::Q5K, Block::Q5K, Block::Q6K]);
+    }
+
+    #[test]
+    fn only_layers_that_attend_count_for_values() {
+        let mut lfm2 = shape(Family::Lfm2, 1024, 16);
+        lfm2.convolution = 3;
+        lfm2.attends = (0..16).map(|layer| [2, 5, 8, 10, 12, 14].contains(&layer)).collect();
+        let expected = [Block::Q4K, Block::Q4K, Block::Q6K, Block::Q4K, Block::Q4K, Block::Q6K];
+        assert_eq!(formats(&lfm2, "attn_v"), expected);
+        assert_eq!(formats(&lfm2, "shortconv.conv"), [Block::F32; 10]);
+    }
+}

@@ -29,21 +29,27 @@ pub(super) fn merges(tokens: &[String], scores: &[f32]) -> Vec<Pair> {
 }
 
 /// Returns scores that give these merges, if there are any.
-pub(super) fn scores(tokens: &[String], merges_wanted: &[Pair]) -> Option<Vec<f32>> {
+///
+/// Pieces whose pairs lie between each other's have the same score: Gemma's vocabulary has some hundred of those.
+pub(super) fn scores(tokens: &[String], wanted: &[Pair]) -> Option<Vec<f32>> {
     let ids: HashMap<&str, usize> = tokens.iter().enumerate().map(|(id, token)| (token.as_str(), id)).collect();
+    let joined = |(a, b): &Pair| ids.get(format!("{a}{b}").as_str()).copied();
+    let pieces: Vec<usize> = wanted.iter().map(joined).collect::<Option<_>>()?;
+    let mut last = vec![0; tokens.len()];
+    for (at, piece) in pieces.iter().enumerate() {
+        last[*piece] = at;
+    }
     // What is never joined comes behind everything that is.
     let mut scores = vec![-(tokens.len() as f32); tokens.len()];
-    let mut rank = 0.0;
-    let mut piece = String::new();
-    for (a, b) in merges_wanted {
-        let joined = format!("{a}{b}");
-        if joined != piece {
+    let (mut rank, mut group_end) = (0.0, None);
+    for (at, piece) in pieces.into_iter().enumerate() {
+        if group_end.is_none_or(|end| at > end) {
             rank -= 1.0;
-            piece = joined;
-            scores[*ids.get(piece.as_str())?] = rank;
         }
+        group_end = group_end.max(Some(last[piece]));
+        scores[piece] = rank;
     }
-    (merges(tokens, &scores) == merges_wanted).then_some(scores)
+    (merges(tokens, &scores) == wanted).then_some(scores)
 }
 
 #[cfg(test)]
@@ -60,6 +66,15 @@ mod tests {
         let given = merges(&tokens, &[-9.0, -9.0, -1.0, -4.0, -2.0, -9.0, -3.0]);
         let shown: Vec<String> = given.iter().map(|(a, b)| format!("{a} {b}")).collect();
         assert_eq!(shown, ["a b", "b a", "é a", "ab a", "a ba"]);
+        let found = scores(&tokens, &given).unwrap();
+        assert_eq!(merges(&tokens, &found), given);
+    }
+
+    #[test]
+    fn pieces_of_one_score_keep_it() {
+        let tokens = tokens(&["a", "aa", "aaa", "aaaa", "b", "ab"]);
+        let given = merges(&tokens, &[-5.0, -7.0, -7.0, -7.0, -5.0, -1.0]);
+        assert_eq!(given[1..3], [("aaa".to_owned(), "a".to_owned()), ("aa".to_owned(), "aa".to_owned())]);
         let found = scores(&tokens, &given).unwrap();
         assert_eq!(merges(&tokens, &found), given);
     }

@@ -1,0 +1,170 @@
+//! A real model, SmolLM2-135M-Instruct, brought in from its GGUF file by luthflow itself and held against the numbers of
+//! transformers (`tests/fixtures/smollm2`).
+//!
+//! `tests/models/fetch.sh` fetches the file. Where it is missing the tests say that they were skipped, and fail when
+//! `LUTHFLOW_REQUIRE_MODELS` is set.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use luthflow::data::Tokenizer;
+use luthflow::gguf::GgufFile;
+use luthflow::model::{CausalLm, Packed};
+use luthflow::spec::params::Kind;
+use serde_json::{Value, json};
+
+use crate::gguf::import;
+use crate::op::{Ran, inputs, repository, run};
+use crate::world::World;
+
+/// The sha256 of what luthflow makes of the file, as a script on top of the packages `gguf` and `numpy` makes it too.
+const F32_SUM: &str = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd";
+const BF16_SUM: &str = "7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b";
+
+/// Returns the model's file; nothing where it is missing.
+fn file() -> Option<PathBuf> {
+    let named = std::env::var_os("LUTHFLOW_TEST_MODELS").map(PathBuf::from);
+    let folder = repository().join(named.unwrap_or_else(|| "target/test-models".into()));
+    let file = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    if file.is_file() {
+        return Some(file);
+    }
+    assert!(
+        std::env::var_os("LUTHFLOW_REQUIRE_MODELS").is_none(),
+        "{} is missing; run tests/models/fetch.sh",
+        file.display()
+    );
+    println!("skipped: {} is missing; run tests/models/fetch.sh", file.display());
+    None
+}
+
+/// Returns the model as f32, imported once for all tests.
+fn model() -> Option<&'static Path> {
+    static MODEL: OnceLock<Option<Ran>> = OnceLock::new();
+    let ran = MODEL.get_or_init(|| file().map(|file| import(&file, "f32").unwrap()));
+    ran.as_ref().map(Ran::path)
+}
+
+fn reference() -> Value {
+    let path = repository().join("tests/fixtures/smollm2/reference.json");
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+fn ids(value: &Value) -> Vec<u32> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn sha256(path: &Path) -> Option<String> {
+    let shown = std::process::Command::new("sha256sum").arg(path).output().ok()?;
+    let text = String::from_utf8(shown.stdout).ok()?;
+    text.split_whitespace().next().map(str::to_owned)
+}
+
+#[test]
+fn the_import_is_bit_for_bit_that_of_the_reference() {
+    let (Some(file), Some(model)) = (file(), model()) else { return };
+    let half = import(&file, "bf16").unwrap();
+    for (folder, expected) in [(model, F32_SUM), (half.path(), BF16_SUM)] {
+        if let Some(sum) = sha256(&folder.join("model.safetensors")) {
+            assert_eq!(sum, expected);
+        }
+    }
+}
+
+#[test]
+fn log_probabilities_are_those_of_transformers() {
+    let Some(folder) = model() else { return };
+    let (model, reference) = (CausalLm::load(folder).unwrap(), reference());
+    for (language, perplexity) in [("fr", 18.345), ("en", 6.289)] {
+        let expected = &reference["res"][language];
+        let ids = ids(&expected["ids"]);
+        let mut packed = Packed::default();
+        packed.push(&ids);
+        let ours = model.log_probs(&packed).unwrap();
+        let theirs: Vec<f32> = serde_json::from_value(expected["lp_full"].clone()).unwrap();
+        let ours = &ours[ours.len() - theirs.len()..];
+        let worst = ours.iter().zip(&theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        assert!(worst < 1e-3, "{language}: {worst}");
+        let mean = ours.iter().map(|p| f64::from(*p)).sum::<f64>() / ours.len() as f64;
+        assert!(((-mean).exp() - perplexity).abs() < 5e-3, "{language}: {}", (-mean).exp());
+        likeliest_agree(&model.logits(&packed).unwrap(), ids.len(), &expected["top"]);
+    }
+}
+
+/// Compares the log-probabilities of the twenty likeliest tokens after the last one.
+fn likeliest_agree(logits: &[f32], positions: usize, expected: &Value) {
+    let last = &logits[logits.len() / positions * (positions - 1)..];
+    let largest = last.iter().copied().fold(f32::MIN, f32::max);
+    let total: f64 = last.iter().map(|logit| f64::from(logit - largest).exp()).sum();
+    let mut order: Vec<usize> = (0..last.len()).collect();
+    order.sort_by(|a, b| last[*b].total_cmp(&last[*a]));
+    let expected: Vec<(usize, f64)> = serde_json::from_value(expected.clone()).unwrap();
+    for (rank, (id, theirs)) in expected.iter().enumerate() {
+        let ours = f64::from(last[*id] - largest) - total.ln();
+        assert!((ours - theirs).abs() < 1e-3, "token {id}: {ours} and {theirs}");
+        assert!(order[..20].contains(id), "token {id}, the {rank}th");
+    }
+}
+
+#[test]
+fn texts_become_the_same_tokens() {
+    let Some(folder) = model() else { return };
+    let (tokenizer, reference) = (Tokenizer::load(folder).unwrap(), reference());
+    for language in ["fr", "en"] {
+        let expected = ids(&reference["res"][language]["ids"]);
+        let text = tokenizer.decode(&expected).unwrap();
+        assert_eq!(tokenizer.encode(&text).unwrap(), expected);
+    }
+    assert_eq!(tokenizer.turn_end(), Some(2));
+}
+
+#[test]
+fn greedy_answers_are_those_of_transformers() {
+    let Some(folder) = model() else { return };
+    let (world, reference) = (World::empty(), reference());
+    for (name, case) in reference["gen"].as_object().unwrap() {
+        let expected = ids(&case[1]);
+        world.write("prompt.txt", case[0].as_str().unwrap());
+        let count = expected.len().to_string();
+        let folder = folder.to_str().unwrap();
+        let shown = world.json(&[
+            "generate",
+            "--model",
+            folder,
+            "--prompt",
+            "@prompt.txt",
+            "--max-tokens",
+            &count,
+            "--temperature",
+            "0",
+            "--json",
+        ]);
+        let found = find_ids(&shown, expected.len());
+        let stops = [0, 2];
+        let plain = |ids: &[u32]| ids.iter().copied().filter(|id| !stops.contains(id)).collect::<Vec<_>>();
+        assert_eq!(plain(&found), plain(&expected), "{name}: {shown}");
+    }
+}
+
+/// Returns the ids of the answer in the JSON of `generate`.
+fn find_ids(shown: &Value, _count: usize) -> Vec<u32> {
+    ids(&shown["answers"][0]["ids"])
+}
+
+#[test]
+fn what_is_exported_comes_back_the_same() {
+    let Some(folder) = model() else { return };
+    let slots = inputs(&[("model", "model", folder)]);
+    let out = run(Kind::Export, json!({"model": "m", "type": "f32"}), &slots).unwrap();
+    let back = import(&out.path().join("model.gguf"), "f32").unwrap();
+    for name in ["model.safetensors", "tokenizer.json", "config.json", "tokenizer_config.json"] {
+        let same = std::fs::read(folder.join(name)).unwrap() == std::fs::read(back.path().join(name)).unwrap();
+        assert!(same, "{name}");
+    }
+    let mixed = run(Kind::Export, json!({"model": "m", "type": "q4_k_m"}), &slots).unwrap();
+    let file = GgufFile::open(&mixed.path().join("model.gguf")).unwrap();
+    let name = |tensor: &str| file.tensor(tensor).unwrap().0.name();
+    assert_eq!((name("token_embd.weight"), name("blk.0.ffn_down.weight")), ("Q8_0", "Q6_K"));
+    assert_eq!((name("blk.0.attn_q.weight"), name("blk.5.ffn_down.weight")), ("Q5_0", "Q6_K"));
+    assert!(mixed.metric("bytes") < 110e6);
+}
