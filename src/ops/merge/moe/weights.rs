@@ -300,9 +300,7 @@ impl Weights<'_> {
                 From::Expert(i, name, residual) => {
                     let settings = self.params.all_experts().nth(*i).map(|(_, expert)| expert);
                     match settings.filter(|it| it.noise_scale.is_some() || (*residual && it.residual_scale.is_some())) {
-                        Some(settings) => {
-                            out.numbers(&changed(&self.experts[*i], name, settings, *residual, random))?
-                        }
+                        Some(settings) => out.numbers(&changed(&self.experts[*i], name, settings, *residual, random))?,
                         None => self.copy(&self.experts[*i], name, &out, cx)?,
                     }
                 }
@@ -383,8 +381,7 @@ impl Out<'_> {
 
     fn write(&self, from: usize, numbers: &[f32]) -> Result<(), OpError> {
         if !numbers.iter().all(|number| self.dtype.holds(*number)) {
-            let message =
-                format!("tensor `{}` holds numbers that are infinite or undefined in {}", self.name, self.dtype);
+            let message = format!("tensor `{}` holds numbers that are infinite or undefined in {}", self.name, self.dtype);
             return Err(OpError::new(message).help("one of the models is broken, or its numbers are too large"));
         }
         let mut bytes = vec![0; numbers.len() * self.dtype.size()];
