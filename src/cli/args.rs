@@ -347,6 +347,10 @@ pub(super) struct MergeArgs {
     #[arg(long)]
     pub(super) high_precision: bool,
 
+    /// The release of MergeKit whose arithmetic `linear` and `slerp` have: `0.1.5` or `0.1.4`
+    #[arg(long, value_name = "RELEASE", default_value = "0.1.5", value_parser = ["0.1.4", "0.1.5"])]
+    pub(super) compat: String,
+
     /// How many threads to use [default: one for every core]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,

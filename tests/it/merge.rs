@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome};
-use luthflow::spec::params::{InputRef, MergeMethod, MergeParameters, MergeParams, Op};
+use luthflow::spec::params::{InputRef, MergeMethod, MergeModel, MergeParameters, MergeParams, Op, Setting};
 use luthflow::tensor::{Declared, Dtype, TensorFile, TensorWriter};
 use proptest::prelude::*;
 
@@ -33,7 +33,7 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
     for (i, model) in models[1..].iter().enumerate() {
         inputs.0.insert(format!("models[{i}]"), input(model));
     }
-    let names = models[1..].iter().map(|_| InputRef::default()).collect();
+    let names = models[1..].iter().map(|_| MergeModel::default()).collect();
     let params = MergeParams {
         method: Some(method),
         base: Some(InputRef::default()),
@@ -60,11 +60,14 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
 }
 
 fn t(t: f64) -> MergeParameters {
-    MergeParameters { t: Some(t), weights: None }
+    MergeParameters { t: Some(Setting(t.into())), ..MergeParameters::default() }
 }
 
 fn weights(weights: &[f64]) -> MergeParameters {
-    MergeParameters { t: None, weights: Some(weights.to_vec()) }
+    MergeParameters {
+        weights: Some(weights.iter().map(|weight| Setting((*weight).into())).collect()),
+        ..MergeParameters::default()
+    }
 }
 
 fn weight_bytes(dir: &Path) -> Vec<u8> {

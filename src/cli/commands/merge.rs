@@ -126,7 +126,7 @@ fn plan(args: &MergeArgs, config: &Value, models: &BTreeMap<String, PathBuf>) ->
     let precision = if args.high_precision { "high" } else { "mergekit" };
     let merge = json!({
         "kind": "merge", "config": plain(config), "nodes": names, "seed": args.seed, "shard_size": args.shard_size,
-        "precision": precision
+        "precision": precision, "compat": args.compat
     });
     nodes.insert(MERGED.into(), merge);
     let internal = |why: String| CliError::internal(format!("the pipeline of the merge cannot be made: {why}"));

@@ -12,6 +12,8 @@ pub(super) enum Combine {
     Scale(f32),
     /// Adds up weighted numbers, and divides by the sum of the weights if it is given.
     Mean { weights: Vec<f32>, sum: Option<f32> },
+    /// As [`Combine::Mean`], with every product rounded.
+    Products { weights: Vec<f32>, sum: Option<f32> },
     /// Adds up the weighted numbers of two parts. `straight` where slerp fell back to the chord.
     Pair { parts: [usize; 2], weights: [f32; 2], straight: bool },
     /// Moves the base towards the other part.
@@ -52,6 +54,21 @@ impl Combine {
                     }
                 }
                 work.dtype.round(out);
+            }
+            Combine::Products { weights, sum } => {
+                scratch.resize(size, 0.0);
+                out.fill(0.0);
+                for (part, weight) in work.parts.iter().zip(weights) {
+                    part.read(from, scratch);
+                    scratch.iter_mut().for_each(|number| *number *= weight);
+                    work.dtype.round(scratch);
+                    out.iter_mut().zip(&*scratch).for_each(|(sum, product)| *sum += product);
+                }
+                work.dtype.round(out);
+                if let Some(sum) = sum {
+                    out.iter_mut().for_each(|number| *number /= sum);
+                    work.dtype.round(out);
+                }
             }
             Combine::Pair { parts, weights, .. } => {
                 scratch.resize(size, 0.0);

@@ -70,7 +70,7 @@ fn edit(config: &mut Value, recipe: &Recipe<'_>, changes: &Changes<'_>) -> Resul
     }
     let Some(fields) = config.as_object_mut() else { return Ok(()) };
     if let Some(dtype) = changes.dtype
-        && !matches!(recipe.rounding, super::Rounding::First)
+        && !recipe.as_first
     {
         for key in ["torch_dtype", "dtype"] {
             if fields.contains_key(key) {

@@ -3,8 +3,7 @@
 //! The arithmetic is that of MergeKit 0.1.5, which published merges are made with: the same operations in the same
 //! order, rounded where PyTorch rounds. What it leaves to chance (which model donates the configuration, the numbers of
 //! new tokens) is fixed here, and what it finds out in the middle of a run is looked up before the first number is read.
-//! The node's own fields (`method`, `base`, `models`) differ in two things: the type of the output is always the
-//! base's, and all is computed in f32.
+//! The node's own fields (`method`, `base`, `models`) differ in one thing: the type of the output is always the base's.
 //!
 //! Models are mapped and never loaded: memory is a few pieces of a few tensors, whatever the size of the model.
 
@@ -141,9 +140,9 @@ fn declare(
         let promoted = stored.reduce(Dtype::promote).unwrap_or(Dtype::F32);
         let wide = matches!(recipe.config.merge_method, MergeMethod::ArceeFusion | MergeMethod::RamplusTl);
         let dtype = match recipe.rounding {
+            _ if recipe.as_first || recipe.keeps_base_type() => parts[group.base.unwrap_or(0)].dtype(),
             Rounding::Every(_) if wide => Dtype::F32,
             Rounding::Every(dtype) | Rounding::Last(dtype) => dtype.unwrap_or(promoted),
-            Rounding::First => parts[0].dtype(),
         };
         Ok(Declared { name: tensor.name.clone(), dtype: out.unwrap_or(dtype), shape })
     });
@@ -177,17 +176,19 @@ fn work<'a>(
     let promoted = parts.iter().map(Part::dtype).reduce(Dtype::promote).unwrap_or(Dtype::F32);
     let base = group.base.filter(|base| *base < parts.len());
     let dtype = match recipe.rounding {
+        // The older slerp takes its inputs as they are, and gives the type of the base.
+        Rounding::Every(None) if recipe.keeps_base_type() => parts[base.unwrap_or(0)].dtype(),
         Rounding::Every(dtype) => dtype.unwrap_or(promoted),
-        Rounding::Last(_) | Rounding::First => Dtype::F32,
+        Rounding::Last(_) => Dtype::F32,
     };
     if let Some(vocabulary) = vocabulary.filter(|_| vocabulary::is_vocabulary(&tensor.name)) {
         let models: Vec<usize> = group.sources.iter().map(|source| source.model).collect();
         let base = base.map(|base| models[base]);
         parts = vocabulary.align(&parts, &models[..parts.len()], base, shape[1..].iter().product(), dtype)?;
-    } else if let Rounding::Every(_) = recipe.rounding {
+    } else if matches!(recipe.rounding, Rounding::Every(_)) && !recipe.keeps_base_type() {
         parts = parts.into_iter().map(|part| part.converted(dtype)).collect();
     }
-    Ok(Work { name: &tensor.name, shape, parts, base, dtype, shared, each })
+    Ok(Work { name: &tensor.name, shape, parts, base, dtype, compat: recipe.compat, shared, each })
 }
 
 fn unwritable(error: TensorError) -> OpError {

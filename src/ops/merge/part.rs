@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::fused::{Kernel, vectorized};
+use crate::spec::params::Compat;
 use crate::tensor::{Dtype, ModelTensors};
 
 /// A tensor of one of the models, as the method sees it.
@@ -87,6 +88,8 @@ pub(super) struct Work<'a> {
     pub(super) base: Option<usize>,
     /// The type that results are rounded to after every operation.
     pub(super) dtype: Dtype,
+    /// Whose arithmetic is followed.
+    pub(super) compat: Compat,
     /// The parameters of the tensor.
     pub(super) shared: Values,
     /// The parameters of each part.

@@ -218,7 +218,7 @@ fn resolve(recipe: &Recipe<'_>, groups: &[Group<'_>], tensors: &mut [Planned]) -
     let more = differences.len().checked_sub(LISTED + 1).map(|more| format!("and {} more", more + 1));
     let lines: Vec<String> = std::iter::once(head).chain(listed).chain(more).collect();
     let vocabulary = differences.iter().all(|(name, _)| is_vocabulary(name));
-    let help = if vocabulary && recipe.config.models.is_some() && !matches!(recipe.rounding, super::Rounding::First) {
+    let help = if vocabulary && recipe.config.models.is_some() && !recipe.as_first {
         "their vocabularies differ: `tokenizer_source: base` or `union` aligns them"
     } else {
         "merge models that were trained from the same one"

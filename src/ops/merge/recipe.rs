@@ -2,8 +2,7 @@
 
 use super::{OpCx, OpError, Parent};
 use crate::spec::params::{
-    ConfigModel, ConfigSource, InputRef, MergeConfig, MergeMethod, MergeParameters, MergeParams, Precision, Setting,
-    Settings,
+    Compat, ConfigModel, ConfigSource, MergeConfig, MergeMethod, MergeParams, Precision, Settings,
 };
 use crate::tensor::Dtype;
 
@@ -14,6 +13,9 @@ pub(super) struct Recipe<'a> {
     /// What each model is called in the configuration.
     names: Vec<String>,
     pub(super) rounding: Rounding,
+    /// Whether the result has the type of the base (or of the first model), as with the node's own fields.
+    pub(super) as_first: bool,
+    pub(super) compat: Compat,
 }
 
 /// In which types a merge computes.
@@ -23,8 +25,6 @@ pub(super) enum Rounding {
     Every(Option<Dtype>),
     /// In f32 throughout; the result is of this type, or of that of the models.
     Last(Option<Dtype>),
-    /// In f32 throughout; the result is of the type of the first model.
-    First,
 }
 
 /// Models that are merged with each other, whole or a range of layers.
@@ -59,35 +59,26 @@ impl<'a> Recipe<'a> {
             Precision::Mergekit => Rounding::Every(dtype),
             Precision::High => Rounding::Last(dtype),
         };
-        Ok(Self { config: (**config).clone(), models, names, rounding })
+        let config = (**config).clone();
+        Ok(Self { config, models, names, rounding, as_first: false, compat: params.compat })
     }
 
     /// Returns what the node's own fields ask for.
     fn own(params: &MergeParams, cx: &OpCx<'a>) -> Result<Self, OpError> {
-        let inputs = std::iter::once(cx.inputs.one("base")?).chain(cx.inputs.list("models"));
+        let base = if params.base.is_some() { Some(cx.inputs.one("base")?) } else { None };
+        let inputs = base.into_iter().chain(cx.inputs.list("models"));
         let models = inputs.map(Parent::open).collect::<Result<Vec<_>, _>>()?;
         let names: Vec<String> = (0..models.len()).map(|i| i.to_string()).collect();
-        let method = params.method.ok_or_else(|| OpError::new("the method is missing"))?;
-        let none = MergeParameters { t: None, weights: None };
-        let weights = own_weights(method, params.parameters.as_ref().unwrap_or(&none), models.len())?;
-        let set = |name: &str, value: f64| Some(Settings::from([(name.to_owned(), Setting(value.into()))]));
-        let model = |(i, name): (usize, &String)| ConfigModel {
-            model: InputRef(name.clone()),
-            parameters: if method == MergeMethod::Linear { set("weight", weights[i]) } else { None },
+        if let Some((t, weights)) = params.short() {
+            check_short(params.method, t, weights.as_deref(), models.len())?;
+        }
+        let config = params.as_config(&names).ok_or_else(|| OpError::new("the method is missing"))?;
+        // The short ways to write `linear` and `slerp` never rounded on the way; with equal types it is the same.
+        let rounding = match (params.short(), params.precision, params.compat) {
+            (_, _, Compat::Older) | (None, Precision::Mergekit, _) => Rounding::Every(None),
+            _ => Rounding::Last(None),
         };
-        let config = MergeConfig {
-            merge_method: method,
-            models: Some(names.iter().enumerate().map(model).collect()),
-            slices: None,
-            base_model: Some(InputRef("0".into())),
-            parameters: if method == MergeMethod::Slerp { set("t", weights[1]) } else { None },
-            dtype: None,
-            out_dtype: None,
-            tokenizer_source: None,
-            tokenizer: None,
-            chat_template: None,
-        };
-        Ok(Self { config, models, names, rounding: Rounding::First })
+        Ok(Self { config, models, names, rounding, as_first: true, compat: params.compat })
     }
 
     /// Returns the number of the model that the configuration calls so.
@@ -98,6 +89,14 @@ impl<'a> Recipe<'a> {
     /// Returns the number of the base of the whole merge.
     pub(super) fn base(&self) -> Option<usize> {
         self.model(&self.config.base_model.as_ref()?.0)
+    }
+
+    /// Returns whether inputs are taken in the types they have, and the result has that of the base.
+    pub(super) fn keeps_base_type(&self) -> bool {
+        self.compat == Compat::Older
+            && self.config.merge_method == MergeMethod::Slerp
+            && self.rounding == Rounding::Every(None)
+            && self.config.vocabulary().is_none()
     }
 
     /// Returns the number of the model that donates configuration and tokenizer: the base, or the first one listed.
@@ -142,14 +141,20 @@ impl<'a> Recipe<'a> {
     }
 }
 
-/// Returns the weight of every model; for slerp the last one is `t`.
-fn own_weights(method: MergeMethod, given: &MergeParameters, models: usize) -> Result<Vec<f64>, OpError> {
-    match (given.t, &given.weights) {
+/// Says what is wrong with a ratio or weights for so many models.
+fn check_short(
+    method: Option<MergeMethod>,
+    t: Option<f64>,
+    weights: Option<&[f64]>,
+    models: usize,
+) -> Result<(), OpError> {
+    match (t, weights) {
         (Some(_), _) if models != 2 => {
-            Err(OpError::new(format!("`t` goes from the base to one model, and {} are given", models - 1)))
+            let message = format!("`t` goes from the base to one model, and {} are given", models.saturating_sub(1));
+            Err(OpError::new(message))
         }
-        (Some(t), _) => Ok(vec![1.0 - t, t]),
-        (None, Some(weights)) if weights.len() == models && method == MergeMethod::Linear => Ok(weights.clone()),
+        (Some(_), _) => Ok(()),
+        (None, Some(weights)) if weights.len() == models && method == Some(MergeMethod::Linear) => Ok(()),
         (None, Some(weights)) => Err(OpError::new(format!("{} weights are given for {models} models", weights.len()))),
         (None, None) => Err(OpError::new("the ratio `t` is missing").help("write `parameters: {t: 0.5}`")),
     }

@@ -5,6 +5,9 @@
 //! is perpendicular to everything; nearly parallel or opposite vectors (|cos| above 0.9995) are interpolated along the
 //! chord, where the arc is not defined well. Fine-tunes of one model lie so close that most of their tensors fall there.
 //!
+//! MergeKit 0.1.4 did the same through NumPy: one length by BLAS, whose order of additions is not known (here it is summed
+//! in f64), one product in the order of NumPy's pairwise sum, and coefficients from `theta - t theta`.
+//!
 //! Its reductions are made over chunks of 2^20 numbers, each in the order of [`torch`]; the length of a tensor is that
 //! of the lengths of its chunks.
 
@@ -13,6 +16,7 @@ use rayon::prelude::*;
 use super::super::combine::Combine;
 use super::super::part::{Part, Work};
 use super::super::{torch, trig};
+use crate::spec::params::Compat;
 
 /// Numbers in a chunk of a reduction.
 const CHUNK: usize = 1 << 20;
@@ -32,8 +36,11 @@ pub(super) fn prepare(work: &Work<'_>) -> Combine {
     if t == 0.0 || (t - 1.0).abs() < f32::EPSILON / 4.0 {
         return Combine::Copy(parts[usize::from(t != 0.0)]);
     }
-    let cosine = cosine(&work.parts[parts[0]], &work.parts[parts[1]], work);
-    let (weights, straight) = coefficients(cosine, t);
+    let (a, b) = (&work.parts[parts[0]], &work.parts[parts[1]]);
+    let (weights, straight) = match work.compat {
+        Compat::Newest => coefficients(cosine(a, b, work), t),
+        Compat::Older => older_coefficients(older_cosine(a, b, work), work.shared.number("t")),
+    };
     Combine::Pair { parts, weights, straight }
 }
 
@@ -45,6 +52,63 @@ fn coefficients(cosine: f32, t: f32) -> ([f32; 2], bool) {
     let angle = trig::acos(cosine);
     let sine = trig::sin(angle);
     ([trig::sin((1.0 - t) * angle) / sine, trig::sin(t * angle) / sine], false)
+}
+
+fn older_coefficients(cosine: f32, t: f64) -> ([f32; 2], bool) {
+    if f64::from(cosine.abs()) > f64::from(PARALLEL as f32) {
+        return ([(1.0 - t) as f32, t as f32], true);
+    }
+    let angle = trig::acos(cosine);
+    let (sine, part) = (trig::sin(angle), angle * t as f32);
+    ([trig::sin(angle - part) / sine, trig::sin(part) / sine], false)
+}
+
+fn older_cosine(a: &Part<'_>, b: &Part<'_>, work: &Work<'_>) -> f32 {
+    let square = |x: &[f32]| x.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>();
+    let squares = chunks(a, b, work, |x, y| [square(x), square(y)]);
+    let length = |which: usize| {
+        let length = squares.iter().map(|pair| pair[which]).sum::<f64>().sqrt() as f32;
+        if length > NO_LENGTH as f32 { length } else { 1.0 }
+    };
+    let (length_a, length_b) = (length(0), length(1));
+    pairwise(0, a.count(), &|from, out: &mut [f32]| {
+        let mut others = vec![0.0; out.len()];
+        a.read(from, out);
+        b.read(from, &mut others);
+        for (x, y) in out.iter_mut().zip(&others) {
+            *x = (*x / length_a) * (*y / length_b);
+        }
+        work.release(from, from + out.len());
+    })
+}
+
+/// Adds numbers in NumPy's order: halves of a multiple of eight, down to 128 numbers in eight lanes.
+fn pairwise(from: usize, count: usize, read: &(dyn Fn(usize, &mut [f32]) + Sync)) -> f32 {
+    fn lanes(numbers: &[f32]) -> f32 {
+        let Some((first, rest)) = numbers.split_first_chunk::<8>() else { return numbers.iter().sum::<f32>() };
+        if numbers.len() > 128 {
+            let half = numbers.len() / 2;
+            let (left, right) = numbers.split_at(half - half % 8);
+            return lanes(left) + lanes(right);
+        }
+        let mut sums = *first;
+        let rows = rest.chunks_exact(8);
+        let after = rows.remainder();
+        for row in rows {
+            sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += number);
+        }
+        let [a, b, c, d, e, f, g, h] = sums;
+        after.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, number| sum + number)
+    }
+    if count <= CHUNK {
+        let mut numbers = vec![0.0; count];
+        read(from, &mut numbers);
+        return lanes(&numbers);
+    }
+    let half = count / 2;
+    let left = half - half % 8;
+    let (a, b) = rayon::join(|| pairwise(from, left, read), || pairwise(from + left, count - left, read));
+    a + b
 }
 
 fn cosine(a: &Part<'_>, b: &Part<'_>, work: &Work<'_>) -> f32 {

@@ -164,6 +164,23 @@ impl ConfigToken {
 }
 
 impl MergeConfig {
+    /// Returns a configuration that says nothing but its method.
+    #[must_use]
+    pub fn empty(merge_method: MergeMethod) -> Self {
+        Self {
+            merge_method,
+            models: None,
+            slices: None,
+            base_model: None,
+            parameters: None,
+            dtype: None,
+            out_dtype: None,
+            tokenizer_source: None,
+            tokenizer: None,
+            chat_template: None,
+        }
+    }
+
     /// Returns every place that names a model, with its path, in the order of MergeKit: sources first, a base that is
     /// none of them last.
     pub fn references(&self) -> Vec<(String, &InputRef)> {

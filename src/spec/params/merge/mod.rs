@@ -6,6 +6,7 @@
 mod check;
 mod config;
 mod method;
+mod own;
 mod setting;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ pub use config::{
     ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, Settings, TokenSource,
 };
 pub use method::{BaseUse, MergeMethod, Parameter, ParameterKind, Scope, Takes};
+pub use own::{MergeModel, MergeParameters};
 pub use setting::Setting;
 
 /// Combines the weights of several models, tensor by tensor.
@@ -27,12 +29,14 @@ pub struct MergeParams {
     /// How the weights are combined.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub method: Option<MergeMethod>,
-    /// The model that `t = 0` gives back; it also donates the configuration and the tokenizer.
+    /// The model that `t = 0` gives back, or that differences are taken to; it also donates the configuration and the
+    /// tokenizer. Methods that know no base can do without: then the first model donates.
     #[serde(default, skip_serializing)]
     pub base: Option<InputRef>,
-    /// The models merged into the base; exactly one for `slerp`.
-    #[serde(default, skip_serializing)]
-    pub models: Vec<InputRef>,
+    /// The models merged into the base; exactly one for `slerp`. Each is the name of a node, or a block with what holds
+    /// for this model alone: `{model: NAME, weight: 0.5, density: 0.3}`.
+    #[serde(default, skip_serializing_if = "own::all_plain", serialize_with = "own::without_names")]
+    pub models: Vec<MergeModel>,
     /// What the method needs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parameters: Option<MergeParameters>,
@@ -53,6 +57,28 @@ pub struct MergeParams {
     /// How intermediate results are rounded.
     #[serde(default, skip_serializing_if = "Precision::is_default")]
     pub precision: Precision,
+    /// Whose arithmetic `linear` and `slerp` have.
+    #[serde(default, skip_serializing_if = "Compat::is_default")]
+    pub compat: Compat,
+}
+
+/// The release of MergeKit whose arithmetic is followed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Compat {
+    /// The newest that is known.
+    #[default]
+    #[serde(rename = "0.1.5")]
+    Newest,
+    /// The one before: `linear` rounds every product, `slerp` takes its coefficients from NumPy.
+    #[serde(rename = "0.1.4")]
+    Older,
+}
+
+impl Compat {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
+    fn is_default(&self) -> bool {
+        *self == Compat::Newest
+    }
 }
 
 /// How intermediate results are rounded.
@@ -96,18 +122,6 @@ fn nameless<S: Serializer>(config: &Option<Box<MergeConfig>>, serializer: S) -> 
     config.as_ref().map(|config| config.nameless()).serialize(serializer)
 }
 
-/// What a merge method needs: `t` for two models, or one weight a model.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct MergeParameters {
-    /// The way from the base (0) to the other model (1).
-    #[serde(default)]
-    pub t: Option<f64>,
-    /// For `linear`: the weight of the base and then of each model, divided by their sum.
-    #[serde(default)]
-    pub weights: Option<Vec<f64>>,
-}
-
 impl MergeParams {
     /// The word in `kind:`.
     pub const NAME: &'static str = "merge";
@@ -127,62 +141,6 @@ impl MergeParams {
         }
         models
     }
-
-    fn own_mistakes(&self) -> Vec<Mistake> {
-        let mut mistakes = Vec::new();
-        for (name, given) in [("method", self.method.is_some()), ("base", self.base.is_some())] {
-            if !given {
-                mistakes.push(
-                    Mistake::new("", format!("a merge needs the field `{name}`"))
-                        .help("give `method`, `base`, `models` and `parameters`, or `config`"),
-                );
-            }
-        }
-        if self.models.is_empty() {
-            mistakes.push(Mistake::new("models", "there is no model to merge into the base"));
-        }
-        let Some(method) = self.method else { return mistakes };
-        if !matches!(method, MergeMethod::Linear | MergeMethod::Slerp) {
-            let message = format!("`{}` is only to be had with `config`", method.name());
-            mistakes.push(Mistake::new("method", message).help("give a MergeKit configuration: `config: {…}`"));
-            return mistakes;
-        }
-        let (t, weights) = self.parameters.as_ref().map_or((None, None), |given| (given.t, given.weights.as_ref()));
-        match (method, t, weights) {
-            (_, Some(_), Some(_)) => {
-                mistakes.push(Mistake::new("parameters.weights", "give `t` or `weights`, not both"));
-            }
-            (MergeMethod::Slerp, _, Some(_)) => {
-                mistakes.push(Mistake::new("parameters.weights", "`slerp` has no weights").help("it takes `t`"));
-            }
-            (_, None, None) => {
-                let help = "write `parameters: {t: 0.5}`";
-                mistakes.push(Mistake::new("parameters", "the ratio `t` is missing").help(help));
-            }
-            (_, Some(t), None) => {
-                if !(0.0..=1.0).contains(&t) {
-                    mistakes.push(Mistake::new("parameters.t", format!("{t} is not between 0 and 1")));
-                }
-                if self.models.len() > 1 {
-                    let message = format!("`t` goes from the base to one model, and {} are given", self.models.len());
-                    mistakes.push(Mistake::new("models", message).help("use `method: linear` with `weights`"));
-                }
-            }
-            (_, None, Some(weights)) => self.check_weights(weights, &mut mistakes),
-        }
-        mistakes
-    }
-
-    fn check_weights(&self, weights: &[f64], mistakes: &mut Vec<Mistake>) {
-        let wanted = self.models.len() + 1;
-        if weights.len() != wanted {
-            let message = format!("{} weights for the base and {} models", weights.len(), self.models.len());
-            mistakes.push(Mistake::new("parameters.weights", message).help(format!("give {wanted}")));
-        }
-        if !weights.iter().all(|weight| weight.is_finite()) || weights.iter().sum::<f64>() == 0.0 {
-            mistakes.push(Mistake::new("parameters.weights", "the sum of the weights is zero or not finite"));
-        }
-    }
 }
 
 impl Params for MergeParams {
@@ -190,9 +148,11 @@ impl Params for MergeParams {
     const VERSION: u32 = 1;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        let slot = |(i, from)| Input::one(format!("models[{i}]"), from, InputType::Model);
-        let own = self.base.iter().map(|base| Input::one("base", base, InputType::Model));
-        let mut inputs: Vec<Input<'_>> = own.chain(self.models.iter().enumerate().map(slot)).collect();
+        let mut inputs: Vec<Input<'_>> =
+            self.base.iter().map(|base| Input::one("base", base, InputType::Model)).collect();
+        for (i, model) in self.models.iter().enumerate() {
+            inputs.push(Input::one(format!("models[{i}]"), &model.model, InputType::Model));
+        }
         let mut seen: Vec<&InputRef> = Vec::new();
         for (place, reference) in self.config.iter().flat_map(|config| config.references()) {
             if !seen.contains(&reference) {
@@ -212,6 +172,17 @@ impl Params for MergeParams {
         let mut mistakes = Vec::new();
         if self.shard_size == 0 {
             mistakes.push(Mistake::new("shard_size", "a file of 0 bytes holds nothing"));
+        }
+        let method = self.config.as_ref().map(|config| config.merge_method).or(self.method);
+        if let (Compat::Older, Some(method)) = (self.compat, method)
+            && !matches!(method, MergeMethod::Linear | MergeMethod::Slerp)
+        {
+            let message = format!("`{}` is to be had as in 0.1.5 only", method.name());
+            mistakes.push(Mistake::new("compat", message).help("leave it out, or use `linear` or `slerp`"));
+        }
+        if self.compat == Compat::Older && self.precision == Precision::High {
+            let message = "the arithmetic of 0.1.4 is one that rounds";
+            mistakes.push(Mistake::new("precision", message).help("give `compat` or `precision`, not both"));
         }
         let Some(config) = &self.config else {
             mistakes.extend(self.own_mistakes());
