@@ -131,9 +131,9 @@ fn slices(recipe: &Recipe<'_>, groups: &[Group<'_>]) -> Result<Slices, OpError> 
             let out = layers.len();
             let mut ends = BTreeSet::new();
             for (source, start) in group.sources.iter().zip(&starts) {
-                let here = format!("{prefix}{}", start + offset);
-                let names = recipe.models[source.model].tensors.names();
-                ends.extend(names.filter_map(|name| name.strip_prefix(&here)).filter(|end| end.starts_with('.')));
+                let here = format!("{prefix}{}.", start + offset);
+                let names = recipe.models[source.model].tensors.names_with(&here);
+                ends.extend(names.map(|name| &name[here.len() - 1..]));
             }
             tensors.extend(ends.into_iter().map(|end| Planned {
                 name: format!("{prefix}{out}{end}"),

@@ -31,8 +31,9 @@ pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use merge::{
-    BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
-    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
+    Amount, BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig,
+    MergeMethod, MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting,
+    Settings, Takes, TokenSource,
 };
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};

@@ -3,19 +3,19 @@
 //! The arithmetic is that of MergeKit 0.1.5 on a CPU with one thread: the same operations in the same order, each result
 //! rounded to the type of the tensors, because that is what PyTorch does with 16-bit types.
 
-mod arcee_fusion;
+pub(super) mod arcee_fusion;
 mod array;
 mod karcher;
 mod linear;
 mod model_stock;
-mod multislerp;
+pub(super) mod multislerp;
 pub(super) mod nearswap;
-mod nuslerp;
+pub(super) mod nuslerp;
 pub(super) mod ram;
-mod sce;
+pub(super) mod sce;
 mod select;
-mod slerp;
-mod sparsify;
+pub(super) mod slerp;
+pub(super) mod sparsify;
 pub(super) mod task;
 
 use super::OpError;
