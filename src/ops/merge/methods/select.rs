@@ -56,6 +56,8 @@ impl Between {
     }
 
     /// Calls `look` with the ranges of `from .. to` in which the same magnitudes are kept.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(super) fn spans(&self, from: usize, to: usize, mut look: impl FnMut(Range<usize>, Span)) {
         let mut place = from;
         while place < to {
