@@ -30,6 +30,7 @@ mod locked;
 mod machine;
 mod merge;
 mod merge_config;
+mod merge_engine;
 mod merge_parity;
 mod model;
 mod op;

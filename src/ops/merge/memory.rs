@@ -44,7 +44,9 @@ fn of_tensor(method: M, size: &Size<'_>) -> u64 {
     let own = match method {
         M::Ties | M::Breadcrumbs | M::BreadcrumbsTies | M::Sce => TABLES,
         M::DareLinear | M::DareTies => (size.count / 8).saturating_mul(size.models),
-        M::Della | M::DellaLinear => (size.count / 8).saturating_mul(size.models) + (16 << 20) + 512 * size.row,
+        M::Della | M::DellaLinear => {
+            (size.count / 8).saturating_mul(size.models) + 8 * size.count.min((2 << 20) + 64 * size.row)
+        }
         M::Nuslerp | M::ModelStock | M::ArceeFusion => 12 * rows.max(size.row),
         M::Karcher => bytes,
         _ => 0,
