@@ -34,13 +34,30 @@ impl TensorFile {
         self.entries.keys().map(String::as_str)
     }
 
+    /// Returns the place of a tensor's first byte in the file.
+    pub(super) fn start(&self, name: &str) -> Option<u64> {
+        Some(self.entries.get(name)?.start as u64)
+    }
+
+    /// Has a tensor's numbers `from .. to` brought into memory at once.
+    pub fn expect(&self, name: &str, from: usize, to: usize) {
+        if let Some((start, end)) = self.bytes(name, from, to) {
+            map::expect(&self.map, start, end);
+        }
+    }
+
     /// Lets go of the memory behind a tensor's numbers `from .. to`; they are read again when they are needed.
     pub fn release(&self, name: &str, from: usize, to: usize) {
-        if let Some(entry) = self.entries.get(name) {
-            let size = entry.dtype.size();
-            let end = entry.end.min(entry.start.saturating_add(to.saturating_mul(size)));
-            map::release(&self.map, entry.start.saturating_add(from.saturating_mul(size)), end);
+        if let Some((start, end)) = self.bytes(name, from, to) {
+            map::release(&self.map, start, end);
         }
+    }
+
+    /// Returns where a tensor's numbers `from .. to` lie in the file.
+    fn bytes(&self, name: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+        let entry = self.entries.get(name)?;
+        let at = |number: usize| entry.end.min(entry.start.saturating_add(number.saturating_mul(entry.dtype.size())));
+        Some((at(from), at(to)))
     }
 
     /// Returns a tensor, if it is there.

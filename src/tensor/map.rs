@@ -22,13 +22,28 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, TensorError> {
 #[expect(unsafe_code, reason = "giving pages back is only harmless for a map that nobody has written to")]
 pub(crate) fn release(map: &Mmap, start: usize, end: usize) {
     const PAGE: usize = 1 << 16;
-    let (start, end) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
+    // A page that two pieces share goes with the second one.
+    let (start, end) = (start / PAGE * PAGE, end / PAGE * PAGE);
     if start < end {
         // SAFETY: the map is shared and read-only, so a page that is given back reads the same when it is needed again.
         // A refusal costs memory and nothing else.
         let _ = unsafe { map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start) };
     }
 }
+
+/// Brings a piece of a map into memory in one step. Otherwise every few pages that are looked at interrupt the program.
+#[cfg(target_os = "linux")]
+pub(super) fn expect(map: &Mmap, start: usize, end: usize) {
+    const WORTH_IT: usize = 1 << 16;
+    if end.saturating_sub(start) >= WORTH_IT {
+        // Older systems don't know this, and go page by page.
+        let _ = map.advise_range(memmap2::Advice::PopulateRead, start, end - start);
+    }
+}
+
+/// Elsewhere it comes page by page.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn expect(_map: &Mmap, _start: usize, _end: usize) {}
 
 /// Elsewhere the system decides alone.
 #[cfg(not(unix))]

@@ -38,9 +38,32 @@ impl ModelTensors {
         self.places.keys().map(String::as_str)
     }
 
+    /// Returns the names that begin so, sorted.
+    pub fn names_with(&self, start: &str) -> impl Iterator<Item = &str> {
+        let from = (std::ops::Bound::Included(start), std::ops::Bound::Unbounded);
+        let start = start.to_owned();
+        self.places
+            .range::<str, _>(from)
+            .map(|(name, _)| name.as_str())
+            .take_while(move |name| name.starts_with(&start))
+    }
+
     /// Returns a tensor, if it is there.
     pub fn get(&self, name: &str) -> Option<View<'_>> {
         self.files[*self.places.get(name)?].get(name)
+    }
+
+    /// Returns the file a tensor lies in, and the place of its first byte there.
+    pub fn place(&self, name: &str) -> Option<(&Path, u64)> {
+        let file = &self.files[*self.places.get(name)?];
+        Some((file.path(), file.start(name)?))
+    }
+
+    /// Has a tensor's numbers `from .. to` brought into memory.
+    pub fn expect(&self, name: &str, from: usize, to: usize) {
+        if let Some(place) = self.places.get(name) {
+            self.files[*place].expect(name, from, to);
+        }
     }
 
     /// Lets go of the memory behind a tensor's numbers `from .. to`.

@@ -6,8 +6,10 @@
 //! order, as MergeKit does: a file ends before the tensor that would make it too large.
 
 use std::collections::BTreeMap;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::json;
 
@@ -18,9 +20,28 @@ use super::{Declared, TensorError, WEIGHTS_FILE, WEIGHTS_INDEX_FILE};
 #[derive(Debug)]
 pub struct ShardedWriter {
     dir: PathBuf,
-    files: Vec<(PathBuf, fs_err::File)>,
+    files: Vec<Shard>,
     /// In the declared order.
     tensors: Vec<Place>,
+}
+
+/// A file that is being written.
+#[derive(Debug)]
+struct Shard {
+    path: PathBuf,
+    /// Open from the first write to the last: of a thousand shards few are open at a time. Held by who writes; the system
+    /// lets one thread write to a file at a time anyway, and those that wait for it turn on the spot.
+    file: Mutex<Option<fs_err::File>>,
+    /// Bytes of tensors that are still to be written.
+    left: AtomicU64,
+}
+
+impl Shard {
+    /// Counts bytes of a tensor, and returns whether they were the last ones.
+    fn wrote(&self, place: &Place, bytes: u64) -> bool {
+        place.written.fetch_add(bytes, Ordering::Relaxed);
+        self.left.fetch_sub(bytes, Ordering::Relaxed) == bytes
+    }
 }
 
 /// Where a tensor goes.
@@ -59,7 +80,7 @@ impl ShardedWriter {
                 let (start, end) = info.data_offsets;
                 places.insert(tensor, (i, (head.len() + start) as u64, (end - start) as u64));
             }
-            files.push((path, file));
+            files.push(Shard { path, file: Mutex::new(None), left: AtomicU64::new(end as u64) });
         }
         let tensors = declared.iter().zip(places.into_values()).map(|(tensor, (file, start, size))| Place {
             name: tensor.name.clone(),
@@ -73,14 +94,47 @@ impl ShardedWriter {
 
     /// Writes bytes of the declared tensor with this number, from the byte `from` of it on. Each byte is written once.
     pub fn write_at(&self, tensor: usize, from: usize, bytes: &[u8]) -> Result<(), TensorError> {
+        let (place, shard, at) = self.check(tensor, from, bytes.len())?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let mut open = shard.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if open.is_none() {
+            *open = Some(fs_err::OpenOptions::new().write(true).open(&shard.path)?);
+        }
+        if let Some(file) = &*open {
+            write_at(file, at, bytes)?;
+        }
+        if shard.wrote(place, bytes.len() as u64) {
+            *open = None;
+        }
+        Ok(())
+    }
+
+    /// As [`Self::write_at`], with `size` bytes that lie in another file at `start`. They need not pass through memory,
+    /// and where the file system can, they are shared.
+    pub fn copy(&self, tensor: usize, from: usize, source: &Path, start: u64, size: usize) -> Result<(), TensorError> {
+        let (place, shard, at) = self.check(tensor, from, size)?;
+        let mut source = fs_err::File::open(source)?.into_parts().0;
+        source.seek(SeekFrom::Start(start))?;
+        let mut file = fs_err::OpenOptions::new().write(true).open(&shard.path)?.into_parts().0;
+        file.seek(SeekFrom::Start(at))?;
+        let copied = std::io::copy(&mut source.take(size as u64), &mut file)?;
+        if copied != size as u64 {
+            return Err(self.misuse(place, "the file it is copied from ends too early"));
+        }
+        shard.wrote(place, copied);
+        Ok(())
+    }
+
+    /// Returns where bytes of a tensor belong, if they fit.
+    fn check(&self, tensor: usize, from: usize, size: usize) -> Result<(&Place, &Shard, u64), TensorError> {
         let place = &self.tensors[tensor];
-        let (from, size) = (from as u64, bytes.len() as u64);
+        let (from, size) = (from as u64, size as u64);
         if from.checked_add(size).is_none_or(|end| end > place.size) {
             return Err(self.misuse(place, "more bytes than were declared"));
         }
-        write_at(&self.files[place.file].1, place.start + from, bytes)?;
-        place.written.fetch_add(size, Ordering::Relaxed);
-        Ok(())
+        Ok((place, &self.files[place.file], place.start + from))
     }
 
     /// Ends the files, and writes their index if there are several. An error if a tensor is not whole.
@@ -103,7 +157,7 @@ impl ShardedWriter {
     }
 
     fn misuse(&self, place: &Place, reason: &str) -> TensorError {
-        let file = self.files[place.file].0.clone();
+        let file = self.files[place.file].path.clone();
         TensorError::Tensor { file, tensor: place.name.clone(), reason: reason.to_owned() }
     }
 }

@@ -37,6 +37,7 @@ mod lora;
 mod machine;
 mod merge;
 mod merge_config;
+mod merge_engine;
 mod merge_parity;
 mod merge_rules;
 mod model;

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test would")]
 use std::path::Path;
 
-use luthflow::tensor::{Declared, Dtype, TensorFile, TensorWriter, model_tensors};
+use luthflow::tensor::{Declared, Dtype, ShardedWriter, TensorFile, TensorWriter, model_tensors};
 use proptest::prelude::*;
 
 /// A file of the given header text and data.
@@ -179,4 +179,64 @@ proptest! {
             prop_assert!(total < bytes.len());
         }
     }
+}
+
+/// A header of many tensors of one number each.
+fn crowd(count: usize) -> (String, Vec<u8>) {
+    let entry =
+        |i: usize| format!(r#""m.{i}.w":{{"dtype":"BF16","shape":[1],"data_offsets":[{},{}]}}"#, 2 * i, 2 * i + 2);
+    (format!("{{{}}}", (0..count).map(entry).collect::<Vec<_>>().join(",")), vec![0x3f; 2 * count])
+}
+
+#[test]
+fn a_hundred_thousand_tensors_are_read_and_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let (header, data) = crowd(100_000);
+    let read = TensorFile::open(&file(dir.path(), &header, &data)).unwrap();
+    assert_eq!(read.names().count(), 100_000);
+    let declared: Vec<Declared> =
+        read.names().map(|name| Declared { name: name.into(), dtype: Dtype::BF16, shape: vec![1] }).collect();
+    let out = dir.path().join("out");
+    fs_err::create_dir(&out).unwrap();
+    let writer = ShardedWriter::create(&out, &declared, u64::MAX).unwrap();
+    for (i, tensor) in declared.iter().enumerate() {
+        writer.write_at(i, 0, read.get(&tensor.name).unwrap().bytes).unwrap();
+    }
+    writer.finish().unwrap();
+    assert_eq!(model_tensors(&out).unwrap().names().count(), 100_000);
+}
+
+/// More than a process may hold open.
+#[test]
+fn thousands_of_shards_are_open_one_at_a_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let count = 3000;
+    let declared: Vec<Declared> =
+        (0..count).map(|i| Declared { name: format!("w{i:05}"), dtype: Dtype::F32, shape: vec![2] }).collect();
+    let writer = ShardedWriter::create(dir.path(), &declared, 8).unwrap();
+    for i in 0..count {
+        writer.write_at(i, 4, &(i as f32).to_le_bytes()).unwrap();
+        writer.write_at(i, 0, &[0; 4]).unwrap();
+        assert!(writer.write_at(i, 8, &[0]).unwrap_err().to_string().contains("more bytes than were declared"));
+    }
+    writer.finish().unwrap();
+    let read = model_tensors(dir.path()).unwrap();
+    assert_eq!(read.files().len(), count);
+    assert_eq!(read.get("w02999").unwrap().to_f32(), [0.0, 2999.0]);
+}
+
+#[test]
+fn bytes_are_copied_from_another_file_or_missed() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("source");
+    fs_err::write(&source, [1_u8, 2, 3, 4, 5, 6, 7, 8]).unwrap();
+    let declared = [Declared { name: "w".into(), dtype: Dtype::BF16, shape: vec![3] }];
+    let writer = ShardedWriter::create(dir.path(), &declared, u64::MAX).unwrap();
+    writer.copy(0, 0, &source, 2, 4).unwrap();
+    assert!(writer.copy(0, 4, &source, 7, 2).unwrap_err().to_string().contains("ends too early"));
+    assert!(writer.copy(0, 4, &source, 0, 4).unwrap_err().to_string().contains("more bytes than were declared"));
+    writer.copy(0, 4, &source, 0, 2).unwrap();
+    writer.finish().unwrap();
+    let read = TensorFile::open(&dir.path().join("model.safetensors")).unwrap();
+    assert_eq!(read.get("w").unwrap().bytes, [3, 4, 5, 6, 1, 2]);
 }

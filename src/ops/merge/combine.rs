@@ -22,8 +22,16 @@ pub(super) enum Combine {
     Task(task::Task),
     /// Adds differences by how many parts have them.
     Ram(ram::Ram),
-    /// All numbers are known already.
-    Whole(Vec<f32>),
+    /// Takes numbers that were computed in float64.
+    Wide(Vec<f64>),
+    /// What a method does that looks at tensors as vectors.
+    Each(Box<dyn Each>),
+}
+
+/// What is done to every number of a tensor, in steps that pass over a piece one after the other.
+pub(super) trait Each: Send + Sync {
+    /// Writes the merged numbers that begin at `from` to `out`.
+    fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>);
 }
 
 impl Combine {
@@ -82,7 +90,10 @@ impl Combine {
             Combine::Near(near) => near.numbers(work, from, out, scratch),
             Combine::Task(task) => task.numbers(work, from, out, scratch),
             Combine::Ram(ram) => ram.numbers(work, from, out, scratch),
-            Combine::Whole(numbers) => out.copy_from_slice(&numbers[from..from + size]),
+            Combine::Wide(all) => {
+                out.iter_mut().zip(&all[from..]).for_each(|(out, number)| *out = *number as f32);
+            }
+            Combine::Each(each) => each.numbers(work, from, out, scratch),
         }
     }
 }

@@ -8,8 +8,10 @@
 //! Models are mapped and never loaded: memory is a few pieces of a few tensors, whatever the size of the model.
 
 mod combine;
+mod device;
 mod engine;
 mod fused;
+mod memory;
 mod metadata;
 mod methods;
 mod moe;
@@ -69,6 +71,13 @@ impl<'a> Parent<'a> {
         self.called.keys().map(String::as_str)
     }
 
+    /// Returns those of its names that begin so, sorted.
+    fn names_with(&self, start: &str) -> impl Iterator<Item = &str> {
+        let from = (std::ops::Bound::Included(start), std::ops::Bound::Unbounded);
+        let (names, start) = (self.called.range::<str, _>(from), start.to_owned());
+        names.map(|(name, _)| name.as_str()).take_while(move |name| name.starts_with(&start))
+    }
+
     /// Returns a tensor, if it is there.
     fn get(&self, name: &str) -> Option<View<'_>> {
         self.tensors.get(self.called.get(name)?)
@@ -123,19 +132,23 @@ fn merge(
 ) -> Result<Merged, OpError> {
     let total: usize = declared.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
     cx.progress.phase("merging", Some(total as u64), "parameters");
-    let mut engine = Engine {
-        method: recipe.config.merge_method,
-        twister: twister::Twister::new(params.seed),
-        writer: ShardedWriter::create(cx.out, declared, params.shard_size).map_err(unwritable)?,
-        cx,
-        merged: Merged::default(),
-    };
-    for (number, (tensor, declared)) in plan.tensors.iter().zip(declared).enumerate() {
+    let sizes = plan.tensors.iter().zip(declared).map(|(tensor, declared)| memory::Size {
+        name: &declared.name,
+        count: declared.shape.iter().map(|side| *side as u64).product(),
+        models: tensor.inputs.len() as u64,
+        width: declared.dtype.size() as u64,
+        aligned: vocabulary.is_some() && vocabulary::is_vocabulary(&declared.name),
+        row: declared.shape.last().map_or(1, |side| *side as u64),
+    });
+    let bound = params.memory.as_ref().and_then(|memory| memory.bytes().ok());
+    let ahead = memory::check(recipe.config.merge_method, sizes, cx.threads, bound)?;
+    let writer = ShardedWriter::create(cx.out, declared, params.shard_size).map_err(unwritable)?;
+    let engine = Engine::new(recipe.config.merge_method, writer, cx)?;
+    engine.run(declared.len(), ahead, twister::Twister::new(params.seed), &|number| {
+        let (tensor, declared) = (&plan.tensors[number], &declared[number]);
         let work = work(recipe, &groups[tensor.group], tensor, vocabulary, &declared.shape)?;
-        engine.tensor(&work, number, declared.dtype)?;
-    }
-    engine.writer.finish().map_err(unwritable)?;
-    Ok(engine.merged)
+        Ok((work, declared.dtype))
+    })
 }
 
 /// Returns the name, type and shape of every tensor of the result.

@@ -1,10 +1,17 @@
 //! One tensor of the result: what it is made from, and what its method needs to know.
 
 use std::borrow::Cow;
+use std::path::Path;
 
 use super::fused::{Kernel, vectorized};
 use crate::spec::params::Compat;
 use crate::tensor::{Dtype, ModelTensors};
+
+/// Parts of at most so many bytes stay in memory between two looks at them.
+pub(super) const KEPT: usize = 16 << 20;
+
+/// Numbers brought into memory at once where a tensor is read from one end to the other.
+const AHEAD: usize = 1 << 17;
 
 /// A tensor of one of the models, as the method sees it.
 pub(super) struct Part<'a> {
@@ -55,11 +62,33 @@ impl<'a> Part<'a> {
         }
     }
 
-    /// Returns all numbers.
-    pub(super) fn all(&self) -> Vec<f32> {
-        let mut numbers = vec![0.0; self.count()];
-        self.read(0, &mut numbers);
-        numbers
+    /// Returns one number.
+    pub(super) fn one(&self, place: usize) -> f32 {
+        let mut one = [0.0];
+        self.read(place, &mut one);
+        one[0]
+    }
+
+    /// Returns whether the numbers are stored in the same bytes as those of another part.
+    pub(super) fn same_as(&self, other: &Part<'_>) -> bool {
+        const PIECE: usize = 1 << 22;
+        let equal = |from: usize| {
+            let (to, size) = (other.count().min(from + PIECE), self.dtype.size());
+            let same = self.bytes[from * size..to * size] == other.bytes[from * size..to * size];
+            self.passed(from, to);
+            other.passed(from, to);
+            same
+        };
+        self.dtype == other.dtype
+            && self.round == other.round
+            && self.count() == other.count()
+            && (0..self.count()).step_by(PIECE).all(equal)
+    }
+
+    /// Returns the file in which the numbers lie as `dtype` stores them, and the place of their first byte.
+    pub(super) fn file(&self, dtype: Dtype) -> Option<(&Path, u64)> {
+        let (model, name) = self.place.filter(|_| self.dtype == dtype && self.round.is_none())?;
+        model.place(name)
     }
 
     /// Returns all numbers in float64.
@@ -67,7 +96,9 @@ impl<'a> Part<'a> {
         if self.dtype == Dtype::F64 {
             return self.bytes.as_chunks::<8>().0.iter().map(|raw| f64::from_le_bytes(*raw)).collect();
         }
-        self.all().into_iter().map(f64::from).collect()
+        let mut numbers = vec![0.0; self.count()];
+        self.read(0, &mut numbers);
+        numbers.into_iter().map(f64::from).collect()
     }
 
     /// Returns whether two tensors are the same, bit for bit.
@@ -81,10 +112,24 @@ impl<'a> Part<'a> {
         (self.dtype == dtype && self.round.is_none()).then(|| &self.bytes[from * size..to * size])
     }
 
+    /// Has some numbers brought into memory at once, rather than page by page when they are looked at.
+    pub(super) fn expect(&self, from: usize, to: usize) {
+        if let Some((model, name)) = self.place {
+            model.expect(name, from, to);
+        }
+    }
+
     /// Lets go of the memory behind some numbers.
     pub(super) fn release(&self, from: usize, to: usize) {
         if let Some((model, name)) = self.place {
             model.release(name, from, to);
+        }
+    }
+
+    /// Lets go of the memory behind some numbers that will be looked at again, unless all of them are few.
+    pub(super) fn passed(&self, from: usize, to: usize) {
+        if self.bytes.len() > KEPT {
+            self.release(from, to);
         }
     }
 }
@@ -160,18 +205,19 @@ impl Work<'_> {
 
     /// As [`Self::difference`], and lets go of the memory behind the inputs.
     pub(super) fn passing(&self, part: &Part<'_>, from: usize, out: &mut [f32], scratch: &mut [f32]) {
+        let parts = || self.base().into_iter().chain([part]);
+        if from.is_multiple_of(AHEAD) {
+            parts().for_each(|part| part.expect(from, from + AHEAD));
+        }
         self.difference(part, from, out, scratch);
-        for part in self.base().into_iter().chain([part]) {
-            part.release(from, from + out.len());
+        for part in parts() {
+            part.passed(from, from + out.len());
         }
     }
 
-    /// Returns all differences of a part to the base, or its numbers if there is none.
-    pub(super) fn differences(&self, part: &Part<'_>) -> Vec<f32> {
-        let mut out = vec![0.0; part.count()];
-        let mut scratch = out.clone();
-        self.difference(part, 0, &mut out, &mut scratch);
-        out
+    /// Has some numbers of all parts brought into memory.
+    pub(super) fn expect(&self, from: usize, to: usize) {
+        self.parts.iter().for_each(|part| part.expect(from, to));
     }
 
     /// Lets go of the memory behind some numbers of all parts.

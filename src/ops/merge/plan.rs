@@ -191,9 +191,9 @@ fn slices(
             let out = layers.len();
             let mut ends = BTreeSet::new();
             for (source, start) in group.sources.iter().zip(&starts) {
-                let here = format!("{prefix}{}", start + layer);
-                let names = recipe.models[source.model].names();
-                ends.extend(names.filter_map(|name| name.strip_prefix(&here)).filter(|end| end.starts_with('.')));
+                let here = format!("{prefix}{}.", start + layer);
+                let names = recipe.models[source.model].names_with(&here);
+                ends.extend(names.map(|name| &name[here.len() - 1..]));
             }
             let name = |start: &usize, end: &str| format!("{prefix}{}{end}", start + layer);
             tensors.extend(ends.into_iter().map(|end| Planned {

@@ -18,7 +18,9 @@ const SIDE: usize = 4;
 /// Levels of the cascade.
 const LEVELS: usize = 4;
 /// Rows that a thread adds at a time, at least.
-const ROWS_AT_ONCE: usize = 1 << 11;
+const ROWS_AT_ONCE: usize = 1 << 9;
+/// Numbers of a length that a thread reads at a time; a multiple of every vector.
+const PIECE: usize = 1 << 14;
 
 type Row = [[f32; LANES]; SIDE];
 
@@ -89,47 +91,152 @@ pub(super) fn sum_of(numbers: &[f32], paired: bool) -> f32 {
     sum(numbers.len(), paired, &|from, out| out.copy_from_slice(&numbers[from..from + out.len()]))
 }
 
-/// Returns the sum of numbers that lie apart, as a column of a matrix does: one lane, the same cascade.
-pub(super) fn sum_apart(numbers: &[f32]) -> f32 {
-    let power = level_power(numbers.len());
-    let step = 1_usize << power;
-    let mut levels = [0.0_f32; LEVELS];
-    let mut chunks = numbers.chunks_exact(step);
-    for (i, chunk) in chunks.by_ref().enumerate() {
-        levels[0] = chunk.iter().fold(levels[0], |sum, number| sum + number);
-        let done = (i + 1) * step;
+/// Sums of columns of a matrix, whose numbers lie apart: one lane each, the same cascade. Rows are given one by one.
+pub(super) struct Columns {
+    levels: [Vec<f32>; LEVELS],
+    power: usize,
+    rows: usize,
+}
+
+impl Columns {
+    /// Begins the sums of `columns` columns of `rows` rows.
+    pub(super) fn new(columns: usize, rows: usize) -> Self {
+        Self { levels: std::array::from_fn(|_| vec![0.0; columns]), power: level_power(rows), rows: 0 }
+    }
+
+    /// Adds a row.
+    pub(super) fn row(&mut self, numbers: &[f32]) {
+        self.levels[0].iter_mut().zip(numbers).for_each(|(sum, number)| *sum += number);
+        self.rows += 1;
+        let step = 1_usize << self.power;
+        if !self.rows.is_multiple_of(step) {
+            return;
+        }
         for level in 1..LEVELS {
-            levels[level] += levels[level - 1];
-            levels[level - 1] = 0.0;
-            if done & ((step - 1) << (level * power)) != 0 {
+            let (below, here) = self.levels.split_at_mut(level);
+            here[0].iter_mut().zip(&mut below[level - 1]).for_each(|(sum, below)| *sum += std::mem::take(below));
+            if self.rows & ((step - 1) << (level * self.power)) != 0 {
                 break;
             }
         }
     }
-    levels[0] = chunks.remainder().iter().fold(levels[0], |sum, number| sum + number);
-    levels[1] + levels[0] + levels[2] + levels[3]
+
+    /// Returns the sums.
+    pub(super) fn end(self) -> Vec<f32> {
+        let [first, second, third, fourth] = self.levels;
+        let each = second.into_iter().zip(first).zip(third).zip(fourth);
+        each.map(|(((second, first), third), fourth)| second + first + third + fourth).collect()
+    }
+}
+
+/// Returns the sum of numbers that lie apart, as a column of a matrix does.
+pub(super) fn sum_apart(numbers: &[f32]) -> f32 {
+    let mut column = Columns::new(1, numbers.len());
+    numbers.iter().for_each(|number| column.row(&[*number]));
+    column.end()[0]
 }
 
 /// Returns the length of a vector of numbers that lie side by side.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 pub(super) fn norm(numbers: &[f32], paired: bool) -> f32 {
-    let width = if paired { 2 * LANES } else { LANES };
-    let mut lanes = [0.0_f32; LANES];
-    let (whole, rest) = numbers.split_at(numbers.len() / width * width);
-    for vector in whole.chunks_exact(LANES) {
-        for (lane, number) in lanes.iter_mut().zip(vector) {
-            *lane += number * number;
+    let (whole, rest) = numbers.split_at(whole(numbers.len(), paired));
+    let mut lanes = [[0.0; LANES]];
+    vectorized(AddSquares { lanes: &mut lanes, numbers: &[whole] });
+    length(&lanes[0], rest)
+}
+
+/// Returns the lengths of several vectors of `count` numbers each, which are read together. The additions follow one
+/// another; what threads share is the reading.
+pub(super) fn norms<const N: usize>(
+    count: usize,
+    paired: bool,
+    read: impl Fn(usize, &mut [Vec<f32>; N]) + Sync,
+) -> [f32; N] {
+    let end = whole(count, paired);
+    let mut lanes = [[0.0; LANES]; N];
+    let at_once = 2 * rayon::current_num_threads();
+    let mut pieces: Vec<[Vec<f32>; N]> = Vec::new();
+    pieces.resize_with(at_once.min(end.div_ceil(PIECE)), || [(); N].map(|()| Vec::new()));
+    for start in (0..end).step_by(at_once * PIECE) {
+        let used = (end - start).div_ceil(PIECE).min(at_once);
+        pieces[..used].par_iter_mut().enumerate().for_each(|(i, numbers)| {
+            let from = start + i * PIECE;
+            numbers.iter_mut().for_each(|numbers| numbers.resize(PIECE.min(end - from), 0.0));
+            read(from, numbers);
+        });
+        for piece in &pieces[..used] {
+            vectorized(AddSquares { lanes: &mut lanes, numbers: &piece.each_ref().map(Vec::as_slice) });
         }
     }
+    let mut rest = [(); N].map(|()| vec![0.0; count - end]);
+    read(end, &mut rest);
+    std::array::from_fn(|which| length(&lanes[which], &rest[which]))
+}
+
+/// Returns how many numbers of a vector are added in lanes.
+fn whole(count: usize, paired: bool) -> usize {
+    let width = if paired { 2 * LANES } else { LANES };
+    count / width * width
+}
+
+fn length(lanes: &[f32; LANES], rest: &[f32]) -> f32 {
     let [first, others @ ..] = lanes;
-    let sum = others.iter().fold(first, |sum, lane| sum + lane);
+    let sum = others.iter().fold(*first, |sum, lane| sum + lane);
     rest.iter().fold(sum, |sum, number| sum + number * number).sqrt()
 }
 
-/// Returns the length of a vector of numbers that lie apart.
-pub(super) fn norm_apart(numbers: &[f32]) -> f32 {
-    numbers.iter().fold(0.0_f32, |sum, number| sum + number * number).sqrt()
+/// The lengths of vectors in f32 that come in pieces, each but the last a multiple of eight numbers.
+pub(super) struct Lengths<const N: usize> {
+    lanes: [[f32; LANES]; N],
+    rest: [Vec<f32>; N],
+}
+
+impl<const N: usize> Default for Lengths<N> {
+    fn default() -> Self {
+        Self { lanes: [[0.0; LANES]; N], rest: [(); N].map(|()| Vec::new()) }
+    }
+}
+
+impl<const N: usize> Lengths<N> {
+    /// Adds a piece of each.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    pub(super) fn add(&mut self, pieces: &[&[f32]; N]) {
+        AddSquares { lanes: &mut self.lanes, numbers: pieces }.run();
+        for (rest, piece) in self.rest.iter_mut().zip(pieces) {
+            rest.extend_from_slice(piece.as_chunks::<LANES>().1);
+        }
+    }
+
+    /// Returns the lengths.
+    pub(super) fn end(self) -> [f32; N] {
+        std::array::from_fn(|which| length(&self.lanes[which], &self.rest[which]))
+    }
+}
+
+/// Adds the squares of vectors of the same length, side by side because each addition waits for the one before.
+struct AddSquares<'a, const N: usize> {
+    lanes: &'a mut [[f32; LANES]; N],
+    numbers: &'a [&'a [f32]; N],
+}
+
+impl<const N: usize> Kernel for AddSquares<'_, N> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        let vectors = self.numbers.map(|numbers| numbers.as_chunks::<LANES>().0);
+        let mut lanes = *self.lanes;
+        for row in 0..vectors.iter().map(|vectors| vectors.len()).min().unwrap_or(0) {
+            for which in 0..N {
+                for lane in 0..LANES {
+                    let number = vectors[which][row][lane];
+                    lanes[which][lane] += number * number;
+                }
+            }
+        }
+        *self.lanes = lanes;
+    }
 }
 
 /// Returns the power of two of the rows between two moves up the cascade.

@@ -3,7 +3,12 @@
 //! DARE and DELLA drop numbers at random, and a merge can be made again only with the same draws in the same order. One
 //! generator runs through all tensors of a merge, in the order in which MergeKit visits them.
 
+use rayon::prelude::*;
+
 use super::fused::{Kernel, vectorized};
+
+/// Draws that a thread makes at a time: a whole number of words of a mask.
+const BLOCK: usize = 1 << 18;
 
 const SIZE: usize = 624;
 const SHIFT: usize = 397;
@@ -28,49 +33,100 @@ impl Twister {
 
     /// Returns the next 32 bits.
     pub(super) fn draw(&mut self) -> u32 {
-        if self.next == SIZE {
-            self.twist();
-        }
-        let bits = self.state[self.next];
-        self.next += 1;
-        temper(bits)
+        let (states, later) = self.next_states(1);
+        let bits = temper(states[0]);
+        self.next = later;
+        bits
     }
 
     /// Writes for each of the next draws whether it fell below `chance`, as bits, lowest first.
+    ///
+    /// The states are run through on one thread, which is little of the work; threads share the rest.
     pub(super) fn below(&mut self, chance: f32, count: usize, mask: &mut [u64]) {
         // Both sides times 2^24, which is exact: a number of 24 bits is compared and no float is made of it.
         let limit = (f64::from(chance) * 16_777_216.0).ceil().clamp(0.0, 16_777_216.0) as u32;
+        let pieces: Vec<(usize, &mut [u64])> = (0..count).step_by(BLOCK).zip(mask.chunks_mut(BLOCK / 64)).collect();
+        let starts = self.starts(count);
+        starts.into_par_iter().zip(pieces).for_each(|(mut twister, (from, words))| {
+            twister.block_below(limit, BLOCK.min(count - from), words);
+        });
+    }
+
+    /// Fills a slice with the next draws.
+    pub(super) fn fill(&mut self, draws: &mut [u32]) {
+        let starts = self.starts(draws.len());
+        starts.into_par_iter().zip(draws.par_chunks_mut(BLOCK)).for_each(|(mut twister, mut draws)| {
+            while !draws.is_empty() {
+                let (now, later) = twister.next_states(draws.len());
+                let (here, rest) = draws.split_at_mut(now.len());
+                here.iter_mut().zip(now).for_each(|(draw, bits)| *draw = temper(*bits));
+                draws = rest;
+                twister.next = later;
+            }
+        });
+    }
+
+    /// Leaves out some draws.
+    pub(super) fn skip(&mut self, mut count: usize) {
+        while count > 0 {
+            let (now, later) = self.next_states(count);
+            count -= now.len();
+            self.next = later;
+        }
+    }
+
+    /// Returns a generator for each block of the next draws, and leaves all of them out.
+    fn starts(&mut self, count: usize) -> Vec<Self> {
+        let start = |from: usize| {
+            let start = self.clone();
+            self.skip(BLOCK.min(count - from));
+            start
+        };
+        (0..count).step_by(BLOCK).map(start).collect()
+    }
+
+    /// Returns up to `most` states that were not drawn yet, and what `next` is after them.
+    fn next_states(&mut self, most: usize) -> (&[u32], usize) {
+        if self.next == SIZE {
+            vectorized(Twist(&mut self.state));
+            self.next = 0;
+        }
+        let end = SIZE.min(self.next + most);
+        (&self.state[self.next..end], end)
+    }
+
+    fn block_below(&mut self, limit: u32, count: usize, mask: &mut [u64]) {
         let mut hits = vec![0_u8; 64 * SIZE];
         for (from, words) in (0..count).step_by(64 * SIZE).zip(mask.chunks_mut(SIZE)) {
             let size = hits.len().min(count - from);
             self.hits(limit, &mut hits[..size]);
             hits[size..].fill(0);
-            for (word, hits) in words.iter_mut().zip(hits.as_chunks::<64>().0) {
-                *word = pack(hits);
-            }
+            vectorized(Pack { hits: &hits, words });
         }
     }
 
     /// Writes 1 for each draw below the limit and 0 for the others.
     fn hits(&mut self, limit: u32, mut hits: &mut [u8]) {
         while !hits.is_empty() {
-            if self.next == SIZE {
-                self.twist();
-            }
-            let (now, later) = hits.split_at_mut((SIZE - self.next).min(hits.len()));
-            let state = &self.state[self.next..self.next + now.len()];
+            let (state, later) = self.next_states(hits.len());
+            let (now, rest) = hits.split_at_mut(state.len());
             vectorized(Hits { state, limit, out: now });
-            self.next += now.len();
-            hits = later;
+            self.next = later;
+            hits = rest;
         }
     }
+}
 
-    fn twist(&mut self) {
-        let mix = |high: u32, low: u32| {
-            let both = (high & 0x8000_0000) | (low & 0x7fff_ffff);
-            (both >> 1) ^ (0x9908_b0df & (both & 1).wrapping_neg())
-        };
-        let state = &mut self.state;
+/// The next 624 states.
+struct Twist<'a>(&'a mut [u32; SIZE]);
+
+impl Kernel for Twist<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        let state = self.0;
         for i in 0..SIZE - SHIFT {
             state[i] = state[i + SHIFT] ^ mix(state[i], state[i + 1]);
         }
@@ -78,7 +134,31 @@ impl Twister {
             state[i] = state[i + SHIFT - SIZE] ^ mix(state[i], state[i + 1]);
         }
         state[SIZE - 1] = state[SHIFT - 1] ^ mix(state[SIZE - 1], state[0]);
-        self.next = 0;
+    }
+}
+
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+fn mix(high: u32, low: u32) -> u32 {
+    let both = (high & 0x8000_0000) | (low & 0x7fff_ffff);
+    (both >> 1) ^ (0x9908_b0df & (both & 1).wrapping_neg())
+}
+
+/// Bits of bytes.
+struct Pack<'a> {
+    hits: &'a [u8],
+    words: &'a mut [u64],
+}
+
+impl Kernel for Pack<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        for (word, hits) in self.words.iter_mut().zip(self.hits.as_chunks::<64>().0) {
+            *word = pack(hits);
+        }
     }
 }
 
@@ -145,6 +225,23 @@ mod tests {
         one.below(0.3, 1000, &mut mask);
         for i in 0..1000 {
             assert_eq!(mask[i / 64] >> (i % 64) & 1 == 1, uniform(other.draw()) < 0.3, "{i}");
+        }
+        assert_eq!(one.draw(), other.draw());
+    }
+
+    #[test]
+    fn blocks_leave_no_trace() {
+        let (mut one, mut other) = (Twister::new(7), Twister::new(7));
+        one.draw();
+        other.draw();
+        let count = 2 * BLOCK + 777;
+        let (mut mask, mut draws) = (vec![0; count.div_ceil(64)], vec![0; count]);
+        one.clone().below(0.7, count, &mut mask);
+        one.fill(&mut draws);
+        for i in 0..count {
+            let draw = other.draw();
+            assert_eq!(draws[i], draw, "{i}");
+            assert_eq!(mask[i / 64] >> (i % 64) & 1 == 1, uniform(draw) < 0.7, "{i}");
         }
         assert_eq!(one.draw(), other.draw());
     }

@@ -36,7 +36,7 @@ pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use lora::{ApplyLoraParams, ExtractLoraParams};
 pub use merge::{
-    BaseUse, Body, Compat, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer,
+    Amount, BaseUse, Body, Compat, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer,
     MergeConfig, MergeMethod, MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope,
     Setting, Settings, Takes, TokenSource,
 };

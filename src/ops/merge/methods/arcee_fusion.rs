@@ -7,34 +7,43 @@
 
 use rayon::prelude::*;
 
-use super::super::combine::Combine;
+use super::super::combine::{Combine, Each};
 use super::super::part::{Work, rounded};
 use super::super::twister::Twister;
+use super::array::{self, map, split};
 use crate::tensor::Dtype;
 
 /// The most numbers of which quantiles are taken.
 const SAMPLE: usize = 1_000_000;
 
+/// What is needed for every number.
+struct Fusion {
+    other: usize,
+    /// How far the softmax of each row has moved.
+    divergences: Vec<f32>,
+    /// Numbers in a row.
+    length: usize,
+    threshold: f32,
+}
+
 pub(super) fn prepare(work: &Work<'_>, twister: &mut Twister) -> Combine {
-    let (Some(base), Some((_, other))) = (work.base(), work.others().next()) else { return Combine::Copy(0) };
-    let (base_numbers, numbers) = (base.all(), other.all());
+    let (Some(base), Some((other, part))) = (work.base(), work.others().next()) else { return Combine::Copy(0) };
     let length = work.shape.last().copied().unwrap_or(1);
-    let mut importance = work.differences(other);
-    importance.par_chunks_mut(length).zip(numbers.par_chunks(length).zip(base_numbers.par_chunks(length))).for_each(
-        |(row, (x, y))| {
-            let divergence = divergence(x, y, work.dtype);
-            for number in row.iter_mut() {
-                *number = rounded(work.dtype, number.abs() * divergence);
-            }
-        },
-    );
-    let threshold = threshold(&importance, work.dtype, twister);
-    let mut differences = work.differences(other);
-    differences.par_iter_mut().zip(&importance).zip(&base_numbers).for_each(|((number, importance), base)| {
-        let mask = if *importance >= threshold { 1.0 } else { 0.0 };
-        *number = base + *number * mask;
+    let row = |scratch: &mut Vec<f32>, row: usize| {
+        let [x, y] = split(scratch, [length; 2]);
+        part.read(row * length, x);
+        base.read(row * length, y);
+        array::passed(work, row * length, length);
+        divergence(x, y, work.dtype)
+    };
+    let divergences = (0..work.count() / length).into_par_iter().map_init(Vec::new, row).collect();
+    let mut fusion = Fusion { other, divergences, length, threshold: 0.0 };
+    fusion.threshold = threshold(work, twister, |place| {
+        let difference = work.round(f64::from(part.one(place) - base.one(place)));
+        work.round(f64::from(difference.abs() * fusion.divergences[place / length]))
     });
-    Combine::Whole(differences)
+    array::passed(work, 0, work.count());
+    Combine::Each(Box::new(fusion))
 }
 
 /// Returns the Kullback-Leibler divergence of the softmax of two rows.
@@ -51,10 +60,29 @@ fn divergence(x: &[f32], y: &[f32], dtype: Dtype) -> f32 {
     round(super::super::torch::sum_of(&terms.collect::<Vec<f32>>(), dtype != Dtype::F32))
 }
 
-/// Returns the median and one and a half times the distance of the quartiles.
-fn threshold(importance: &[f32], dtype: Dtype, twister: &mut Twister) -> f32 {
-    let round = |number: f32| rounded(dtype, number);
-    let mut sorted = sample(importance, twister);
+impl Fusion {
+    /// Makes differences what they weigh.
+    fn weigh(&self, work: &Work<'_>, from: usize, differences: &mut [f32]) {
+        let mut at = 0;
+        while at < differences.len() {
+            let row = (from + at) / self.length;
+            let end = differences.len().min((row + 1) * self.length - from);
+            let divergence = self.divergences[row];
+            map(work.dtype, &mut differences[at..end], |number| number.abs() * divergence);
+            at = end;
+        }
+    }
+}
+
+/// Returns the median of what differences weigh, and one and a half times the distance of the quartiles.
+pub(in super::super) fn threshold(work: &Work<'_>, twister: &mut Twister, weight: impl Fn(usize) -> f32 + Sync) -> f32 {
+    let round = |number: f32| rounded(work.dtype, number);
+    let count = work.count();
+    let places = if count > SAMPLE { (0..SAMPLE).map(|_| draw(count, twister)).collect() } else { Vec::new() };
+    let mut sorted: Vec<f32> = match &places[..] {
+        [] => (0..count).into_par_iter().map(&weight).collect(),
+        some => some.par_iter().map(|place| weight(*place)).collect(),
+    };
     sorted.par_sort_unstable_by(f32::total_cmp);
     let quantile = |share: f32| sorted[(share * (sorted.len() - 1) as f32) as usize];
     let (low, median, high) = (quantile(0.25), quantile(0.5), quantile(0.75));
@@ -67,6 +95,24 @@ pub(in super::super) fn sample<T: Copy>(numbers: &[T], twister: &mut Twister) ->
         return numbers.to_vec();
     }
     (0..SAMPLE).map(|_| numbers[draw(numbers.len(), twister)]).collect()
+}
+
+impl Each for Fusion {
+    fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
+        let size = out.len();
+        let [weights, base] = split(scratch, [size; 2]);
+        // The base is read last, where the difference has left room for it.
+        work.difference(&work.parts[self.other], from, out, base);
+        weights.copy_from_slice(out);
+        self.weigh(work, from, weights);
+        if let Some(part) = work.base() {
+            part.read(from, base);
+        }
+        for ((number, weight), base) in out.iter_mut().zip(weights).zip(base) {
+            let mask = if *weight >= self.threshold { 1.0 } else { 0.0 };
+            *number = *base + *number * mask;
+        }
+    }
 }
 
 /// Returns a number below `count`, as `torch.randint` draws it.

@@ -8,13 +8,13 @@ mod array;
 mod karcher;
 mod linear;
 mod model_stock;
-mod multislerp;
+pub(super) mod multislerp;
 pub(super) mod nearswap;
 pub(super) mod nuslerp;
 pub(super) mod ram;
-mod sce;
-pub(super) mod select;
-mod slerp;
+pub(super) mod sce;
+mod select;
+pub(super) mod slerp;
 pub(super) mod sparsify;
 pub(super) mod task;
 

@@ -3,83 +3,151 @@
 
 use rayon::prelude::*;
 
-use super::super::combine::Combine;
+use super::super::combine::{Combine, Each};
 use super::super::part::{Work, rounded};
 use super::super::torch;
-use super::array::{self, Array};
-use super::select;
-use super::sparsify::kept;
+use super::array::{self, PIECE, map, split};
+use super::select::{self, Between};
 
 /// Below this sum of energies all models count the same.
 const TOO_SMALL: f64 = 1e-6;
 
+/// What is needed for every number.
+struct Sce {
+    parts: Vec<usize>,
+    /// The variances that are kept; nothing if all are.
+    kept: Option<Between>,
+    weights: Vec<f32>,
+    least: f32,
+}
+
 pub(super) fn prepare(work: &Work<'_>) -> Combine {
-    let Some(base) = array::base(work) else { return Combine::Copy(0) };
-    let mut differences = array::others(work);
-    if differences.is_empty() {
+    let parts = array::others(work);
+    if work.base().is_none() || parts.is_empty() {
         return Combine::Copy(work.base.unwrap_or(0));
     }
     let topk = work.shared.number("select_topk");
+    let mut sce = Sce { parts, kept: None, weights: Vec::new(), least: work.round(1e-6) };
     if topk < 1.0 {
-        keep(&mut differences, topk, work);
+        sce.kept = Some(sce.select(work, topk));
     }
-    let weights = weights(&differences, work);
-    let least = work.round(1e-6);
-    let dtype = work.dtype;
-    let round = |number: f32| rounded(dtype, number);
-    let mut out = base.numbers;
-    out.par_iter_mut().enumerate().for_each(|(i, out)| {
-        let sum = differences.iter().fold(0.0_f32, |sum, array| sum + array.numbers[i]);
-        let sign = if round(sum) >= 0.0 { 1.0 } else { -1.0 };
-        let (mut merged, mut total) = (0.0_f32, 0.0_f32);
-        for (array, weight) in differences.iter().zip(&weights) {
-            let number = array.numbers[i];
-            let weight = if number * sign > 0.0 { *weight } else { 0.0 };
-            merged += round(number * weight);
-            total += weight;
-        }
-        *out = round(*out + round(round(merged) / round(total).max(least)));
-    });
-    Combine::Whole(out)
+    sce.weights = sce.weigh(work);
+    Combine::Each(Box::new(sce))
 }
 
-/// Sets the differences to zero except where their variance over the models is largest.
-fn keep(differences: &mut [Array], share: f64, work: &Work<'_>) {
+/// Returns 1 for every place at which differences are kept and 0 for the others; nothing if all are.
+pub(in super::super) fn kept(work: &Work<'_>) -> Option<Vec<f32>> {
+    let topk = work.shared.number("select_topk");
+    let sce = Sce { parts: array::others(work), kept: None, weights: Vec::new(), least: 0.0 };
+    let between = (topk < 1.0).then(|| sce.select(work, topk))?;
     let count = work.count();
-    let models = differences.len() as f64;
-    let variances: Vec<f32> = (0..count)
-        .into_par_iter()
-        .map(|i| {
-            let mean = differences.iter().map(|array| f64::from(array.numbers[i])).sum::<f64>() / models;
-            let square = |array: &Array| (f64::from(array.numbers[i]) - mean).powi(2);
-            work.round(differences.iter().map(square).sum::<f64>() / models)
-        })
-        .collect();
-    let some = variances.par_iter().filter(|variance| **variance != 0.0).count();
-    let keep = if share <= 0.0 { 0 } else { (some as f64 * share) as usize };
-    let read = |from: usize, out: &mut [f32]| out.copy_from_slice(&variances[from..from + out.len()]);
-    let mask = select::largest(count, keep, false, &read);
-    for array in differences {
-        array.numbers.par_iter_mut().enumerate().for_each(|(i, number)| {
-            if !kept(&mask, i) {
-                *number = 0.0;
+    let (mut differences, mut flags) = (vec![0.0; count * sce.parts.len()], vec![0.0; count]);
+    array::differences(work, &sce.parts, 0, &mut differences, &mut flags);
+    variances(work, &differences, &mut flags);
+    between.spans(0, count, |range, span| flags[range].iter_mut().for_each(|flag| *flag = span.flag(*flag)));
+    Some(flags)
+}
+
+impl Sce {
+    /// Returns which variances are kept: the largest of those that are not zero.
+    fn select(&self, work: &Work<'_>, share: f64) -> Between {
+        let count = work.count();
+        let read = |from: usize, out: &mut [f32]| {
+            let mut scratch = Vec::new();
+            for (i, out) in out.chunks_mut(PIECE).enumerate() {
+                let size = out.len();
+                let [differences, spare] = split(&mut scratch, [self.parts.len() * size, size]);
+                array::differences(work, &self.parts, from + i * PIECE, differences, spare);
+                variances(work, differences, out);
+            }
+            array::passed(work, from, out.len());
+        };
+        let some: usize = (0..count.div_ceil(PIECE))
+            .into_par_iter()
+            .map(|piece| {
+                let mut variances = vec![0.0; PIECE.min(count - piece * PIECE)];
+                read(piece * PIECE, &mut variances);
+                variances.iter().filter(|variance| **variance != 0.0).count()
+            })
+            .sum();
+        let keep = if share <= 0.0 { 0 } else { (some as f64 * share) as usize };
+        select::largest(count, keep, false, &read)
+    }
+
+    /// Reads the differences of a piece, and makes those zero that are not kept.
+    fn differences(&self, work: &Work<'_>, from: usize, differences: &mut [f32], spare: &mut [f32]) {
+        let size = spare.len();
+        array::differences(work, &self.parts, from, differences, spare);
+        let Some(kept) = &self.kept else { return };
+        variances(work, differences, spare);
+        kept.spans(from, from + size, |range, span| {
+            for i in range.start - from..range.end - from {
+                if span.flag(spare[i]) == 0.0 {
+                    differences[i..].iter_mut().step_by(size).for_each(|number| *number = 0.0);
+                }
             }
         });
     }
+
+    /// Returns each model's share of the mean square of the differences.
+    fn weigh(&self, work: &Work<'_>) -> Vec<f32> {
+        let count = work.count() as f32;
+        // A mean of 16-bit numbers is taken in f32.
+        let energy = |which: usize| {
+            let sum = torch::sum(work.count(), false, &|from, out: &mut [f32]| {
+                let mut scratch = Vec::new();
+                for (i, out) in out.chunks_mut(PIECE).enumerate() {
+                    let size = out.len();
+                    let [differences, spare] = split(&mut scratch, [self.parts.len() * size, size]);
+                    self.differences(work, from + i * PIECE, differences, spare);
+                    out.copy_from_slice(&differences[which * size..(which + 1) * size]);
+                    map(work.dtype, out, |number| number * number);
+                }
+                array::passed(work, from, out.len());
+            });
+            rounded(work.dtype, sum / count)
+        };
+        let energies: Vec<f32> = (0..self.parts.len()).map(energy).collect();
+        let sum = rounded(work.dtype, energies.iter().fold(0.0_f32, |sum, energy| sum + energy));
+        if f64::from(sum.abs()) < TOO_SMALL {
+            return vec![work.round(1.0 / self.parts.len() as f64); self.parts.len()];
+        }
+        energies.into_iter().map(|energy| rounded(work.dtype, energy / sum)).collect()
+    }
 }
 
-/// Returns each model's share of the mean square of the differences.
-fn weights(differences: &[Array], work: &Work<'_>) -> Vec<f32> {
-    let count = work.count() as f32;
-    // A mean of 16-bit numbers is taken in f32.
-    let energy = |array: &Array| {
-        let squares = array.clone().map(|number| number * number);
-        rounded(work.dtype, torch::sum_of(&squares.numbers, false) / count)
-    };
-    let energies: Vec<f32> = differences.iter().map(energy).collect();
-    let sum = rounded(work.dtype, energies.iter().fold(0.0_f32, |sum, energy| sum + energy));
-    if f64::from(sum.abs()) < TOO_SMALL {
-        return vec![work.round(1.0 / differences.len() as f64); differences.len()];
+/// Makes `out` the variances of differences over the models.
+fn variances(work: &Work<'_>, differences: &[f32], out: &mut [f32]) {
+    let size = out.len();
+    let models = (differences.len() / size) as f64;
+    for (i, out) in out.iter_mut().enumerate() {
+        let each = || differences[i..].iter().step_by(size).map(|number| f64::from(*number));
+        let mean = each().sum::<f64>() / models;
+        *out = (each().map(|number| (number - mean).powi(2)).sum::<f64>() / models) as f32;
     }
-    energies.into_iter().map(|energy| rounded(work.dtype, energy / sum)).collect()
+    map(work.dtype, out, |number| number);
+}
+
+impl Each for Sce {
+    fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
+        let size = out.len();
+        let [differences, spare] = split(scratch, [self.parts.len() * size, size]);
+        self.differences(work, from, differences, spare);
+        if let Some(base) = work.base() {
+            base.read(from, out);
+        }
+        let round = |number: f32| rounded(work.dtype, number);
+        for (i, out) in out.iter_mut().enumerate() {
+            let each = || differences[i..].iter().step_by(size);
+            let sum = each().fold(0.0_f32, |sum, number| sum + number);
+            let sign = if round(sum) >= 0.0 { 1.0 } else { -1.0 };
+            let (mut merged, mut total) = (0.0_f32, 0.0_f32);
+            for (number, weight) in each().zip(&self.weights) {
+                let weight = if number * sign > 0.0 { *weight } else { 0.0 };
+                merged += round(number * weight);
+                total += weight;
+            }
+            *out = round(*out + round(round(merged) / round(total).max(self.least)));
+        }
+    }
 }

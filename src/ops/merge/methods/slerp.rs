@@ -14,12 +14,16 @@
 use rayon::prelude::*;
 
 use super::super::combine::Combine;
+use super::super::fused::{Kernel, vectorized};
 use super::super::part::{Part, Work};
 use super::super::{torch, trig};
 use crate::spec::params::Compat;
 
 /// Numbers in a chunk of a reduction.
 const CHUNK: usize = 1 << 20;
+
+/// Numbers of a vector read at a time.
+const PIECE: usize = 1 << 12;
 
 /// Above this |cosine| the chord is taken.
 const PARALLEL: f64 = 0.9995;
@@ -37,14 +41,23 @@ pub(super) fn prepare(work: &Work<'_>) -> Combine {
         return Combine::Copy(parts[usize::from(t != 0.0)]);
     }
     let (a, b) = (&work.parts[parts[0]], &work.parts[parts[1]]);
-    let (weights, straight) = match work.compat {
-        Compat::Newest => coefficients(cosine(a, b, work), t),
-        Compat::Older => older_coefficients(older_cosine(a, b, work), work.shared.number("t")),
+    let cosine = match work.compat {
+        Compat::Newest => cosine(a, b),
+        Compat::Older => older_cosine(a, b, work),
     };
+    let (weights, straight) = coefficients_of(work, cosine);
     Combine::Pair { parts, weights, straight }
 }
 
 /// Returns what the base and the other vector are multiplied by, and whether along the chord.
+pub(in super::super) fn coefficients_of(work: &Work<'_>, cosine: f32) -> ([f32; 2], bool) {
+    let t = work.shared.number("t");
+    match work.compat {
+        Compat::Newest => coefficients(cosine, t as f32),
+        Compat::Older => older_coefficients(cosine, t),
+    }
+}
+
 fn coefficients(cosine: f32, t: f32) -> ([f32; 2], bool) {
     if f64::from(cosine.abs()) > f64::from(PARALLEL as f32) {
         return ([1.0 - t, t], true);
@@ -111,21 +124,86 @@ fn pairwise(from: usize, count: usize, read: &(dyn Fn(usize, &mut [f32]) + Sync)
     a + b
 }
 
-fn cosine(a: &Part<'_>, b: &Part<'_>, work: &Work<'_>) -> f32 {
-    let lengths = chunks(a, b, work, |x, y| [torch::norm(x, false), torch::norm(y, false)]);
+fn cosine(a: &Part<'_>, b: &Part<'_>) -> f32 {
+    let count = a.count();
+    let chunk = |chunk: usize| chunk * CHUNK..count.min((chunk + 1) * CHUNK);
+    let lengths: Vec<[f32; 2]> = (0..count.div_ceil(CHUNK)).into_par_iter().map(|i| lengths(a, b, chunk(i))).collect();
     let length = |which: usize| {
         let parts: Vec<f32> = lengths.iter().map(|pair| pair[which]).collect();
         let length = torch::norm(&parts, false);
         if length > NO_LENGTH as f32 { length } else { 1.0 }
     };
-    let (length_a, length_b) = (length(0), length(1));
-    let products = chunks(a, b, work, |x, y| {
-        for (x, y) in x.iter_mut().zip(y) {
-            *x = (*x / length_a) * (*y / length_b);
-        }
-        torch::sum_of(x, false)
-    });
+    let lengths = [length(0), length(1)];
+    let product = |i: usize| {
+        let start = chunk(i).start;
+        let sum = torch::sum(chunk(i).len(), false, &|from, out: &mut [f32]| {
+            vectorized(Products { parts: [a, b], lengths, from: start + from, out });
+        });
+        [a, b].iter().for_each(|part| part.passed(chunk(i).start, chunk(i).end));
+        sum
+    };
+    let products: Vec<f32> = (0..count.div_ceil(CHUNK)).into_par_iter().map(product).collect();
     torch::sum_of(&products, false).clamp(-1.0, 1.0)
+}
+
+/// Returns the lengths of a chunk of both vectors.
+fn lengths(a: &Part<'_>, b: &Part<'_>, chunk: std::ops::Range<usize>) -> [f32; 2] {
+    let mut lengths = torch::Lengths::default();
+    for from in chunk.clone().step_by(PIECE) {
+        let size = PIECE.min(chunk.end - from);
+        vectorized(Squares { parts: [a, b], from, size, lengths: &mut lengths });
+    }
+    [a, b].iter().for_each(|part| part.passed(chunk.start, chunk.end));
+    lengths.end()
+}
+
+/// Adds the squares of a piece of both vectors.
+struct Squares<'a, 'b> {
+    parts: [&'a Part<'b>; 2],
+    from: usize,
+    size: usize,
+    lengths: &'a mut torch::Lengths<2>,
+}
+
+impl Kernel for Squares<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        let (mut x, mut y) = ([0.0; PIECE], [0.0; PIECE]);
+        self.parts[0].read(self.from, &mut x[..self.size]);
+        self.parts[1].read(self.from, &mut y[..self.size]);
+        self.lengths.add(&[&x[..self.size], &y[..self.size]]);
+    }
+}
+
+/// The products of the directions of two vectors.
+struct Products<'a, 'b> {
+    parts: [&'a Part<'b>; 2],
+    lengths: [f32; 2],
+    from: usize,
+    out: &'a mut [f32],
+}
+
+impl Kernel for Products<'_, '_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        let mut others = [0.0; PIECE];
+        let [length_a, length_b] = self.lengths;
+        for (i, x) in self.out.chunks_mut(PIECE).enumerate() {
+            let from = self.from + i * PIECE;
+            let y = &mut others[..x.len()];
+            self.parts[0].read(from, x);
+            self.parts[1].read(from, y);
+            for (x, y) in x.iter_mut().zip(y) {
+                *x = (*x / length_a) * (*y / length_b);
+            }
+        }
+    }
 }
 
 /// Returns what `reduce` makes of each chunk of both vectors.

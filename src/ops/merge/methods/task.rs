@@ -8,12 +8,13 @@ use super::super::OpError;
 use super::super::combine::Combine;
 use super::super::part::Work;
 use super::super::twister::Twister;
-use super::sparsify::{Kept, sparsify};
+use super::select::Span;
+use super::sparsify::{Kept, sparsify, spread};
 use crate::spec::params::MergeMethod as M;
 use crate::tensor::{Dtype, round_bf16, round_f16};
 
 /// Numbers computed at a time: all buffers together fit the nearest cache.
-const BLOCK: usize = 1 << 11;
+const BLOCK: usize = 1 << 10;
 
 /// What is needed for every number.
 pub(in super::super) struct Task {
@@ -38,15 +39,19 @@ pub(super) fn prepare(method: M, work: &Work<'_>, twister: &mut Twister) -> Resu
         sum if sum.abs() < 1e-8 => 1.0,
         sum => sum,
     };
-    let consensus = matches!(method, M::Ties | M::DareTies | M::BreadcrumbsTies | M::Della);
     Ok(Combine::Task(Task {
         kept,
         weights,
-        consensus,
+        consensus: consensus(method),
         normalize: work.shared.flag("normalize"),
         lambda: work.shared.number("lambda") as f32,
         sum,
     }))
+}
+
+/// Returns whether only differences of one sign count.
+pub(in super::super) fn consensus(method: M) -> bool {
+    matches!(method, M::Ties | M::DareTies | M::BreadcrumbsTies | M::Della)
 }
 
 /// How results are rounded, known when the loops are compiled.
@@ -115,13 +120,24 @@ impl Task {
         {
             let weighted = &mut weighted[..size];
             part.read(from, weighted);
-            let factor = spread(kept, from, &mut flags[..size]);
-            for (((number, base), flag), sum) in weighted.iter_mut().zip(&*base).zip(&*flags).zip(&mut *signs) {
-                let difference = R::r(*number - base) * flag;
-                let difference =
-                    if (factor - 1.0).abs() < f32::EPSILON / 4.0 { difference } else { R::r(difference * factor) };
-                *number = R::r(difference * weight);
-                *sum += *number;
+            let factor = match kept {
+                Kept::All | Kept::Nothing => None,
+                Kept::Some { factor, .. } | Kept::Between { factor, .. } => *factor,
+            };
+            let scale = Scale { factor, weight: *weight };
+            match kept {
+                Kept::All => scale.by::<R>(weighted, base, signs, |_, _| 1.0),
+                Kept::Nothing => scale.by::<R>(weighted, base, signs, |_, _| 0.0),
+                Kept::Some { mask, .. } => {
+                    spread(mask, from, &mut flags[..size]);
+                    let flags = &flags[..size];
+                    scale.by::<R>(weighted, base, signs, |i, _| flags[i]);
+                }
+                Kept::Between { between, .. } => between.spans(from, from + size, |range, span: Span| {
+                    let here = range.start - from..range.end - from;
+                    let (base, signs) = (&base[here.clone()], &mut signs[here.clone()]);
+                    scale.by::<R>(&mut weighted[here], base, signs, |_, number| span.flag(number));
+                }),
             }
         }
         if self.consensus {
@@ -161,27 +177,35 @@ impl Task {
     }
 }
 
-/// Writes 1 for what is kept and 0 for the rest, and returns the factor.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
-fn spread(of: &Kept, from: usize, flags: &mut [f32]) -> f32 {
-    match of {
-        Kept::All => {
-            flags.fill(1.0);
-            1.0
-        }
-        Kept::Nothing => {
-            flags.fill(0.0);
-            1.0
-        }
-        Kept::Some { mask, factor } => {
-            // Blocks begin at multiples of 64.
-            for (word, flags) in mask[from / 64..].iter().zip(flags.chunks_mut(64)) {
-                for (i, flag) in flags.iter_mut().enumerate() {
-                    *flag = (word >> i & 1) as u32 as f32;
-                }
+/// What the differences of a model are multiplied by.
+#[derive(Clone, Copy)]
+struct Scale {
+    factor: Option<f32>,
+    weight: f32,
+}
+
+impl Scale {
+    /// Makes weighted differences of numbers, and adds them to the sums. `flag` says by 1 or 0 what is kept.
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn by<R: Round>(self, numbers: &mut [f32], base: &[f32], sums: &mut [f32], flag: impl Fn(usize, f32) -> f32) {
+        let count = numbers.len();
+        let (base, sums) = (&base[..count], &mut sums[..count]);
+        let factor = self.factor.filter(|factor| (factor - 1.0).abs() >= f32::EPSILON / 4.0);
+        // Two loops rather than a choice in one.
+        if let Some(factor) = factor {
+            for i in 0..count {
+                let difference = R::r(numbers[i] - base[i]);
+                let scaled = R::r(difference * flag(i, difference) * factor);
+                numbers[i] = R::r(scaled * self.weight);
+                sums[i] += numbers[i];
             }
-            factor.unwrap_or(1.0)
+        } else {
+            for i in 0..count {
+                let difference = R::r(numbers[i] - base[i]);
+                numbers[i] = R::r(difference * flag(i, difference) * self.weight);
+                sums[i] += numbers[i];
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Task arithmetic and its family, and SCE.
 
 use super::super::OpError;
-use super::super::methods::{select, sparsify};
+use super::super::methods::sparsify::check_chances;
 use super::super::part::Work;
 use super::super::torch;
 use super::super::twister::{Twister, uniform};
@@ -41,6 +41,23 @@ pub(super) fn merge(method: M, work: &Work<'_>, all: &Parts, twister: &mut Twist
     Ok(each.collect())
 }
 
+/// Which numbers are kept: one bit each, lowest first.
+type Mask = Vec<u64>;
+
+/// Returns the mask of the magnitudes with the ranks `from .. to`, smallest first, as f32 has them. Of equal ones the first
+/// in place are the smaller ones, or the larger ones.
+fn ranked(numbers: &[f64], from: usize, to: usize, first_is_larger: bool) -> Mask {
+    let magnitude = |i: usize| (numbers[i] as f32).abs();
+    let mut order: Vec<usize> = (0..numbers.len()).collect();
+    order.sort_by(|a, b| {
+        let ties = if first_is_larger { b.cmp(a) } else { a.cmp(b) };
+        magnitude(*a).total_cmp(&magnitude(*b)).then(ties)
+    });
+    let mut mask = vec![0; numbers.len().div_ceil(64)];
+    order.get(from..to).into_iter().flatten().for_each(|i| mask[i / 64] |= 1_u64 << (i % 64));
+    mask
+}
+
 /// Returns the kept differences of part `i`, rescaled if that is asked for.
 fn sparse(
     method: M,
@@ -60,15 +77,12 @@ fn sparse(
         return Ok(vec![0.0; count]);
     }
     let share = |part: f64| (part * count as f64) as usize;
-    let read = |from: usize, out: &mut [f32]| {
-        out.iter_mut().zip(&difference[from..]).for_each(|(out, number)| *out = *number as f32);
-    };
     let mask = match method {
-        M::Ties => select::largest(count, share(density).max(1), false, &read),
+        M::Ties => ranked(&difference, count - share(density).max(1).min(count), count, true),
         M::Breadcrumbs | M::BreadcrumbsTies => {
             let kept = share(density);
             let low = count.saturating_sub(kept).saturating_sub(share(values.number("gamma")));
-            select::ranks(count, low, low + kept, false, &read)
+            ranked(&difference, low, (low + kept).min(count), false)
         }
         M::Della | M::DellaLinear => della(work, &difference, density, values.number("epsilon"), twister)?,
         _ => {
@@ -78,7 +92,7 @@ fn sparse(
         }
     };
     let rescale = work.shared.flag("rescale");
-    let keep = |i: usize| sparsify::kept(&mask, i);
+    let keep = |i: usize| mask[i / 64] >> (i % 64) & 1 == 1;
     if random {
         // On a CPU MergeKit drops in f32.
         let short: Vec<f32> = difference.iter().map(|number| *number as f32).collect();
@@ -102,9 +116,14 @@ fn della(
     density: f64,
     epsilon: f64,
     twister: &mut Twister,
-) -> Result<select::Mask, OpError> {
-    sparsify::check_chances(density, epsilon)?;
-    let (length, inner) = sparsify::rows(work.shape);
+) -> Result<Mask, OpError> {
+    check_chances(density, epsilon)?;
+    // Rows run along the second axis; a vector is one row.
+    let (length, inner) = match work.shape {
+        [] => (1, 1),
+        [length] => (*length, 1),
+        [_, length, inner @ ..] => (*length, inner.iter().product()),
+    };
     let mut chances = vec![0.0_f32; difference.len()];
     for start in (0..difference.len()).step_by(length * inner) {
         for offset in start..start + inner {

@@ -55,6 +55,11 @@ pub struct MergeParams {
     #[serde(default = "shard_size", skip_serializing_if = "is_shard_size")]
     #[schemars(default = "shard_size")]
     pub shard_size: u64,
+    /// The most memory the merge may take beside the program itself: `2GB`, `500MB`, or a number of bytes. A merge that
+    /// needs more says how much, and does not begin. Without it a merge takes what it likes to: a few pieces of a few
+    /// tensors, and for `karcher` and aligned vocabularies some tensors as they are stored.
+    #[serde(default, skip_serializing)]
+    pub memory: Option<Amount>,
     /// How intermediate results are rounded.
     #[serde(default, skip_serializing_if = "Precision::is_default")]
     pub precision: Precision,
@@ -79,6 +84,26 @@ impl Compat {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature that serde asks for")]
     fn is_default(&self) -> bool {
         *self == Compat::Newest
+    }
+}
+
+/// An amount of memory. It says nothing about the result, and is in no key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub enum Amount {
+    /// In bytes.
+    Bytes(u64),
+    /// With a unit: `2GB`, `500MB`.
+    Text(String),
+}
+
+impl Amount {
+    /// Returns it in bytes, or what is wrong with it.
+    pub fn bytes(&self) -> Result<u64, String> {
+        match self {
+            Self::Bytes(bytes) => Ok(*bytes),
+            Self::Text(text) => crate::spec::execution::memory(text),
+        }
     }
 }
 
@@ -173,6 +198,9 @@ impl Params for MergeParams {
         let mut mistakes = Vec::new();
         if self.shard_size == 0 {
             mistakes.push(Mistake::new("shard_size", "a file of 0 bytes holds nothing"));
+        }
+        if let Some(Err(message)) = self.memory.as_ref().map(Amount::bytes) {
+            mistakes.push(Mistake::new("memory", message));
         }
         let method = self.config.as_ref().map(|config| config.merge_method).or(self.method);
         if let (Compat::Older, Some(method)) = (self.compat, method)
