@@ -6,6 +6,7 @@ pub mod data;
 pub mod digest;
 pub mod exec;
 pub mod generate;
+pub mod gguf;
 pub mod model;
 pub mod ops;
 pub mod plan;

@@ -48,6 +48,7 @@ pub fn listed(node: &str, op: &Op, base: &Path) -> Result<BTreeMap<String, PathB
     let found = match op {
         Op::Source(SourceParams { dataset: Some(pattern), .. }) => (pattern, dataset_files(node, pattern, base)?),
         Op::Source(SourceParams { model: Some(folder), .. }) => (folder, model_files(node, folder, base)?),
+        Op::Source(SourceParams { adapter: Some(folder), .. }) => (folder, model_files(node, folder, base)?),
         Op::Source(_) => return Err(missing("")),
         Op::Command(params) => {
             let mut all = BTreeMap::new();
@@ -147,8 +148,14 @@ fn matching(pattern: &str, base: &Path) -> Result<Vec<PathBuf>, String> {
 fn model_files(node: &str, folder: &str, base: &Path) -> Result<BTreeMap<String, PathBuf>, ExecError> {
     let unusable = |why: String| ExecError::SourceUnusable { node: node.into(), pattern: folder.into(), why };
     let root = base.join(folder);
+    if root.is_file() {
+        // A model in one file; whether it is one shows when it is brought in.
+        let name = root.file_name().and_then(|name| name.to_str()).map(str::to_owned);
+        let name = name.ok_or_else(|| unusable(format!("the name of {} is not UTF-8", root.display())))?;
+        return Ok(BTreeMap::from([(name, root)]));
+    }
     if !root.is_dir() {
-        return Err(unusable(format!("{} is not a folder", root.display())));
+        return Err(unusable(format!("{} is neither a folder nor a file", root.display())));
     }
     let mut files = BTreeMap::new();
     for entry in fs_err::read_dir(&root)? {

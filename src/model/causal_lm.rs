@@ -1,20 +1,17 @@
 //! A language model in memory: load it, score texts, add up gradients, save it.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::ModelError;
+use super::angles::Angles;
 use super::arch::Decoder;
-use super::config::{Config, Rotary};
+use super::config::Config;
 use super::engine::{Engine, Frame, Linear};
 use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
-use super::kernel::rotary::RotaryTable;
 use super::packed::{Packed, Places};
 use super::parameter::Parameter;
-
-/// Tokens that are scored together, unless a single document has more. It bounds the memory, not the result.
-const SCORED_TOGETHER: usize = 4096;
 
 /// A model that predicts the next token.
 #[derive(Debug)]
@@ -22,8 +19,7 @@ pub struct CausalLm {
     config: Config,
     arch: Decoder,
     parameters: Vec<Arc<Parameter>>,
-    /// One table for each rotary embedding of the model. They grow with the longest document seen.
-    rotary: Mutex<Arc<[RotaryTable]>>,
+    angles: Angles,
 }
 
 impl CausalLm {
@@ -32,8 +28,8 @@ impl CausalLm {
         let config = Config::load(dir)?;
         let (arch, outlines) = Decoder::new(&config);
         let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
-        let rotary = Mutex::new(tables(&config, 0));
-        Ok(Self { config, arch, parameters, rotary })
+        let angles = Angles::new(&config);
+        Ok(Self { config, arch, parameters, angles })
     }
 
     /// Returns the sizes and constants of the model.
@@ -61,7 +57,7 @@ impl CausalLm {
     pub fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
         packed.places(self.config.vocab_size)?;
         let mut out = Vec::with_capacity(packed.ids.len());
-        for group in groups(packed) {
+        for group in packed.groups() {
             let places = group.places(self.config.vocab_size)?;
             let labels = places.labels(&group.ids, |_| true);
             let frame = self.frame(places);
@@ -136,31 +132,7 @@ impl CausalLm {
 
     /// Returns the frame of a batch, with angles for all its positions.
     pub(super) fn frame(&self, places: Places) -> Frame {
-        let mut rotary = self.rotary.lock().unwrap_or_else(PoisonError::into_inner);
-        if rotary.iter().any(|table| table.positions() < places.longest) {
-            *rotary = tables(&self.config, places.longest.next_power_of_two());
-        }
-        Frame { places: Arc::new(places), rotary: Arc::clone(&rotary) }
+        let rotary = self.angles.up_to(places.longest);
+        Frame { places: Arc::new(places), rotary }
     }
-}
-
-/// Returns the tables of a model's rotary embeddings.
-fn tables(config: &Config, positions: usize) -> Arc<[RotaryTable]> {
-    let table = |rotary: &Rotary| RotaryTable::new(positions, &rotary.frequencies(config.head_dim), rotary.factor());
-    config.rotary.iter().map(table).collect()
-}
-
-/// Cuts a batch between documents, into parts of at most [`SCORED_TOGETHER`] tokens or one document.
-fn groups(packed: &Packed) -> Vec<Packed> {
-    let mut groups: Vec<Packed> = Vec::new();
-    let mut start = 0;
-    for length in &packed.lengths {
-        let document = &packed.ids[start..start + length];
-        start += length;
-        match groups.last_mut() {
-            Some(group) if group.ids.len() + length <= SCORED_TOGETHER => group.push(document),
-            _ => groups.push(Packed { ids: document.to_vec(), lengths: vec![*length] }),
-        }
-    }
-    groups
 }

@@ -8,8 +8,9 @@
 //!   the gradient of its weights to a buffer beside them and hands on only the gradient of its input. candle's own way
 //!   (weights as variables, a gradient for every node, the sum of two gradients in a third table) takes three times the
 //!   memory and a third of the speed.
-//! * [`reference`] is composed of candle's differentiable operations alone and runs on any device that candle knows. It
-//!   is slow, short and obviously right, so tests hold the fused engine against it.
+//! * [`composed`] is made of candle's differentiable operations alone and runs on any device that candle knows. It is
+//!   short and obviously right, so tests hold the fused engine against it ([`Reference`]), and a GPU runs it
+//!   ([`OnDevice`]).
 //!
 //! A trap on the way: candle's fused `rms_norm`, `softmax_last_dim` and `rope` have no backward pass and say nothing
 //! about it; a training run with them leaves weights as they were. No file here may call them.
@@ -17,8 +18,10 @@
 //! Everything is computed in f32 and depends on neither the number of threads nor on how documents are packed
 //! together. Left out: caches of keys and values (nothing generates text yet), mixtures of experts, images.
 
+mod angles;
 mod arch;
 mod causal_lm;
+mod composed;
 mod config;
 mod engine;
 mod error;
@@ -26,6 +29,7 @@ mod folder;
 mod fused;
 mod infer;
 mod kernel;
+mod on_device;
 mod packed;
 mod parameter;
 mod reference;
@@ -34,6 +38,7 @@ pub use causal_lm::CausalLm;
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use error::ModelError;
 pub use infer::{LanguageModel, SequenceId, Session};
+pub use on_device::OnDevice;
 pub use packed::Packed;
 pub use parameter::{Parameter, ParameterKind, Part};
 pub use reference::Reference;

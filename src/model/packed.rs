@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::ModelError;
 
+/// Tokens that are scored together, unless a single document has more. It bounds the memory, not the result.
+const SCORED_TOGETHER: usize = 4096;
+
 /// Documents one after the other. Attention stays inside a document, and positions begin at zero in each.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Packed {
@@ -18,6 +21,21 @@ impl Packed {
     pub fn push(&mut self, ids: &[u32]) {
         self.ids.extend_from_slice(ids);
         self.lengths.push(ids.len());
+    }
+
+    /// Cuts the batch between documents, into parts of at most [`SCORED_TOGETHER`] tokens or one document.
+    pub(super) fn groups(&self) -> Vec<Packed> {
+        let mut groups: Vec<Packed> = Vec::new();
+        let mut start = 0;
+        for length in &self.lengths {
+            let document = &self.ids[start..start + length];
+            start += length;
+            match groups.last_mut() {
+                Some(group) if group.ids.len() + length <= SCORED_TOGETHER => group.push(document),
+                _ => groups.push(Packed { ids: document.to_vec(), lengths: vec![*length] }),
+            }
+        }
+        groups
     }
 
     /// Returns where each document lies, after checking everything a model relies on.
@@ -45,7 +63,7 @@ pub(crate) struct Places {
     pub(crate) documents: Vec<Range<usize>>,
     /// The position of each row in its document.
     pub(crate) positions: Vec<u32>,
-    /// The number of tokens of the longest document.
+    /// One more than the greatest position: the number of tokens of the longest document.
     pub(crate) longest: usize,
 }
 
@@ -62,6 +80,15 @@ impl Places {
             .collect();
         let positions = lengths.iter().flat_map(|length| 0..*length as u32).collect();
         Self { documents, positions, longest: lengths.iter().copied().max().unwrap_or(0) }
+    }
+
+    /// Returns the same documents as continuations of texts: each begins at a position of its own.
+    pub(super) fn after(mut self, starts: &[usize]) -> Self {
+        for (document, start) in self.documents.iter().zip(starts) {
+            self.positions[document.clone()].iter_mut().for_each(|position| *position += *start as u32);
+        }
+        self.longest = self.positions.iter().map(|position| *position as usize + 1).max().unwrap_or(0);
+        self
     }
 
     /// Returns the labels of all rows whose next token is in the same document and chosen by its place in the batch.

@@ -8,8 +8,10 @@ mod curate;
 mod cx;
 mod error;
 mod eval;
+mod export;
 mod fit;
 mod init;
+mod lora;
 mod merge;
 mod report;
 mod sft;
@@ -32,7 +34,11 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
         Op::Init(params) => init::run(params, cx),
         Op::Sft(params) => sft::run(params, cx),
         Op::Merge(params) => merge::run(params, cx),
+        Op::Moe(params) => merge::moe(params, cx),
+        Op::ApplyLora(params) => lora::apply(params, cx),
+        Op::ExtractLora(params) => lora::extract(params, cx),
         Op::Eval(params) => eval::run(params, cx),
+        Op::Export(params) => export::run(params, cx),
         Op::Report(params) => report::run(params, cx),
         Op::Command(params) => command::run(params, cx),
         // The scheduler compares metrics itself: nothing is read or written.

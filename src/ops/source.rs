@@ -17,10 +17,13 @@ use std::path::{Component, Path};
 
 use fs_err as fs;
 
+use super::export::stopped_or;
 use super::{InputArtifact, OpCx, OpError, Outcome};
 use crate::data::{Format, SourceManifest, TextUnit};
 use crate::digest::{Digest, file_digest};
-use crate::spec::params::{SourceFormat, SourceParams, TextRows};
+use crate::gguf::{self, GgufFile};
+use crate::spec::params::{SourceFormat, SourceParams, TextRows, WeightType};
+use crate::tensor::Dtype;
 
 /// The slot with the files to bring in.
 const FILES: &str = "files";
@@ -33,9 +36,25 @@ const COPY_BLOCK: u64 = 8 << 20;
 pub(super) fn run(params: &SourceParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let files = cx.inputs.many(FILES);
     check_names(files)?;
-    let bytes = if params.model.is_some() { bring_model(files, cx)? } else { bring_dataset(params, files, cx)? };
-    let metrics = [("files".to_owned(), files.len() as f64), ("bytes".to_owned(), bytes as f64)];
-    Ok(Outcome { metrics: metrics.into(), ..Outcome::default() })
+    let mut metrics = std::collections::BTreeMap::new();
+    let bytes = match files {
+        files if params.adapter.is_some() => bring_adapter(files, cx)?,
+        files if params.model.is_none() => bring_dataset(params, files, cx)?,
+        [file] if gguf::is_gguf(&file.path).map_err(|error| OpError::new(error.to_string()))? => {
+            let imported = import(params, file, cx)?;
+            metrics.insert("tensors".to_owned(), imported.tensors as f64);
+            metrics.insert("parameters".to_owned(), imported.parameters as f64);
+            fs::metadata(&file.path)?.len()
+        }
+        _ if params.dtype.is_some() => {
+            let message = "`dtype` is for GGUF files; a model folder is brought in as it is";
+            return Err(OpError::new(message).help("leave `dtype` out"));
+        }
+        files => bring_model(files, cx)?,
+    };
+    metrics.insert("files".to_owned(), files.len() as f64);
+    metrics.insert("bytes".to_owned(), bytes as f64);
+    Ok(Outcome { metrics, ..Outcome::default() })
 }
 
 fn check_names(files: &[InputArtifact]) -> Result<(), OpError> {
@@ -74,7 +93,8 @@ fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) 
 }
 
 fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
-    let help = "a model is a folder in Hugging Face layout: config.json, *.safetensors and the files of its tokenizer";
+    let help = "a model is a GGUF file, or a folder in Hugging Face layout: config.json, *.safetensors and the files of its \
+                tokenizer";
     if !files.iter().any(|file| file.name == "config.json") {
         return Err(OpError::new("the model has no config.json").help(help));
     }
@@ -83,6 +103,37 @@ fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
         return Err(OpError::new("the model has no *.safetensors file").help(help));
     }
     copy_all(files, cx, |name| cx.out.join(name))
+}
+
+fn bring_adapter(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
+    for wanted in ["adapter_config.json", "adapter_model.safetensors"] {
+        if !files.iter().any(|file| file.name == wanted) {
+            let help = "an adapter is a folder as PEFT saves it, with safetensors";
+            return Err(OpError::new(format!("the adapter has no {wanted}")).help(help));
+        }
+    }
+    copy_all(files, cx, |name| cx.out.join(name))
+}
+
+/// Turns a GGUF file into a model folder. It is read from a copy: the file itself may change under our hands.
+fn import(params: &SourceParams, file: &InputArtifact, cx: &OpCx<'_>) -> Result<gguf::Imported, OpError> {
+    let dtype = match params.dtype {
+        None | Some(WeightType::Bf16) => Dtype::BF16,
+        Some(WeightType::F16) => Dtype::F16,
+        Some(WeightType::F32) => Dtype::F32,
+    };
+    let copied = cx.scratch.join(FILES);
+    copy_all(std::slice::from_ref(file), cx, |_| copied.clone())?;
+    cx.progress.phase("decoding weights", None, "numbers");
+    let goes_on = |done| {
+        cx.progress.position(done);
+        cx.check_cancelled().is_ok()
+    };
+    let imported =
+        GgufFile::open_as(&copied, &file.path).and_then(|opened| gguf::import(&opened, cx.out, dtype, &goes_on));
+    let imported = imported.map_err(|error| stopped_or(error, "cannot import the model"))?;
+    fs::remove_file(copied)?;
+    Ok(imported)
 }
 
 /// Copies every file to where `place` says and returns the number of bytes.

@@ -7,8 +7,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::params::{
-    CommandParams, CurateParams, EvalParams, InitParams, Kind, MergeParams, ReportParams, SelectParams, SftParams,
-    SourceParams, TokenizerParams,
+    ApplyLoraParams, CommandParams, CurateParams, EvalParams, ExportParams, ExtractLoraParams, InitParams, Kind,
+    MergeParams, MoeParams, ReportParams, SelectParams, SftParams, SourceParams, TokenizerParams,
 };
 use super::path::{FieldPath, Segment};
 
@@ -162,7 +162,11 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
         Kind::Init => of::<InitParams>(generator),
         Kind::Sft => of::<SftParams>(generator),
         Kind::Merge => of::<MergeParams>(generator),
+        Kind::Moe => of::<MoeParams>(generator),
+        Kind::ApplyLora => of::<ApplyLoraParams>(generator),
+        Kind::ExtractLora => of::<ExtractLoraParams>(generator),
         Kind::Eval => of::<EvalParams>(generator),
+        Kind::Export => of::<ExportParams>(generator),
         Kind::Select => of::<SelectParams>(generator),
         Kind::Command => of::<CommandParams>(generator),
         Kind::Report => of::<ReportParams>(generator),

@@ -8,7 +8,7 @@ use super::TensorError;
 
 /// Maps a file for reading.
 #[expect(unsafe_code, reason = "a memory map is a promise about the file that the compiler cannot check")]
-pub(super) fn map(path: &Path) -> Result<Mmap, TensorError> {
+pub(crate) fn map(path: &Path) -> Result<Mmap, TensorError> {
     let file = fs_err::File::open(path)?;
     // SAFETY: the map is only read. The files are artifacts, which nobody changes once they exist; should somebody cut
     // one short all the same, the access ends the process with a signal, and does not read other memory.
@@ -20,7 +20,7 @@ pub(super) fn map(path: &Path) -> Result<Mmap, TensorError> {
 /// A merge looks at each byte once or twice. Without this, all of its inputs would end up in its memory.
 #[cfg(unix)]
 #[expect(unsafe_code, reason = "giving pages back is only harmless for a map that nobody has written to")]
-pub(super) fn release(map: &Mmap, start: usize, end: usize) {
+pub(crate) fn release(map: &Mmap, start: usize, end: usize) {
     const PAGE: usize = 1 << 16;
     let (start, end) = (start.next_multiple_of(PAGE), end / PAGE * PAGE);
     if start < end {
@@ -32,4 +32,4 @@ pub(super) fn release(map: &Mmap, start: usize, end: usize) {
 
 /// Elsewhere the system decides alone.
 #[cfg(not(unix))]
-pub(super) fn release(_map: &Mmap, _start: usize, _end: usize) {}
+pub(crate) fn release(_map: &Mmap, _start: usize, _end: usize) {}

@@ -22,6 +22,7 @@ pub use device::{DeviceChoice, device_suffix};
 pub use dtype::{Dtype, round_bf16, round_f16};
 pub use error::TensorError;
 pub use file::{TensorFile, View};
+pub(crate) use map::{map, release};
 pub use model::{ModelTensors, WEIGHTS_FILE, WEIGHTS_INDEX_FILE, model_tensors};
 pub use sharded::ShardedWriter;
 pub use writer::{Declared, TensorWriter};

@@ -361,6 +361,8 @@ fn the_page_of_the_language_is_true() {
         world.write(&format!("models/{model}/config.json"), "{}");
         world.write(&format!("models/{model}/model.safetensors"), "");
     }
+    world.write("models/lora/adapter_config.json", "{}");
+    world.write("models/lora/adapter_model.safetensors", "");
     for (i, block) in blocks.iter().enumerate() {
         if let Some(name) = block.lines().next().and_then(|line| line.strip_prefix("# ")) {
             world.write(name, block);

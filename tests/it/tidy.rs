@@ -14,11 +14,12 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("data", &[]),
     ("tensor", &[]),
     ("model", &["tensor"]),
+    ("gguf", &["tensor"]),
     ("generate", &["data", "model"]),
     ("spec", &["digest"]),
     ("cache", &["digest"]),
     ("plan", &["spec", "digest"]),
-    ("ops", &["spec::params", "data", "tensor", "model", "generate", "digest"]),
+    ("ops", &["spec::params", "data", "tensor", "model", "gguf", "generate", "digest"]),
     (
         "exec",
         &[
@@ -51,7 +52,7 @@ const HOMES: &[(&str, &[&str])] = &[
     // The date in a chat template.
     ("chrono", &["data", "cli"]),
     ("faer", &["ops"]),
-    ("candle_core", &["tensor", "model", "ops"]),
+    ("candle_core", &["tensor", "model", "gguf", "ops"]),
     ("candle_nn", &["model", "ops"]),
     ("gemm", &["tensor", "model", "ops"]),
     ("safetensors", &["tensor", "model", "ops"]),

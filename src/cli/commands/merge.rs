@@ -4,11 +4,11 @@
 //! and a merge that was made before is only copied.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use super::export;
+use super::references::{self, Reference};
 use crate::cache::{Access, Cache};
 use crate::cli::args::{Cli, MergeArgs};
 use crate::cli::exit::Exit;
@@ -20,9 +20,9 @@ use crate::cli::report::CliError;
 use crate::cli::{interrupt, output};
 use crate::exec::{Decider, Event, Observer, RunOptions};
 use crate::plan::{Plan, resolve};
-use crate::spec::document::{Document, to_yaml};
-use crate::spec::params::MergeConfig;
-use crate::spec::path::FieldPath;
+use crate::spec::document::to_yaml;
+use crate::spec::merge_file::MergeFile;
+use crate::spec::params::{Compat, MergeParams, Params, Precision};
 use crate::spec::{Diagnostic, Overrides, merge_file, parse};
 
 /// The name of the merge in the pipeline that is made for it.
@@ -36,8 +36,9 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
     let text = read(&args.config)?;
     let mistakes = |diagnostics| CliError::mistakes(&args.config, &[(args.config.clone(), text.clone())], diagnostics);
     let (config, document) = merge_file::read(&text).map_err(mistakes)?;
-    let models = folders(&config, &document, &args.config).map_err(mistakes)?;
-    let plan = plan(args, &document.value, &models)?;
+    check_options(args, &config)?;
+    let models = references::find(&config.references(), &document, &args.config).map_err(mistakes)?;
+    let plan = plan(args, &config, &document.value, &models)?;
     let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
     let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
@@ -81,53 +82,46 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
     Ok(Exit::Success)
 }
 
-/// Finds the folder of every model: a path from here, as for MergeKit, or from the configuration's own folder.
-fn folders(
-    config: &MergeConfig,
-    document: &Document,
-    file: &Path,
-) -> Result<BTreeMap<String, PathBuf>, Vec<Diagnostic>> {
-    let mut found = BTreeMap::new();
-    let mut diagnostics = Vec::new();
-    for (place, reference) in config.references() {
-        if found.contains_key(&reference.0) {
-            continue;
-        }
-        let beside = file.parent().unwrap_or(Path::new("")).join(&reference.0);
-        let folder = [PathBuf::from(&reference.0), beside].into_iter().find(|folder| folder.is_dir());
-        if let Some(Ok(folder)) = folder.map(|folder| folder.canonicalize()) {
-            found.insert(reference.0.clone(), folder);
-        } else {
-            let span = document.value_span(&FieldPath::parse(&place));
-            let help = if reference.0.contains('+') {
-                "an adapter must be merged into its model first"
-            } else {
-                "models are folders here; fetch one from the hub first"
-            };
-            let message = format!("there is no folder `{reference}`");
-            diagnostics.push(Diagnostic::new(span, message).maybe_help(Some(help.to_owned())));
-        }
-    }
-    if diagnostics.is_empty() { Ok(found) } else { Err(diagnostics) }
+/// Checks what the command line adds to the configuration.
+fn check_options(args: &MergeArgs, config: &MergeFile) -> Result<(), CliError> {
+    let MergeFile::Merge(config) = config else { return Ok(()) };
+    let mut params = MergeParams::of_config((**config).clone());
+    params.compat = if args.compat == "0.1.4" { Compat::Older } else { Compat::Newest };
+    params.precision = if args.high_precision { Precision::High } else { Precision::Mergekit };
+    let Some(mistake) = params.check().into_iter().next() else { return Ok(()) };
+    let error = CliError::user(format!("--{}: {}", mistake.field, mistake.message));
+    Err(match mistake.help {
+        Some(help) => error.help(help),
+        None => error,
+    })
 }
 
 /// Makes the pipeline of one merge.
-fn plan(args: &MergeArgs, config: &Value, models: &BTreeMap<String, PathBuf>) -> Result<Plan, CliError> {
+fn plan(
+    args: &MergeArgs,
+    config: &MergeFile,
+    value: &Value,
+    models: &BTreeMap<String, Reference>,
+) -> Result<Plan, CliError> {
     let mut nodes = serde_json::Map::new();
-    let mut names = serde_json::Map::new();
-    for (i, (reference, folder)) in models.iter().enumerate() {
-        let folder = folder
-            .to_str()
-            .ok_or_else(|| CliError::user(format!("the folder {} has no UTF-8 name", folder.display())))?;
-        let name = format!("model_{}", i + 1);
-        nodes.insert(name.clone(), json!({"kind": "source", "model": folder.replace("${", "$${")}));
-        names.insert(reference.clone(), name.into());
-    }
+    let names = references::nodes(models, &mut nodes)?;
     let precision = if args.high_precision { "high" } else { "mergekit" };
-    let merge = json!({
-        "kind": "merge", "config": plain(config), "nodes": names, "seed": args.seed, "shard_size": args.shard_size,
-        "precision": precision, "compat": args.compat
-    });
+    let merge = match config {
+        MergeFile::Merge(_) => json!({
+            "kind": "merge", "config": plain(value), "nodes": names, "seed": args.seed, "shard_size": args.shard_size,
+            "precision": precision, "compat": args.compat
+        }),
+        MergeFile::Moe(moe) => {
+            let mut node = plain(value);
+            moe.call_models(&mut node, &names);
+            node["kind"] = "moe".into();
+            node["shard_size"] = args.shard_size.into();
+            if node.get("seed").is_none() {
+                node["seed"] = args.seed.into();
+            }
+            node
+        }
+    };
     nodes.insert(MERGED.into(), merge);
     let internal = |why: String| CliError::internal(format!("the pipeline of the merge cannot be made: {why}"));
     let text = to_yaml(&json!({"version": 1, "nodes": nodes})).map_err(|error| internal(error.to_string()))?;

@@ -14,6 +14,7 @@ pub(super) mod log;
 pub(super) mod merge;
 pub(super) mod plan;
 pub(super) mod provenance;
+mod references;
 pub(super) mod run;
 pub(super) mod runs;
 pub(super) mod schema;

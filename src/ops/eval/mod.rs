@@ -15,15 +15,19 @@ mod statistics;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Instant;
+
+use candle_core::Device;
 
 pub(super) use scores::{Score, Scores};
 
 use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{self, Row, Tokenizer};
-use crate::model::{CausalLm, Packed};
+use crate::model::{CausalLm, Config, ModelError, OnDevice, Packed};
 use crate::spec::params::{EvalParams, Task};
+use crate::tensor::device_suffix;
 
 /// What can say how likely tokens are.
 trait Scorer {
@@ -33,8 +37,30 @@ trait Scorer {
 
 impl Scorer for CausalLm {
     fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, OpError> {
-        CausalLm::log_probs(self, packed).map_err(|error| OpError::caused("the model could not be run", error))
+        CausalLm::log_probs(self, packed).map_err(not_run)
     }
+}
+
+impl Scorer for OnDevice {
+    fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, OpError> {
+        OnDevice::log_probs(self, packed).map_err(not_run)
+    }
+}
+
+fn not_run(error: ModelError) -> OpError {
+    OpError::caused("the model could not be run", error)
+}
+
+/// Loads a model onto a device.
+fn load(dir: &Path, device: &Device) -> Result<(Box<dyn Scorer>, Config), ModelError> {
+    if device.is_cpu() {
+        let model = CausalLm::load(dir)?;
+        let config = model.config().clone();
+        return Ok((Box::new(model), config));
+    }
+    let model = OnDevice::load(dir, device)?;
+    let config = model.config().clone();
+    Ok((Box::new(model), config))
 }
 
 /// What turns text into tokens.
@@ -69,9 +95,10 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
     let dir = &cx.inputs.one("model")?.path;
     let unusable = || format!("cannot use the model `{}`", cx.inputs.one("model").map_or("", |input| &input.name));
     let tokenizer = Tokenizer::load(dir).map_err(|error| OpError::caused(unusable(), error))?;
-    let model = CausalLm::load(dir).map_err(|error| OpError::caused(unusable(), error))?;
-    check_positions(model.config(), "max_length", params.max_length)?;
-    let bench = Bench { scorer: &model, encoder: &tokenizer, max_length: params.max_length, cx };
+    let device = cx.open_device()?;
+    let (model, config) = load(dir, &device).map_err(|error| OpError::caused(unusable(), error))?;
+    check_positions(&config, "max_length", params.max_length)?;
+    let bench = Bench { scorer: &*model, encoder: &tokenizer, max_length: params.max_length, cx };
     let begin = Instant::now();
     let mut tokens = 0;
     let mut scores = Vec::with_capacity(params.tasks.len());
@@ -86,11 +113,11 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
     scores.write(cx.out)?;
     let speed = tokens as f64 / begin.elapsed().as_secs_f64().max(1e-9);
     let measured = BTreeMap::from([("tokens_per_second".to_owned(), speed)]);
-    Ok(Outcome { metrics: scores.metrics(), measured, device: None })
+    Ok(Outcome { metrics: scores.metrics(), measured, device: device_suffix(&device).map(str::to_owned) })
 }
 
 /// Returns the score, and how many tokens went through the model.
-fn run_task(task: &Task, dir: &std::path::Path, bench: &Bench<'_>) -> Result<(Score, usize), OpError> {
+fn run_task(task: &Task, dir: &Path, bench: &Bench<'_>) -> Result<(Score, usize), OpError> {
     let rows = data::open(dir).map_err(|error| OpError::caused("the data cannot be read", error))?;
     let rows = rows
         .take(task.limit().unwrap_or(usize::MAX))

@@ -37,6 +37,8 @@ pub enum InputType {
     Tokenizer,
     /// A Hugging Face model folder.
     Model,
+    /// A LoRA adapter: a folder as PEFT writes it.
+    Adapter,
     /// The loss curve of a training.
     Log,
     /// The scores of a model.
@@ -55,6 +57,7 @@ impl fmt::Display for InputType {
             InputType::Dataset => "dataset",
             InputType::Tokenizer => "tokenizer",
             InputType::Model => "model",
+            InputType::Adapter => "LoRA adapter",
             InputType::Log => "training log",
             InputType::Scores => "score table",
             InputType::Report => "report",

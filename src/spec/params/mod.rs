@@ -14,9 +14,12 @@
 mod command;
 mod curate;
 mod eval;
+mod export;
 mod init;
 mod input;
+mod lora;
 mod merge;
+mod moe;
 mod report;
 mod select;
 mod sft;
@@ -28,17 +31,20 @@ pub use curate::{
     CurateParams, CurateStep, Dedup, Language, LanguageCode, Length, Normalize, Sample, Split, UnicodeForm,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
+pub use export::{ExportFormat, ExportParams, ExportType};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
+pub use lora::{ApplyLoraParams, ExtractLoraParams};
 pub use merge::{
-    BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
-    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes,
-    TokenSource,
+    BaseUse, Body, Compat, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer,
+    MergeConfig, MergeMethod, MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope,
+    Setting, Settings, Takes, TokenSource,
 };
+pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{Schedule, SftParams, TrainOn};
-pub use source::{SourceFormat, SourceParams, TextRows};
+pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};
@@ -116,8 +122,18 @@ pub enum Kind {
     Sft,
     /// Weights of several models combined.
     Merge,
+    /// A mixture of experts from several models.
+    Moe,
+    /// An adapter added to a model.
+    #[serde(rename = "apply_lora")]
+    ApplyLora,
+    /// The difference of two models as an adapter.
+    #[serde(rename = "extract_lora")]
+    ExtractLora,
     /// Scores of a model.
     Eval,
+    /// A model in the format of another program.
+    Export,
     /// The best instance of a swept node.
     Select,
     /// Any other program.
@@ -128,14 +144,18 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order a pipeline usually runs them.
-    pub const ALL: [Kind; 10] = [
+    pub const ALL: [Kind; 14] = [
         Kind::Source,
         Kind::Curate,
         Kind::Tokenizer,
         Kind::Init,
         Kind::Sft,
         Kind::Merge,
+        Kind::Moe,
+        Kind::ApplyLora,
+        Kind::ExtractLora,
         Kind::Eval,
+        Kind::Export,
         Kind::Select,
         Kind::Command,
         Kind::Report,
@@ -150,7 +170,11 @@ impl Kind {
             Kind::Init => InitParams::NAME,
             Kind::Sft => SftParams::NAME,
             Kind::Merge => MergeParams::NAME,
+            Kind::Moe => MoeParams::NAME,
+            Kind::ApplyLora => ApplyLoraParams::NAME,
+            Kind::ExtractLora => ExtractLoraParams::NAME,
             Kind::Eval => EvalParams::NAME,
+            Kind::Export => ExportParams::NAME,
             Kind::Select => SelectParams::NAME,
             Kind::Command => CommandParams::NAME,
             Kind::Report => ReportParams::NAME,
@@ -178,8 +202,16 @@ pub enum Op {
     Sft(SftParams),
     /// See [`MergeParams`].
     Merge(MergeParams),
+    /// See [`MoeParams`].
+    Moe(MoeParams),
+    /// See [`ApplyLoraParams`].
+    ApplyLora(ApplyLoraParams),
+    /// See [`ExtractLoraParams`].
+    ExtractLora(ExtractLoraParams),
     /// See [`EvalParams`].
     Eval(EvalParams),
+    /// See [`ExportParams`].
+    Export(ExportParams),
     /// See [`SelectParams`].
     Select(SelectParams),
     /// See [`CommandParams`].
@@ -198,7 +230,11 @@ macro_rules! with_params {
             Op::Init($params) => $body,
             Op::Sft($params) => $body,
             Op::Merge($params) => $body,
+            Op::Moe($params) => $body,
+            Op::ApplyLora($params) => $body,
+            Op::ExtractLora($params) => $body,
             Op::Eval($params) => $body,
+            Op::Export($params) => $body,
             Op::Select($params) => $body,
             Op::Command($params) => $body,
             Op::Report($params) => $body,
@@ -225,7 +261,11 @@ impl Op {
             Kind::Init => Op::Init(read(fields)?),
             Kind::Sft => Op::Sft(read(fields)?),
             Kind::Merge => Op::Merge(read(fields)?),
+            Kind::Moe => Op::Moe(read(fields)?),
+            Kind::ApplyLora => Op::ApplyLora(read(fields)?),
+            Kind::ExtractLora => Op::ExtractLora(read(fields)?),
             Kind::Eval => Op::Eval(read(fields)?),
+            Kind::Export => Op::Export(read(fields)?),
             Kind::Select => Op::Select(read(fields)?),
             Kind::Command => Op::Command(read(fields)?),
             Kind::Report => Op::Report(read(fields)?),

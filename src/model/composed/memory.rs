@@ -1,0 +1,53 @@
+//! What is kept of the tokens before while texts are continued: keys and values, and the last rows of convolutions.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use candle_core::{Result, Tensor};
+use candle_nn::kv_cache::KvCache;
+
+/// Tokens for which room is made at a time.
+const ROOM: usize = 256;
+/// The axis of tokens in keys and values, `[heads, tokens, width]`.
+const TOKENS: usize = 1;
+
+/// What is kept of one text, by layer.
+#[derive(Debug, Default, Clone)]
+pub(in crate::model) struct Kept {
+    attention: BTreeMap<usize, KvCache>,
+    rows: BTreeMap<usize, Tensor>,
+}
+
+/// What is kept of the texts of a batch, in its order. An engine is only lent out, so the changes happen in here.
+#[derive(Debug, Default)]
+pub(in crate::model) struct Memory(RefCell<Vec<Kept>>);
+
+impl Memory {
+    /// Returns the memory of a batch.
+    pub(in crate::model) fn of(texts: Vec<Kept>) -> Self {
+        Self(RefCell::new(texts))
+    }
+
+    /// Returns what is kept now, in the order of the batch.
+    pub(in crate::model) fn into_texts(self) -> Vec<Kept> {
+        self.0.into_inner()
+    }
+
+    /// Adds keys and values of a text, and returns all of it.
+    pub(super) fn append(&self, text: usize, layer: usize, keys: &Tensor, values: &Tensor) -> Result<(Tensor, Tensor)> {
+        let mut texts = self.0.borrow_mut();
+        let cache = texts[text].attention.entry(layer).or_insert_with(|| KvCache::new(TOKENS, ROOM));
+        let (keys, values) = cache.append(keys, values)?;
+        Ok((keys.contiguous()?, values.contiguous()?))
+    }
+
+    /// Returns the last rows that a convolution saw of a text.
+    pub(super) fn last_rows(&self, text: usize, layer: usize) -> Option<Tensor> {
+        self.0.borrow()[text].rows.get(&layer).cloned()
+    }
+
+    /// Keeps the last rows that a convolution saw of a text.
+    pub(super) fn keep_last_rows(&self, text: usize, layer: usize, rows: Tensor) {
+        self.0.borrow_mut()[text].rows.insert(layer, rows);
+    }
+}

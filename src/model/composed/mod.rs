@@ -1,0 +1,191 @@
+//! The blocks of a transformer composed of candle's own differentiable operations, on any device that candle knows.
+//!
+//! Two models use them: [`super::Reference`], the oracle of the fused engine, which computes gradients in f32, and
+//! [`super::OnDevice`], which runs a model on a GPU in the type of its weights. Written to be read: weights are tensors,
+//! and each document attends by itself, so the memory of scores is that of the longest document squared.
+//!
+//! In 16 bits the places of rounding are those of transformers: norms and softmax are computed in f32 and rounded, what
+//! norms multiply is rounded before (after it for norms whose weight is an offset), sums of products are the device's.
+
+mod attention;
+mod memory;
+
+use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
+
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, ParameterId};
+use super::kernel::gated::Activation;
+use super::kernel::rotary::RotaryTable;
+use attention::{attend, join, split};
+pub(super) use memory::{Kept, Memory};
+
+/// The blocks on a device.
+pub(super) struct Composed<'a> {
+    weights: Vec<Tensor>,
+    device: Device,
+    /// The type of everything between the blocks, and of the weights.
+    dtype: DType,
+    /// What is kept of the tokens before, if documents are continued.
+    memory: Option<&'a Memory>,
+}
+
+impl<'a> Composed<'a> {
+    /// Returns the blocks with these weights, by id.
+    pub(super) fn new(weights: Vec<Tensor>, device: &Device, dtype: DType) -> Self {
+        Self { weights, device: device.clone(), dtype, memory: None }
+    }
+
+    /// Returns the same blocks, for documents that go on where `memory` says they are.
+    pub(super) fn continuing<'b>(&self, memory: &'b Memory) -> Composed<'b> {
+        Composed { weights: self.weights.clone(), device: self.device.clone(), dtype: self.dtype, memory: Some(memory) }
+    }
+
+    fn weight(&self, id: ParameterId) -> &Tensor {
+        &self.weights[id.0]
+    }
+
+    fn norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
+        let wide = x.to_dtype(DType::F32)?;
+        let mean = wide.sqr()?.mean_keepdim(D::Minus1)?;
+        let normed = wide.broadcast_div(&(mean + f64::from(norm.epsilon))?.sqrt()?)?;
+        let weight = self.weight(norm.weight);
+        if norm.offset {
+            normed.broadcast_mul(&(weight.to_dtype(DType::F32)? + 1.0)?)?.to_dtype(self.dtype)
+        } else {
+            normed.to_dtype(self.dtype)?.broadcast_mul(weight)
+        }
+    }
+
+    /// Returns `x · weightᵀ`.
+    pub(super) fn project(&self, x: &Tensor, weight: ParameterId) -> Result<Tensor> {
+        x.matmul(&self.weight(weight).t()?)
+    }
+
+    /// Returns the logarithm of the probability that each labelled row gives to its token, in f32, with a gradient.
+    pub(super) fn log_probs(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Tensor> {
+        let rows = x.index_select(&self.index(labels.iter().map(|(row, _)| *row as u32))?, 0)?;
+        let logits = self.project(&rows, weight)?.to_dtype(DType::F32)?;
+        let targets = self.index(labels.iter().map(|(_, token)| *token))?;
+        candle_nn::ops::log_softmax(&logits, D::Minus1)?.gather(&targets.unsqueeze(1)?, 1)?.i((.., 0))
+    }
+
+    /// Returns the cosines and sines of all rows, each `[tokens, width / 2]`.
+    fn angles(&self, frame: &Frame, table: &RotaryTable, half: usize) -> Result<(Tensor, Tensor)> {
+        let rows = frame.places.positions.iter().map(|position| table.row(*position as usize));
+        let (cosines, sines): (Vec<&[f32]>, Vec<&[f32]>) = rows.unzip();
+        let table =
+            |rows: Vec<&[f32]>| Tensor::from_vec(rows.concat(), (rows.len(), half), &self.device)?.to_dtype(self.dtype);
+        Ok((table(cosines)?, table(sines)?))
+    }
+
+    fn index(&self, values: impl Iterator<Item = u32>) -> Result<Tensor> {
+        let values: Vec<u32> = values.collect();
+        let count = values.len();
+        Tensor::from_vec(values, count, &self.device)
+    }
+
+    /// Returns the convolution of a document's rows, `[tokens, channels]`, and what its end leaves for later.
+    fn convolve(&self, number: usize, rows: &Tensor, convolution: &Convolution) -> Result<Tensor> {
+        let (tokens, channels) = rows.dims2()?;
+        let before = self.memory.and_then(|memory| memory.last_rows(number, convolution.layer));
+        let before = match before {
+            Some(rows) => rows,
+            None => Tensor::zeros((convolution.width - 1, channels), self.dtype, &self.device)?,
+        };
+        let seen = Tensor::cat(&[&before, rows], 0)?;
+        if let Some(memory) = self.memory {
+            memory.keep_last_rows(number, convolution.layer, seen.narrow(0, tokens, convolution.width - 1)?);
+        }
+        let weight = self.weight(convolution.weight);
+        let mut out = rows.zeros_like()?;
+        for tap in 0..convolution.width {
+            let weight = weight.narrow(1, tap, 1)?.flatten_all()?;
+            out = (out + seen.narrow(0, tap, tokens)?.broadcast_mul(&weight)?)?;
+        }
+        convolution.bias.map_or(Ok(out.clone()), |bias| out.broadcast_add(self.weight(bias)))
+    }
+}
+
+impl Engine for Composed<'_> {
+    fn embedding(&self, table: ParameterId, ids: &[u32], scale: Option<f32>) -> Result<Tensor> {
+        let rows = self.weight(table).index_select(&self.index(ids.iter().copied())?, 0)?;
+        scale.map_or(Ok(rows.clone()), |scale| rows * f64::from(scale))
+    }
+
+    fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
+        self.norm(x, norm)
+    }
+
+    fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
+        let product = self.project(x, layer.weight)?;
+        layer.bias.map_or(Ok(product.clone()), |bias| product.broadcast_add(self.weight(bias)))
+    }
+
+    fn linear_add(&self, x: &Tensor, layer: Linear, residual: &Tensor) -> Result<Tensor> {
+        residual + self.linear(x, layer)?
+    }
+
+    fn prepare_heads(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
+        let heads = attention.heads;
+        let half = heads.width / 2;
+        let (cosines, sines) = self.angles(frame, &frame.rotary[attention.rotary], half)?;
+        let prepare = |first: usize, count: usize, norm: Option<Norm>| {
+            let x = split(rows, heads, first, count)?;
+            let x = norm.map_or(Ok(x.clone()), |norm| self.norm(&x, norm))?;
+            let (a, b) = (x.narrow(2, 0, half)?, x.narrow(2, half, half)?);
+            let low = (a.broadcast_mul(&cosines)? - b.broadcast_mul(&sines)?)?;
+            let high = (b.broadcast_mul(&cosines)? + a.broadcast_mul(&sines)?)?;
+            join(&Tensor::cat(&[low, high], 2)?)
+        };
+        let prepared = heads.query + heads.key_value;
+        let values = rows.narrow(1, prepared * heads.width, heads.key_value * heads.width)?;
+        let queries = prepare(0, heads.query, attention.norms.map(|norms| norms.query))?;
+        let keys = prepare(heads.query, heads.key_value, attention.norms.map(|norms| norms.key))?;
+        Tensor::cat(&[queries, keys, values], 1)
+    }
+
+    fn attention(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
+        let heads = attention.heads;
+        let attended = frame.places.documents.iter().enumerate().map(|(number, document)| {
+            let rows = rows.narrow(0, document.start, document.len())?;
+            let keys = split(&rows, heads, heads.query, heads.key_value)?;
+            let values = split(&rows, heads, heads.query + heads.key_value, heads.key_value)?;
+            let (keys, values) = match self.memory {
+                Some(memory) => memory.append(number, attention.layer, &keys, &values)?,
+                None => (keys, values),
+            };
+            attend(&split(&rows, heads, 0, heads.query)?, &keys, &values, attention)
+        });
+        Tensor::cat(&attended.collect::<Result<Vec<Tensor>>>()?, 0)
+    }
+
+    fn short_convolution(&self, rows: &Tensor, convolution: &Convolution, frame: &Frame) -> Result<Tensor> {
+        let channels = rows.dim(1)? / 3;
+        let part = |number: usize| rows.narrow(1, number * channels, channels);
+        let inner = (part(0)? * part(2)?)?;
+        let documents = frame.places.documents.iter().enumerate();
+        let convolved = documents.map(|(number, document)| {
+            self.convolve(number, &inner.narrow(0, document.start, document.len())?, convolution)
+        });
+        part(1)? * Tensor::cat(&convolved.collect::<Result<Vec<Tensor>>>()?, 0)?
+    }
+
+    fn gated(&self, rows: &Tensor, activation: Activation) -> Result<Tensor> {
+        let half = rows.dim(1)? / 2;
+        let (gate, up) = (rows.narrow(1, 0, half)?, rows.narrow(1, half, half)?);
+        let gate = match activation {
+            Activation::Silu => gate.silu()?,
+            Activation::GeluTanh => gate.gelu()?,
+        };
+        gate * up
+    }
+
+    fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
+        x + y
+    }
+
+    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss> {
+        let losses = self.log_probs(x, weight, labels)?.neg()?;
+        let sum = losses.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
+        Ok(Loss { root: (losses.sum_all()? * f64::from(scale))?, sum })
+    }
+}

@@ -1,0 +1,107 @@
+//! A model that runs on any device of candle's, in the type of its weights: what `--device cuda` scores and generates
+//! with.
+//!
+//! On a CPU [`super::LanguageModel`] is faster by far; there this model serves tests, which hold it against the others.
+//! Weights are copied to the device once. On the CPU everything is computed in f32, since candle has no fast products of
+//! 16-bit numbers there.
+
+use std::path::Path;
+
+use candle_core::{DType, Device, Tensor};
+
+use super::ModelError;
+use super::angles::Angles;
+use super::arch::Decoder;
+use super::composed::{Composed, Kept, Memory};
+use super::config::Config;
+use super::engine::Frame;
+use super::folder::load_tensors;
+use super::packed::{Packed, Places};
+use crate::tensor::Dtype;
+
+/// Rows whose logits are in memory together while texts are scored.
+const SCORED_ROWS: usize = 1024;
+
+/// A model on a device.
+#[derive(Debug)]
+pub struct OnDevice {
+    config: Config,
+    arch: Decoder,
+    weights: Vec<Tensor>,
+    device: Device,
+    dtype: DType,
+    angles: Angles,
+}
+
+impl OnDevice {
+    /// Loads a Hugging Face model folder onto a device.
+    pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
+        let config = Config::load(dir)?;
+        let (arch, outlines) = Decoder::new(&config);
+        let dtype = if device.is_cpu() { DType::F32 } else { type_of(config.dtype) };
+        let weights = load_tensors(dir, &config, &outlines, device, dtype)?;
+        let angles = Angles::new(&config);
+        Ok(Self { config, arch, weights, device: device.clone(), dtype, angles })
+    }
+
+    /// Returns the sizes and constants of the model.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Returns for each token the natural logarithm of the probability that the tokens before it in its document give
+    /// it, as [`super::CausalLm::log_probs`] does.
+    pub fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
+        packed.places(self.config.vocab_size)?;
+        let blocks = self.blocks();
+        let mut out = Vec::with_capacity(packed.ids.len());
+        for group in packed.groups() {
+            let places = group.places(self.config.vocab_size)?;
+            let labels = places.labels(&group.ids, |_| true);
+            let x = self.arch.forward(&blocks, &group.ids, &self.frame(places))?;
+            let mut scores = vec![0.0; group.ids.len()];
+            for labels in labels.chunks(SCORED_ROWS) {
+                let found: Vec<f32> = blocks.log_probs(&x, self.arch.head, labels)?.to_vec1()?;
+                labels.iter().zip(found).for_each(|((row, _), score)| scores[row + 1] = score);
+            }
+            out.append(&mut scores);
+        }
+        Ok(out)
+    }
+
+    /// Continues texts by the documents of a batch, each from the position in `starts` with what was kept of it; returns
+    /// the logits of the last token of each, `[texts, vocab_size]` row by row, and what is kept now.
+    pub(super) fn feed(
+        &self,
+        packed: &Packed,
+        starts: &[usize],
+        kept: Vec<Kept>,
+    ) -> Result<(Vec<f32>, Vec<Kept>), ModelError> {
+        let places = packed.places(self.config.vocab_size)?.after(starts);
+        let last: Vec<u32> = places.documents.iter().map(|document| document.end as u32 - 1).collect();
+        let last = Tensor::from_slice(&last, last.len(), &self.device)?;
+        let memory = Memory::of(kept);
+        let blocks = self.blocks();
+        let x = self.arch.forward(&blocks.continuing(&memory), &packed.ids, &self.frame(places))?;
+        let logits = blocks.project(&x.index_select(&last, 0)?, self.arch.head)?;
+        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
+        Ok((logits, memory.into_texts()))
+    }
+
+    fn blocks(&self) -> Composed<'static> {
+        Composed::new(self.weights.clone(), &self.device, self.dtype)
+    }
+
+    fn frame(&self, places: Places) -> Frame {
+        let rotary = self.angles.up_to(places.longest);
+        Frame { places: places.into(), rotary }
+    }
+}
+
+fn type_of(dtype: Dtype) -> DType {
+    match dtype {
+        Dtype::F16 => DType::F16,
+        Dtype::BF16 => DType::BF16,
+        _ => DType::F32,
+    }
+}
