@@ -42,6 +42,8 @@ fn help_of_every_command() {
         "diff",
         "runs",
         "provenance",
+        "generate",
+        "chat",
         "cache",
         "schema",
     ];
