@@ -4,6 +4,7 @@
 //! standard output, all else to standard error.
 
 mod args;
+mod cache_args;
 mod commands;
 mod exit;
 mod interrupt;

@@ -1,7 +1,7 @@
 //! The weights of a model folder, to and from parameters.
 //!
-//! What is written has the names, the shapes and the number formats of what was read. transformers cuts a model into
-//! files of 5 GB at most, and so is it here.
+//! What is written has the names and shapes of what was read, and the number format that `config.json` names, as in
+//! transformers. A model is cut into files of 5 GB at most.
 
 use std::borrow::Borrow;
 use std::collections::BTreeSet;
@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::ModelError;
 use super::config::Config;
 use super::parameter::{Outline, Parameter, Part};
-use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, model_tensors};
+use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, View, model_tensors};
 
 /// A stored output layer although the model's configuration ties it to the embedding.
 const HEAD: &str = "lm_head.weight";
@@ -38,11 +38,10 @@ pub(crate) fn load_parameters(
     parts.into_iter().try_for_each(|part| check_part(dir, &tensors, part).map(drop))?;
     let read = |outline: Outline| {
         let mut value = Vec::with_capacity(outline.parts.iter().map(Part::count).sum());
-        let mut formats = Vec::new();
         for part in &outline.parts {
-            formats.push(read_part(dir, &tensors, part, &mut value)?);
+            read_part(dir, &tensors, part, &mut value)?;
         }
-        Ok(Parameter::new(outline, value).stored_as(formats))
+        Ok(Parameter::new(outline, value))
     };
     outlines.into_par_iter().map(read).collect()
 }
@@ -81,15 +80,15 @@ fn check_part<'a>(dir: &Path, tensors: &'a ModelTensors, part: &Part) -> Result<
     Ok(view)
 }
 
-/// Adds the numbers of a tensor to `value`; returns how they are stored.
-fn read_part(dir: &Path, tensors: &ModelTensors, part: &Part, value: &mut Vec<f32>) -> Result<Dtype, ModelError> {
+/// Adds the numbers of a tensor to `value`.
+fn read_part(dir: &Path, tensors: &ModelTensors, part: &Part, value: &mut Vec<f32>) -> Result<(), ModelError> {
     let view = check_part(dir, tensors, part)?;
     let start = value.len();
     value.resize(start + view.count(), 0.0);
     view.read_f32(0, &mut value[start..]);
     // The tied output layer is compared before this, and nothing is read twice.
     tensors.release(&part.name, 0, view.count());
-    Ok(view.dtype)
+    Ok(())
 }
 
 /// Fails if a tensor would be lost: it has no place in the model.
@@ -121,20 +120,16 @@ fn refuse_strangers(
     Ok(())
 }
 
-/// Writes parameters as `model.safetensors`, or in several files with an index, each tensor in the format that it was
-/// read in; one that was not read, in the format that `config.json` names.
+/// Writes parameters as `model.safetensors`, or in several files with an index, rounded to the format that `config.json`
+/// names or, where it names none, that they were read in.
 pub(crate) fn save_weights<P: Borrow<Parameter>>(
     dir: &Path,
     config: &Config,
     parameters: &[P],
 ) -> Result<(), ModelError> {
-    let mut declared = Vec::new();
-    for parameter in parameters.iter().map(Borrow::borrow) {
-        for (index, part) in parameter.parts().iter().enumerate() {
-            let dtype = parameter.format(index).unwrap_or(config.dtype);
-            declared.push(Declared { name: part.name.clone(), dtype, shape: part.shape.clone() });
-        }
-    }
+    let declare = |part: &Part| Declared { name: part.name.clone(), dtype: config.dtype, shape: part.shape.clone() };
+    let parts = parameters.iter().flat_map(|parameter| parameter.borrow().parts());
+    let declared: Vec<Declared> = parts.map(declare).collect();
     let writer = ShardedWriter::create(dir, &declared, LARGEST_FILE)?;
     let mut tensor = 0;
     for parameter in parameters.iter().map(Borrow::borrow) {
@@ -142,7 +137,7 @@ pub(crate) fn save_weights<P: Borrow<Parameter>>(
         let mut rest = value.as_slice();
         for part in parameter.parts() {
             let (numbers, others) = rest.split_at(part.count());
-            write_part(&writer, tensor, declared[tensor].dtype, numbers)?;
+            write_part(&writer, tensor, config.dtype, numbers)?;
             (rest, tensor) = (others, tensor + 1);
         }
     }

@@ -6,7 +6,6 @@
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::ModelError;
-use crate::tensor::Dtype;
 
 /// What a parameter is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,8 +64,6 @@ pub(crate) struct Outline {
 #[derive(Debug)]
 pub struct Parameter {
     outline: Outline,
-    /// How each of its tensors is stored, if it was read from a file.
-    formats: Vec<Dtype>,
     value: RwLock<Vec<f32>>,
     /// Empty until the first gradient is added.
     gradient: Mutex<Vec<f32>>,
@@ -74,17 +71,7 @@ pub struct Parameter {
 
 impl Parameter {
     pub(crate) fn new(outline: Outline, value: Vec<f32>) -> Self {
-        Self { outline, formats: Vec::new(), value: RwLock::new(value), gradient: Mutex::default() }
-    }
-
-    /// Remembers how each of its tensors is stored.
-    pub(crate) fn stored_as(self, formats: Vec<Dtype>) -> Self {
-        Self { formats, ..self }
-    }
-
-    /// Returns how one of its tensors is stored, if it was read from a file.
-    pub(crate) fn format(&self, part: usize) -> Option<Dtype> {
-        self.formats.get(part).copied()
+        Self { outline, value: RwLock::new(value), gradient: Mutex::default() }
     }
 
     /// Returns what it is.

@@ -16,15 +16,50 @@ pub enum Dtype {
     F16,
     /// The upper half of single precision.
     BF16,
+    /// IEEE 754 double precision. What reads `f32` gets the nearest.
+    F64,
+    /// Whole numbers, which are only ever copied.
+    I64,
+    /// As `I64`.
+    I32,
+    /// As `I64`.
+    I16,
+    /// As `I64`.
+    I8,
+    /// As `I64`.
+    U8,
+    /// A byte that is 0 or 1.
+    Bool,
+}
+
+/// Reads and writes numbers of a type as `f32`.
+macro_rules! through_f32 {
+    (read $kind:ty, $bytes:expr, $out:expr) => {
+        for (number, raw) in $out.iter_mut().zip($bytes.as_chunks().0) {
+            *number = <$kind>::from_le_bytes(*raw) as f32;
+        }
+    };
+    (write $kind:ty, $numbers:expr, $bytes:expr) => {
+        for (number, raw) in $numbers.iter().zip($bytes.as_chunks_mut().0) {
+            *raw = (*number as $kind).to_le_bytes();
+        }
+    };
 }
 
 impl Dtype {
     /// Returns the bytes one number takes.
     pub fn size(self) -> usize {
         match self {
-            Dtype::F32 => 4,
-            Dtype::F16 | Dtype::BF16 => 2,
+            Dtype::F64 | Dtype::I64 => 8,
+            Dtype::F32 | Dtype::I32 => 4,
+            Dtype::F16 | Dtype::BF16 | Dtype::I16 => 2,
+            Dtype::I8 | Dtype::U8 | Dtype::Bool => 1,
         }
+    }
+
+    /// Returns whether numbers have a fraction.
+    pub fn is_float(self) -> bool {
+        matches!(self, Dtype::F64 | Dtype::F32 | Dtype::F16 | Dtype::BF16)
     }
 
     /// Returns whether `number` stays finite when it is rounded to this format.
@@ -33,9 +68,9 @@ impl Dtype {
     pub fn holds(self, number: f32) -> bool {
         // Half a place above the largest number, from where on rounding goes to infinity.
         let limit = match self {
-            Dtype::F32 => f32::INFINITY,
             Dtype::F16 => 65520.0,
             Dtype::BF16 => f32::from_bits(0x7f7f_8000),
+            _ => f32::INFINITY,
         };
         number.abs() < limit
     }
@@ -64,6 +99,12 @@ impl Dtype {
                     *number = f32::from_bits(u32::from(u16::from_le_bytes([raw[0], raw[1]])) << 16);
                 }
             }
+            Dtype::F64 => through_f32!(read f64, bytes, out),
+            Dtype::I64 => through_f32!(read i64, bytes, out),
+            Dtype::I32 => through_f32!(read i32, bytes, out),
+            Dtype::I16 => through_f32!(read i16, bytes, out),
+            Dtype::I8 => through_f32!(read i8, bytes, out),
+            Dtype::U8 | Dtype::Bool => through_f32!(read u8, bytes, out),
         }
     }
 
@@ -91,6 +132,12 @@ impl Dtype {
                     raw.copy_from_slice(&f32_to_bf16(*number).to_le_bytes());
                 }
             }
+            Dtype::F64 => through_f32!(write f64, numbers, bytes),
+            Dtype::I64 => through_f32!(write i64, numbers, bytes),
+            Dtype::I32 => through_f32!(write i32, numbers, bytes),
+            Dtype::I16 => through_f32!(write i16, numbers, bytes),
+            Dtype::I8 => through_f32!(write i8, numbers, bytes),
+            Dtype::U8 | Dtype::Bool => through_f32!(write u8, numbers, bytes),
         }
     }
 
@@ -99,16 +146,20 @@ impl Dtype {
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub fn round(self, numbers: &mut [f32]) {
         match self {
-            Dtype::F32 => {}
             Dtype::F16 => numbers.iter_mut().for_each(|number| *number = round_f16(*number)),
             Dtype::BF16 => numbers.iter_mut().for_each(|number| *number = round_bf16(*number)),
+            _ => {}
         }
     }
 
     /// Returns the format that holds the numbers of both, as PyTorch promotes types.
     #[must_use]
     pub fn promote(self, other: Self) -> Self {
-        if self == other { self } else { Dtype::F32 }
+        match (self, other) {
+            (one, same) if one == same => one,
+            (Dtype::F64, _) | (_, Dtype::F64) => Dtype::F64,
+            _ => Dtype::F32,
+        }
     }
 
     /// Returns the format that a configuration calls so: `bfloat16`, `torch.float32`.
@@ -117,6 +168,7 @@ impl Dtype {
             "float32" | "float" => Some(Dtype::F32),
             "float16" | "half" => Some(Dtype::F16),
             "bfloat16" => Some(Dtype::BF16),
+            "float64" | "double" => Some(Dtype::F64),
             _ => None,
         }
     }
@@ -127,6 +179,13 @@ impl Dtype {
             Dtype::F32 => "float32",
             Dtype::F16 => "float16",
             Dtype::BF16 => "bfloat16",
+            Dtype::F64 => "float64",
+            Dtype::I64 => "int64",
+            Dtype::I32 => "int32",
+            Dtype::I16 => "int16",
+            Dtype::I8 => "int8",
+            Dtype::U8 => "uint8",
+            Dtype::Bool => "bool",
         }
     }
 
@@ -135,6 +194,13 @@ impl Dtype {
             Dtype::F32 => safetensors::Dtype::F32,
             Dtype::F16 => safetensors::Dtype::F16,
             Dtype::BF16 => safetensors::Dtype::BF16,
+            Dtype::F64 => safetensors::Dtype::F64,
+            Dtype::I64 => safetensors::Dtype::I64,
+            Dtype::I32 => safetensors::Dtype::I32,
+            Dtype::I16 => safetensors::Dtype::I16,
+            Dtype::I8 => safetensors::Dtype::I8,
+            Dtype::U8 => safetensors::Dtype::U8,
+            Dtype::Bool => safetensors::Dtype::BOOL,
         }
     }
 
@@ -143,6 +209,13 @@ impl Dtype {
             safetensors::Dtype::F32 => Some(Dtype::F32),
             safetensors::Dtype::F16 => Some(Dtype::F16),
             safetensors::Dtype::BF16 => Some(Dtype::BF16),
+            safetensors::Dtype::F64 => Some(Dtype::F64),
+            safetensors::Dtype::I64 => Some(Dtype::I64),
+            safetensors::Dtype::I32 => Some(Dtype::I32),
+            safetensors::Dtype::I16 => Some(Dtype::I16),
+            safetensors::Dtype::I8 => Some(Dtype::I8),
+            safetensors::Dtype::U8 => Some(Dtype::U8),
+            safetensors::Dtype::BOOL => Some(Dtype::Bool),
             _ => None,
         }
     }
@@ -154,6 +227,13 @@ impl fmt::Display for Dtype {
             Dtype::F32 => "F32",
             Dtype::F16 => "F16",
             Dtype::BF16 => "BF16",
+            Dtype::F64 => "F64",
+            Dtype::I64 => "I64",
+            Dtype::I32 => "I32",
+            Dtype::I16 => "I16",
+            Dtype::I8 => "I8",
+            Dtype::U8 => "U8",
+            Dtype::Bool => "BOOL",
         })
     }
 }

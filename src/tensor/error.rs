@@ -35,6 +35,18 @@ pub enum TensorError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The folder holds weights that cannot be read without running what is in them.
+    #[error(
+        "{} holds weights only as a PyTorch pickle (`{name}`), which is a program and is not run: write them as safetensors, \
+         with `AutoModel.from_pretrained(DIR).save_pretrained(NEW_DIR)` in a Python that trusts them",
+        dir.display()
+    )]
+    Pickle {
+        /// The folder.
+        dir: PathBuf,
+        /// The file.
+        name: String,
+    },
     /// The folder holds no weights.
     #[error("{} holds neither model.safetensors nor model.safetensors.index.json", dir.display())]
     NoWeights {

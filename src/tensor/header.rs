@@ -57,8 +57,9 @@ fn lay_out(
     let mut position = 0;
     for (name, info) in listed {
         let bad = |reason: String| TensorError::Tensor { file: file.to_owned(), tensor: name.clone(), reason };
-        let dtype = Dtype::from_stored(info.dtype)
-            .ok_or_else(|| bad(format!("its type {} is not one of F32, F16, BF16", info.dtype)))?;
+        let dtype = Dtype::from_stored(info.dtype).ok_or_else(|| {
+            bad(format!("its type {} is not one of F64, F32, F16, BF16, nor a plain whole number", info.dtype))
+        })?;
         let (start, end) = info.data_offsets;
         if end > size || start > end {
             return Err(bad(format!("bytes {start} to {end} are not within the {size} bytes of data")));

@@ -17,6 +17,10 @@ pub const WEIGHTS_FILE: &str = "model.safetensors";
 /// The name of the list of the weight files of a sharded model.
 pub const WEIGHTS_INDEX_FILE: &str = "model.safetensors.index.json";
 
+/// Weights as PyTorch used to write them. Such a file is a program for Python's pickle machine.
+const PICKLES: [&str; 4] =
+    ["pytorch_model.bin", "pytorch_model.bin.index.json", "consolidated.00.pth", "pytorch_model-00001-of-00001.bin"];
+
 /// The longest index that is read, in bytes.
 const MAX_INDEX: u64 = 100_000_000;
 
@@ -63,6 +67,11 @@ pub fn model_tensors(dir: &Path) -> Result<ModelTensors, TensorError> {
     let index = dir.join(WEIGHTS_INDEX_FILE);
     if index.is_file() {
         return open_shards(dir, &index);
+    }
+    for name in PICKLES {
+        if dir.join(name).is_file() {
+            return Err(TensorError::Pickle { dir: dir.to_owned(), name: name.to_owned() });
+        }
     }
     Err(TensorError::NoWeights { dir: dir.to_owned() })
 }

@@ -1,19 +1,17 @@
 //! Every family of models against transformers: tiny random models in all shapes that matter, made by
-//! `tests/fixtures/models/make.py`. Also what a model is when it is saved, and fresh models of every family.
+//! `tests/fixtures/models/make.py`.
 
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, Packed, Parameter, ParameterKind};
-use luthflow::spec::params::Kind;
-use luthflow::tensor::{TensorFile, model_tensors};
-use serde_json::{Value, json};
-use tempfile::TempDir;
+use luthflow::model::{CausalLm, Packed, Parameter};
+use luthflow::tensor::TensorFile;
+use serde_json::Value;
 
-use crate::tiny::{Numbers, by_part, fixture, gradients, largest_difference, relative_error, run, trained_tokens};
+use crate::tiny::{Numbers, by_part, gradients, largest_difference, relative_error, trained_tokens};
 
 /// Three or more of each family.
-const CASES: [&str; 15] = [
+pub(crate) const CASES: [&str; 15] = [
     "qwen3-tied",
     "qwen3-bias-window",
     "qwen3-yarn",
@@ -31,11 +29,11 @@ const CASES: [&str; 15] = [
     "gemma3-old",
 ];
 
-fn folder(case: &str) -> PathBuf {
+pub(crate) fn folder(case: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models").join(case)
 }
 
-fn model(case: &str) -> CausalLm {
+pub(crate) fn model(case: &str) -> CausalLm {
     CausalLm::load(&folder(case)).unwrap_or_else(|error| panic!("{case}: {error}"))
 }
 
@@ -153,7 +151,7 @@ fn greedy_tokens_are_those_of_transformers() {
     }
 }
 
-fn random_batch(lengths: &[usize], vocabulary: u64, numbers: &mut Numbers) -> (Packed, Vec<bool>) {
+pub(crate) fn random_batch(lengths: &[usize], vocabulary: u64, numbers: &mut Numbers) -> (Packed, Vec<bool>) {
     let mut packed = Packed::default();
     for length in lengths {
         packed.push(&(0..*length).map(|_| (numbers.bits() % vocabulary) as u32).collect::<Vec<_>>());
@@ -193,14 +191,14 @@ fn packing_changes_nothing() {
             apart_sum += apart.add_gradients(&document, &trained[start..start + length], 0.01).unwrap();
             let alone = apart.logits(&document).unwrap();
             let error = worst(&logits[start * 67..(start + length) * 67], &alone);
-            assert!(error <= 2e-6, "{case}: the document at {start} is off by {error:.1e}");
+            assert!(error <= 1e-5, "{case}: the document at {start} is off by {error:.1e}");
             start += length;
         }
         assert!((sum / apart_sum - 1.0).abs() <= 1e-6, "{case}");
         for ((name, a), (_, b)) in gradients(&together).into_iter().zip(gradients(&apart)) {
             let error = relative_error(&a, &b);
             let nothing = name.ends_with("k_proj.bias") && largest_difference(&a, &b) < 1e-6;
-            assert!(error <= 5e-6 || nothing, "{case}: {name}: {error:.1e}");
+            assert!(error <= 1e-5 || nothing, "{case}: {name}: {error:.1e}");
         }
     }
 }
@@ -221,7 +219,13 @@ fn a_convolution_that_crosses_a_document_shows() {
 }
 
 /// The slope of the loss along a direction in one parameter: see `model.rs`, where it is explained.
-fn measured_slope(model: &CausalLm, parameter: &Parameter, direction: &[f32], batch: &(Packed, Vec<bool>)) -> f64 {
+fn measured_slope(
+    model: &CausalLm,
+    parameter: &Parameter,
+    direction: &[f32],
+    step: f32,
+    batch: &(Packed, Vec<bool>),
+) -> f64 {
     let start = parameter.value().clone();
     let at = |distance: f32| {
         let moved = start.iter().zip(direction).map(|(start, direction)| start + distance * direction);
@@ -231,7 +235,6 @@ fn measured_slope(model: &CausalLm, parameter: &Parameter, direction: &[f32], ba
         let sum: f64 = scores.iter().zip(&batch.1).filter(|(_, trained)| **trained).map(|(s, _)| -f64::from(*s)).sum();
         sum / trained_tokens(&batch.0, &batch.1) as f64
     };
-    let step = 0.02f32;
     let slope = (8.0 * (at(step) - at(-step)) - (at(2.0 * step) - at(-2.0 * step))) / (12.0 * f64::from(step));
     parameter.update(|value, _| value.copy_from_slice(&start));
     slope
@@ -252,7 +255,9 @@ fn gradients_are_the_slopes_of_the_loss() {
                 let length = direction.iter().map(|x| x * x).sum::<f32>().sqrt().max(1e-3);
                 let direction: Vec<f32> = direction.iter().map(|x| x / length).collect();
                 let expected: f64 = gradient.iter().zip(&direction).map(|(g, d)| f64::from(*g) * f64::from(*d)).sum();
-                let found = measured_slope(&model, parameter, &direction, &batch);
+                // Where the loss is steep it is also bent.
+                let step = 0.02 / expected.abs().max(1.0) as f32;
+                let found = measured_slope(&model, parameter, &direction, step, &batch);
                 let allowed = 2e-5 + 1e-3 * expected.abs();
                 let name = &parameter.parts()[0].name;
                 assert!((found - expected).abs() <= allowed, "{case}: {name}: {expected:e}, measured {found:e}");
@@ -261,70 +266,20 @@ fn gradients_are_the_slopes_of_the_loss() {
     }
 }
 
+/// A real model beside what transformers made of it: `LUTHFLOW_MODEL` is its folder, `LUTHFLOW_GOLDEN` a file with `ids` and
+/// `lp_full`, the logarithm of the probability of each token but the first, for some texts below `res`.
 #[test]
-fn a_saved_model_has_the_tensors_it_was_loaded_from() {
-    for case in CASES {
-        let dir = TempDir::new().unwrap();
-        model(case).save_weights(dir.path()).unwrap();
-        let (before, after) = (model_tensors(&folder(case)).unwrap(), model_tensors(dir.path()).unwrap());
-        assert!(before.names().eq(after.names()), "{case}");
-        for name in before.names() {
-            let (before, after) = (before.get(name).unwrap(), after.get(name).unwrap());
-            assert_eq!((before.dtype, before.shape), (after.dtype, after.shape), "{case}: {name}");
-            assert!(before.bytes == after.bytes, "{case}: {name}");
-        }
+#[ignore = "needs the weights of a real model"]
+fn log_probs_of_a_real_model_are_those_of_transformers() {
+    let variable = |name: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set")));
+    let model = CausalLm::load(&variable("LUTHFLOW_MODEL")).unwrap();
+    let golden: Value = serde_json::from_slice(&fs_err::read(variable("LUTHFLOW_GOLDEN")).unwrap()).unwrap();
+    for (text, golden) in golden["res"].as_object().unwrap() {
+        let ids: Vec<u32> = serde_json::from_value(golden["ids"].clone()).unwrap();
+        let expected: Vec<f32> = serde_json::from_value(golden["lp_full"].clone()).unwrap();
+        let found = model.log_probs(&Packed { lengths: vec![ids.len()], ids }).unwrap();
+        let error = largest_difference(&found[1..], &expected);
+        eprintln!("{text}: {} log-probabilities, off by {error:.1e} at most", expected.len());
+        assert!(error <= 1e-3, "{text}: {error}");
     }
-}
-
-/// Fresh models of every family, with settings that not all of them have.
-#[test]
-fn every_family_can_be_made() {
-    let base = json!({
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "head_dim": 8, "max_position_embeddings": 64,
-    });
-    let llama3 = json!({"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
-        "original_max_position_embeddings": 32});
-    for (architecture, more, model_type) in [
-        ("qwen3", json!({"attention_bias": true}), "qwen3"),
-        ("qwen2", json!({"sliding_window": 4}), "qwen2"),
-        ("llama", json!({"mlp_bias": true, "rope_scaling": llama3, "tie_word_embeddings": false}), "llama"),
-        ("lfm2", json!({"layer_types": ["conv", "full_attention", "conv"], "conv_L_cache": 4}), "lfm2"),
-        ("gemma3", json!({"sliding_window": 5, "query_pre_attn_scalar": 9}), "gemma3_text"),
-    ] {
-        let mut shape = base.clone();
-        shape.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let dir = TempDir::new().unwrap();
-        let fields = json!({"tokenizer": "t", "architecture": architecture, "config": shape, "initializer_range": 0.1});
-        run(Kind::Init, fields, &[("tokenizer", &fixture())], dir.path(), 2).unwrap();
-        let config: Value = serde_json::from_slice(&fs_err::read(dir.path().join("config.json")).unwrap()).unwrap();
-        assert_eq!(config["model_type"], model_type);
-        let mut model = CausalLm::load(dir.path()).unwrap();
-        for parameter in model.parameters() {
-            let same = |number: f32| parameter.value().iter().all(|x| x.to_bits() == number.to_bits());
-            match parameter.kind() {
-                ParameterKind::Norm => assert!(same(if architecture == "gemma3" { 0.0 } else { 1.0 })),
-                ParameterKind::Bias => assert!(same(0.0)),
-                ParameterKind::Matrix | ParameterKind::Convolution => assert!(!same(0.0)),
-            }
-        }
-        let (packed, trained) = random_batch(&[9, 20], 259, &mut Numbers(1));
-        assert!(model.add_gradients(&packed, &trained, 1.0).unwrap() > 0.0);
-        model.check_gradients().unwrap();
-    }
-}
-
-#[test]
-fn settings_of_another_family_are_refused() {
-    let shape = json!({
-        "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 4,
-        "num_key_value_heads": 2, "head_dim": 8, "conv_L_cache": 3, "mlp_bias": true,
-    });
-    let fields = json!({"tokenizer": "t", "architecture": "gemma3", "config": shape});
-    let op = luthflow::spec::params::Op::from_fields(Kind::Init, fields).unwrap();
-    let mistakes: Vec<String> = op.check().into_iter().map(|mistake| format!("{mistake:?}")).collect();
-    assert!(
-        mistakes.len() == 2 && mistakes[0].contains("mlp_bias") && mistakes[1].contains("conv_L_cache"),
-        "{mistakes:?}"
-    );
 }

@@ -211,7 +211,12 @@ fn what_does_not_fit_is_refused_by_name() {
         ("qwen3", "config.json", |c| c["model_type"] = json!("mamba"), "`model_type` is mamba; only llama,"),
         ("qwen3", "config.json", |c| c["use_sliding_window"] = json!(true), "`use_sliding_window` is true"),
         ("qwen3", "config.json", |c| c["hidden_act"] = json!("gelu"), "`hidden_act` is \"gelu\""),
-        ("qwen3", "config.json", |c| c["vocab_size"] = json!(299), "has the id 299, and the embedding 299 rows"),
+        (
+            "qwen3",
+            "config.json",
+            |c| c["vocab_size"] = json!(299),
+            "its shape is [302, 16], and config.json asks for [299, 16]",
+        ),
         ("qwen3", "config.json", |c| c["num_hidden_layers"] = json!(3), "`model.layers.2.self_attn.q_proj.weight`"),
         ("qwen3", "config.json", |c| c["num_hidden_layers"] = json!(1), "it has no place in a qwen3 model"),
         (

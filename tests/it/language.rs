@@ -357,10 +357,13 @@ fn the_page_of_the_language_is_true() {
     let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 7);
     let world = World::new();
+    world.write("models/smol.gguf", "");
     for model in ["base", "tuned"] {
         world.write(&format!("models/{model}/config.json"), "{}");
         world.write(&format!("models/{model}/model.safetensors"), "");
     }
+    world.write("models/lora/adapter_config.json", "{}");
+    world.write("models/lora/adapter_model.safetensors", "");
     for (i, block) in blocks.iter().enumerate() {
         if let Some(name) = block.lines().next().and_then(|line| line.strip_prefix("# ")) {
             world.write(name, block);

@@ -117,7 +117,8 @@ fn mistakes_in_a_configuration_are_shown_where_they_stand() {
         ("  t:", "  weight: 1\n  t:", "`slerp` has no parameter `weight`"),
         ("base_model: models/base\n", "", "`slerp` needs a `base_model`"),
         ("model: models/a", "model: models/b", "there is no folder `models/b`"),
-        ("dtype: bfloat16", "modules: {}", "`modules` is nothing that can be merged by"),
+        ("dtype: bfloat16", "modules: {}", "give `models`, `slices` or `modules`"),
+        ("dtype: bfloat16", "residual_weight: 1", "`residual_weight` is nothing that can be merged by"),
         (
             "[0, 3]\n      - model: models/base\n        layer_range: [0, 3]",
             "[0, 9]\n      - model: models/base\n        layer_range: [0, 9]",

@@ -1,5 +1,5 @@
-//! Merges against those of MergeKit 0.1.5 and 0.1.4: `tests/fixtures/mergekit/parity`, made by `make.py` and `make014.py`
-//! beside it.
+//! Merges against those of MergeKit 0.1.5 and 0.1.4: `tests/fixtures/mergekit/parity`, made by `make.py`,
+//! `make014.py` and `make_more.py` beside it.
 //!
 //! What must be equal is equal bit for bit, the file included. Three kinds of cases are not: `near` depends on functions
 //! or sums of libraries that cannot be had in the same bits (Intel's arc cosine in f32, the product of two vectors in
@@ -54,12 +54,11 @@ pub(crate) fn merge(params: MergeParams, root: &Path, out: &Path) -> Result<Outc
 }
 
 fn cases() -> Vec<Value> {
-    let read = |file: &str| -> Vec<Value> {
-        serde_json::from_slice(&fs_err::read(parity().join(file)).unwrap()).unwrap()
-    };
+    let read =
+        |file: &str| -> Vec<Value> { serde_json::from_slice(&fs_err::read(parity().join(file)).unwrap()).unwrap() };
     let mut older = read("cases014.json");
     older.iter_mut().for_each(|case| case["compat"] = "0.1.4".into());
-    read("cases.json").into_iter().chain(older).collect()
+    read("cases.json").into_iter().chain(older).chain(read("cases_more.json")).collect()
 }
 
 fn config(case: &Value) -> MergeConfig {
@@ -95,8 +94,8 @@ fn of_kind(kinds: &[&str]) -> Vec<Value> {
 }
 
 #[test]
-fn there_are_at_least_three_hundred_cases() {
-    assert!(cases().len() >= 300, "{}", cases().len());
+fn there_are_more_than_three_hundred_cases() {
+    assert!(cases().len() >= 380, "{}", cases().len());
 }
 
 #[test]
@@ -141,9 +140,9 @@ fn what_depends_on_libraries_is_equal_to_the_last_place() {
         compare(&case, |name, dtype, ours, theirs| {
             sixteen &= dtype != Dtype::F32;
             let epsilon = match dtype {
-                Dtype::F32 => f32::EPSILON,
                 Dtype::F16 => 2.0_f32.powi(-10),
                 Dtype::BF16 => 2.0_f32.powi(-7),
+                _ => f32::EPSILON,
             };
             let parents: Vec<Vec<f32>> = models.iter().map(|model| model.get(name).unwrap().to_f32()).collect();
             let all = parents.iter().flatten().map(|number| number.abs());
@@ -290,6 +289,9 @@ fn own_fields(case: &Value) -> Option<Value> {
     let plain = ["slices", "dtype", "out_dtype", "tokenizer", "tokenizer_source"];
     // Two of MergeKit's types of output are not taken over, and mixed types come out as the base's.
     let other_type = matches!(method, "arcee_fusion" | "ramplus_tl") && !case["name"].as_str()?.ends_with("f32");
+    if case["kind"] == "refused" {
+        return None;
+    }
     if plain.iter().any(|key| config.get(key).is_some()) || other_type || case["name"].as_str()?.starts_with("mixed") {
         return None;
     }
@@ -324,4 +326,18 @@ fn own_fields_give_what_a_configuration_gives() {
         methods.insert(case["config"]["merge_method"].as_str().unwrap().to_owned());
     }
     assert_eq!(methods.len(), 20, "{methods:?}");
+}
+
+/// What MergeKit refuses while it merges is refused before anything is written.
+#[test]
+fn what_mergekit_refuses_is_refused() {
+    let cases = of_kind(&["refused"]);
+    assert!(cases.len() > 8);
+    for case in cases {
+        let params = MergeParams::of_config(config(&case));
+        let out = tempfile::tempdir().unwrap();
+        let error = merge(params, &parity(), out.path()).err();
+        assert!(error.is_some(), "{}", case["name"]);
+        assert!(!out.path().join("model.safetensors").exists(), "{}", case["name"]);
+    }
 }

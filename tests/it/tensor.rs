@@ -47,7 +47,7 @@ fn a_lying_header_is_refused_with_the_name_of_the_tensor() {
         (one("F32", "[4294967296,4294967296]", 0, 8), 8, "does not take the 8 bytes"),
         (one("F32", "[1]", 4, 8), 8, "leaves a gap"),
         (one("F32", "[1]", 0, 4), 8, "of which the tensors take 4"),
-        (one("I64", "[1]", 0, 8), 8, "its type I64 is not one of"),
+        (one("F8_E4M3", "[1]", 0, 1), 1, "its type F8_E4M3 is not one of"),
         (one("F33", "[1]", 0, 8), 8, "F33"),
         (one("F32", "[-1]", 0, 8), 8, "-1"),
         ("[]".into(), 0, "invalid type"),

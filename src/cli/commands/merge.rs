@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashSet};
 
 use serde_json::{Value, json};
 
-use super::references::{self, Reference};
 use super::export;
+use super::references::{self, Reference};
 use crate::cache::{Access, Cache};
 use crate::cli::args::{Cli, MergeArgs};
 use crate::cli::exit::Exit;
@@ -22,6 +22,7 @@ use crate::exec::{Decider, Event, Observer, RunOptions};
 use crate::plan::{Plan, resolve};
 use crate::spec::document::to_yaml;
 use crate::spec::merge_file::MergeFile;
+use crate::spec::params::{Compat, MergeParams, Params, Precision};
 use crate::spec::{Diagnostic, Overrides, merge_file, parse};
 
 /// The name of the merge in the pipeline that is made for it.
@@ -35,6 +36,7 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
     let text = read(&args.config)?;
     let mistakes = |diagnostics| CliError::mistakes(&args.config, &[(args.config.clone(), text.clone())], diagnostics);
     let (config, document) = merge_file::read(&text).map_err(mistakes)?;
+    check_options(args, &config)?;
     let models = references::find(&config.references(), &document, &args.config).map_err(mistakes)?;
     let plan = plan(args, &config, &document.value, &models)?;
     let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };
@@ -78,6 +80,20 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
         output::say(&format!("{count} files of the merged model are in {}", args.out.display()));
     }
     Ok(Exit::Success)
+}
+
+/// Checks what the command line adds to the configuration.
+fn check_options(args: &MergeArgs, config: &MergeFile) -> Result<(), CliError> {
+    let MergeFile::Merge(config) = config else { return Ok(()) };
+    let mut params = MergeParams::of_config((**config).clone());
+    params.compat = if args.compat == "0.1.4" { Compat::Older } else { Compat::Newest };
+    params.precision = if args.high_precision { Precision::High } else { Precision::Mergekit };
+    let Some(mistake) = params.check().into_iter().next() else { return Ok(()) };
+    let error = CliError::user(format!("--{}: {}", mistake.field, mistake.message));
+    Err(match mistake.help {
+        Some(help) => error.help(help),
+        None => error,
+    })
 }
 
 /// Makes the pipeline of one merge.

@@ -149,11 +149,7 @@ pub(super) fn indent_filter(
 }
 
 /// The filter `format`: `"%s"|format(x)`.
-pub(super) fn format_filter(
-    state: &State<'_, '_>,
-    text: &str,
-    args: Rest<Value>,
-) -> Result<Value, Error> {
+pub(super) fn format_filter(state: &State<'_, '_>, text: &str, args: Rest<Value>) -> Result<Value, Error> {
     check_format(text)?;
     args.iter().try_for_each(|argument| bounded(state, argument).map(|_| ()))?;
     let formatted = minijinja::format_filter(minijinja::FormatStyle::Printf, text, &args)?;

@@ -18,7 +18,7 @@ mod rewrite;
 
 use std::io::{self, Write};
 
-use chrono::NaiveDateTime;
+use chrono::{NaiveDate, NaiveDateTime, NaiveTime};
 use minijinja::{Environment, Error, ErrorKind, Output, State, Value};
 use serde_json::{Map, Value as Json};
 
@@ -78,6 +78,15 @@ pub struct TemplateSettings {
     pub variables: Map<String, Json>,
     /// What `strftime_now` takes for now. Without it templates fall back to a date of their own.
     pub date: Option<NaiveDateTime>,
+}
+
+impl TemplateSettings {
+    /// Returns the settings with a date: `2024-07-26`.
+    pub fn on(mut self, date: &str) -> Result<Self, String> {
+        let day: NaiveDate = date.parse().map_err(|_| format!("there is no day `{date}`"))?;
+        self.date = Some(day.and_time(NaiveTime::MIN));
+        Ok(self)
+    }
 }
 
 /// A template, ready to run.

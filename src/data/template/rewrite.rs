@@ -23,8 +23,8 @@ pub(super) const KEPT: &str = "luthflow_kept";
 
 /// Filters that cost the same however large their input is, or that look after it themselves.
 const CHEAP: &[&str] = &[
-    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length", "round",
-    "safe", "string", "tojson",
+    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length",
+    "round", "safe", "string", "tojson",
 ];
 
 /// Words that are no operands.
@@ -306,7 +306,10 @@ mod tests {
     fn operands_filters_and_variables_are_guarded() {
         for (source, expected) in [
             ("{{ a ~ 'x' }}", "{{ a|luthflow_text ~ 'x' }}"),
-            ("{{ a.b['~'] + c(1)|trim }}", "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_text|trim|luthflow_bounded }}"),
+            (
+                "{{ a.b['~'] + c(1)|trim }}",
+                "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_text|trim|luthflow_bounded }}",
+            ),
             ("{% set a = b if c else call %}\r\n", "{% set a =( b if c else call)|luthflow_kept %}\n"),
             ("{{ 'x' * n }}", "{{ 'x'|luthflow_factor * n|luthflow_times }}"),
             ("{{ 'x' * 9 * 9 }}", "{{ 'x'|luthflow_factor * 9|luthflow_times * 9|luthflow_times }}"),

@@ -16,7 +16,7 @@ pub(super) fn read(keys: &Keys) -> Result<Config, String> {
     };
     // Weights in fewer bits come with tensors of their own; nothing here would know what to do with them.
     keys.only("quantization_config", &Value::Null)?;
-    keys.only("partial_rotary_factor", &json!(1.0))?;
+    keys.whole_rotation()?;
     match Architecture::ALL[place] {
         Architecture::Qwen3 => qwen3(keys),
         Architecture::Qwen2 => qwen2(keys),

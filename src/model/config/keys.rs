@@ -98,6 +98,16 @@ impl Keys {
         }
     }
 
+    /// Fails if heads are turned in part.
+    pub(super) fn whole_rotation(&self) -> Result<(), String> {
+        match self.number_if("partial_rotary_factor")? {
+            Some(part) if (part - 1.0).abs() > 0.0 => {
+                Err(format!("`partial_rotary_factor` is {part}; heads that are turned in part cannot be run"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Fails if a key has another value than the one that is all that can be run.
     pub(super) fn only(&self, key: &str, value: &Value) -> Result<(), String> {
         match self.get(key) {

@@ -110,7 +110,7 @@ pub(super) fn flat(keys: &Keys, positions: usize, default_theta: f64) -> Result<
 
 /// Reads a rotary embedding: `rope_scaling`, or `rope_parameters` or an entry in it.
 pub(super) fn read(keys: &Keys, positions: usize, default_theta: f64) -> Result<Rotary, String> {
-    keys.only("partial_rotary_factor", &serde_json::json!(1.0))?;
+    keys.whole_rotation()?;
     if let Some((kind, _)) = keys.0.iter().find(|(_, value)| value.is_object()) {
         return Err(format!("the rotary embedding has an entry `{kind}` for some layers; this family has one for all"));
     }

@@ -3,7 +3,6 @@
 use serde_json::{Map, Value, json};
 
 use super::{Activation, Architecture, Config, LayerKind, Scaling, ShortConvolution};
-use crate::tensor::Dtype;
 
 impl Config {
     /// Returns the file's content as transformers would write it, for a model whose documents end in `document_end` and
@@ -51,7 +50,7 @@ impl Config {
             "rope_scaling": rotary.map_or(Value::Null, |rotary| scaling(&rotary.scaling)),
             "rope_theta": rotary.map(|rotary| rotary.theta),
             "tie_word_embeddings": self.tie_word_embeddings,
-            "torch_dtype": dtype_name(self.dtype),
+            "torch_dtype": self.dtype.name(),
             "use_cache": true,
             "vocab_size": self.vocab_size,
         });
@@ -183,14 +182,5 @@ fn name_of(activation: Activation) -> &'static str {
     match activation {
         Activation::Silu => "silu",
         Activation::GeluTanh => "gelu_pytorch_tanh",
-    }
-}
-
-/// Returns the name that `config.json` has for a number format.
-pub(crate) fn dtype_name(dtype: Dtype) -> &'static str {
-    match dtype {
-        Dtype::F32 => "float32",
-        Dtype::F16 => "float16",
-        Dtype::BF16 => "bfloat16",
     }
 }

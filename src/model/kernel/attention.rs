@@ -97,6 +97,12 @@ impl<'a> Views<'a> {
         self.window.map_or(0, |window| (row + 1).saturating_sub(window))
     }
 
+    /// Returns the most keys that the queries of a block see.
+    fn most_seen(&self) -> usize {
+        let count = self.task.document.len();
+        self.window.map_or(count, |window| window.saturating_add(QUERY_ROWS).min(count))
+    }
+
     /// Returns which of the keys from row `from` of the document on this row sees.
     fn visible(&self, row: usize, from: usize) -> Range<usize> {
         self.first_seen(row) - from..row + 1 - from
@@ -136,7 +142,7 @@ fn attend(views: &Views<'_>) -> (Vec<f32>, Vec<f32>) {
     let (count, width, sharing) = (views.task.document.len(), views.heads.width, views.heads.sharing());
     let mut out = vec![0.0; count * sharing * width];
     let mut log_sums = vec![0.0; sharing * count];
-    let mut scores = vec![0.0; QUERY_ROWS.min(count) * count];
+    let mut scores = vec![0.0; QUERY_ROWS.min(count) * views.most_seen()];
     for shared in 0..sharing {
         for (first, size) in blocks(count) {
             let keys = views.first_seen(first)..first + size;
@@ -228,7 +234,7 @@ fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients 
         keys: vec![0.0; count * width],
         values: vec![0.0; count * width],
     };
-    let mut scores = vec![0.0; QUERY_ROWS.min(count) * count];
+    let mut scores = vec![0.0; QUERY_ROWS.min(count) * views.most_seen()];
     let mut slopes = scores.clone();
     for shared in 0..sharing {
         let column = views.task.key_head * group + shared * width;

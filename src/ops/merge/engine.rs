@@ -11,7 +11,7 @@ use super::fused::{Kernel, vectorized};
 use super::methods;
 use super::part::Work;
 use super::twister::Twister;
-use super::{OpCx, OpError, unwritable};
+use super::{OpCx, OpError, unwritable, wide};
 use crate::spec::params::MergeMethod;
 use crate::tensor::{Dtype, ShardedWriter};
 
@@ -44,6 +44,9 @@ impl Engine<'_> {
     pub(super) fn tensor(&mut self, work: &Work<'_>, number: usize, out: Dtype) -> Result<(), OpError> {
         self.cx.check_cancelled()?;
         let count = work.count();
+        if work.dtype == Dtype::F64 && !work.copied {
+            return self.wide(work, number, out);
+        }
         let combine = methods::prepare(self.method, work, &mut self.twister)
             .map_err(|error| OpError::caused(format!("cannot merge tensor `{}`", work.name), error))?;
         self.merged.straight += usize::from(matches!(combine, Combine::Pair { straight: true, .. }));
@@ -63,6 +66,37 @@ impl Engine<'_> {
         }
         self.merged.parameters += count;
         self.merged.tensors += 1;
+        Ok(())
+    }
+}
+
+impl Engine<'_> {
+    /// As [`Self::tensor`], in float64.
+    fn wide(&mut self, work: &Work<'_>, number: usize, out: Dtype) -> Result<(), OpError> {
+        let numbers = wide::merge(self.method, work, &mut self.twister)
+            .map_err(|error| OpError::caused(format!("cannot merge tensor `{}`", work.name), error))?;
+        for (i, piece) in numbers.chunks(PIECE).enumerate() {
+            self.cx.check_cancelled()?;
+            let bytes: Vec<u8> = if out == Dtype::F64 {
+                piece.iter().flat_map(|number| number.to_le_bytes()).collect()
+            } else {
+                let short: Vec<f32> = piece.iter().map(|number| *number as f32).collect();
+                if !short.iter().all(|number| out.holds(*number)) {
+                    return Err(not_finite(work.name, out));
+                }
+                let mut bytes = vec![0; piece.len() * out.size()];
+                out.write_f32(&short, &mut bytes);
+                bytes
+            };
+            if !piece.iter().all(|number| number.is_finite()) {
+                return Err(not_finite(work.name, out));
+            }
+            self.writer.write_at(number, i * PIECE * out.size(), &bytes).map_err(unwritable)?;
+        }
+        work.release(0, numbers.len());
+        self.merged.parameters += numbers.len();
+        self.merged.tensors += 1;
+        self.cx.progress.position(self.merged.parameters as u64);
         Ok(())
     }
 }

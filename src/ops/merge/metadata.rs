@@ -9,7 +9,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::plan::OUTPUT_LAYER;
+use super::plan::{Layers, OUTPUT_LAYER};
 use super::recipe::Recipe;
 use super::{OpError, Parent};
 use crate::data::TOKENIZER_FILES;
@@ -24,8 +24,8 @@ const LAYER_KEYS: [&str; 4] = ["num_hidden_layers", "num_layers", "n_layer", "n_
 
 /// What the merge has changed.
 pub(super) struct Changes<'a> {
-    /// The model and its layer that each layer comes from.
-    pub(super) layers: Option<&'a [(usize, usize)]>,
+    /// Where the layers of what was made of slices come from.
+    pub(super) layers: &'a [Layers],
     /// The type of all tensors, if it is one.
     pub(super) dtype: Option<Dtype>,
     pub(super) vocabulary: Option<usize>,
@@ -65,7 +65,7 @@ pub(super) fn copy(from: &Path, name: &str, to: &Path) -> Result<(), OpError> {
 }
 
 fn edit(config: &mut Value, recipe: &Recipe<'_>, changes: &Changes<'_>) -> Result<(), OpError> {
-    if let Some(layers) = changes.layers {
+    for layers in changes.layers {
         edit_layers(config, recipe, layers)?;
     }
     let Some(fields) = config.as_object_mut() else { return Ok(()) };
@@ -90,12 +90,44 @@ fn edit(config: &mut Value, recipe: &Recipe<'_>, changes: &Changes<'_>) -> Resul
     Ok(())
 }
 
+/// Returns the part of a configuration that describes these layers: itself, or one of the blocks in it.
+fn described(config: &Value, layers: &Layers) -> Result<Option<String>, OpError> {
+    let fits = |block: &Value| layer_count(block) == Some(layers.before);
+    let blocks = config.as_object().into_iter().flatten().filter(|(_, block)| block.is_object() && fits(block));
+    let mut found: Vec<Option<String>> = blocks.map(|(key, _)| Some(key.clone())).collect();
+    if fits(config) || !layers.part {
+        found.insert(0, None);
+    }
+    match &found[..] {
+        [only] => Ok(only.clone()),
+        [None, ..] if !layers.part => Ok(None),
+        _ => {
+            let message =
+                format!("config.json has {} places that may describe these {} layers", found.len(), layers.before);
+            Err(OpError::new(message).help("keep the number and the order of the layers of this module"))
+        }
+    }
+}
+
+fn block<'a>(config: &'a Value, key: Option<&str>) -> Option<&'a Value> {
+    key.map_or(Some(config), |key| config.get(key))
+}
+
 /// Sets the number of layers, and takes each layer's entry of every list over layers from the model it comes from.
-fn edit_layers(config: &mut Value, recipe: &Recipe<'_>, layers: &[(usize, usize)]) -> Result<(), OpError> {
+fn edit_layers(config: &mut Value, recipe: &Recipe<'_>, layers: &Layers) -> Result<(), OpError> {
     let donor = recipe.donor();
-    let Some(count) = layer_count(config) else { return Ok(()) };
-    let same = layers.len() == count && layers.iter().enumerate().all(|(i, from)| *from == (donor, i));
-    let Some(fields) = config.as_object_mut().filter(|_| !same) else { return Ok(()) };
+    let from = &layers.from;
+    if from.len() == layers.before && from.iter().enumerate().all(|(i, from)| *from == (donor, i)) {
+        return Ok(());
+    }
+    let at = described(config, layers)?;
+    let Some(count) = block(config, at.as_deref()).and_then(layer_count) else { return Ok(()) };
+    let place = match &at {
+        Some(key) => config.get_mut(key),
+        None => Some(config),
+    };
+    let Some(fields) = place.and_then(Value::as_object_mut) else { return Ok(()) };
+    let layers = from;
     for key in LAYER_KEYS {
         if fields.get(key).is_some_and(Value::is_u64) {
             fields.insert(key.into(), layers.len().into());
@@ -111,7 +143,8 @@ fn edit_layers(config: &mut Value, recipe: &Recipe<'_>, layers: &[(usize, usize)
         let mut list = Vec::new();
         for (model, layer) in layers {
             let parent: &Parent<'_> = &recipe.models[*model];
-            let of = parent.config.as_ref().and_then(|config| config.get(&key)).and_then(Value::as_array);
+            let described = parent.config.as_ref().and_then(|config| block(config, at.as_deref()));
+            let of = described.and_then(|config| config.get(&key)).and_then(Value::as_array);
             let entry = of.and_then(|list| list.get(*layer)).ok_or_else(|| {
                 OpError::new(format!(
                     "the config.json of `{}` says nothing about layer {layer} in `{key}`",

@@ -13,25 +13,28 @@ mod fused;
 mod metadata;
 mod methods;
 mod moe;
+mod names;
 mod normal;
 mod part;
 mod plan;
 mod recipe;
-
+mod resolve;
 mod tokenizer_file;
 mod torch;
 mod trig;
 mod twister;
 mod values;
 mod vocabulary;
+mod wide;
 
 pub(super) use moe::run as moe;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{InputArtifact, OpCx, OpError, Outcome};
 use crate::spec::params::{MergeMethod, MergeParams};
-use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, TensorError, model_tensors};
+use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, TensorError, View, model_tensors};
 use engine::{Engine, Merged};
 use part::{Part, Work};
 use plan::{Plan, Planned};
@@ -46,6 +49,8 @@ struct Parent<'a> {
     tensors: ModelTensors,
     /// Its `config.json`, if it can be read.
     config: Option<serde_json::Value>,
+    /// The names of its tensors as they are written today, and as they are stored.
+    called: BTreeMap<String, String>,
 }
 
 impl<'a> Parent<'a> {
@@ -54,7 +59,19 @@ impl<'a> Parent<'a> {
             .map_err(|error| OpError::caused(format!("cannot read the weights of `{}`", input.name), error))?;
         let path = input.path.join("config.json");
         let config = if path.is_file() { serde_json::from_slice(&fs_err::read(path)?).ok() } else { None };
-        Ok(Self { name: &input.name, path: &input.path, tensors, config })
+        let today = |name: &str| (names::canonical(config.as_ref(), name).into_owned(), name.to_owned());
+        let called = tensors.names().map(today).collect();
+        Ok(Self { name: &input.name, path: &input.path, tensors, config, called })
+    }
+
+    /// Returns the names of its tensors, sorted.
+    fn names(&self) -> impl Iterator<Item = &str> {
+        self.called.keys().map(String::as_str)
+    }
+
+    /// Returns a tensor, if it is there.
+    fn get(&self, name: &str) -> Option<View<'_>> {
+        self.tensors.get(self.called.get(name)?)
     }
 
     /// Returns whether its configuration says that the output layer is the embedding.
@@ -66,13 +83,13 @@ impl<'a> Parent<'a> {
 /// Runs the node.
 pub(super) fn run(params: &MergeParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let recipe = Recipe::new(params, cx)?;
-    let (groups, sliced) = recipe.groups();
-    let plan = plan::plan(&recipe, &groups, sliced)?;
+    let (groups, modules) = recipe.groups();
+    let plan = plan::plan(&recipe, &groups, &modules)?;
     let vocabulary = Vocabulary::of(&recipe)?;
     let declared = declare(&recipe, &groups, &plan, vocabulary.as_ref())?;
     let same = declared.first().map(|first| first.dtype);
     let changes = metadata::Changes {
-        layers: plan.layers.as_deref(),
+        layers: &plan.layers,
         dtype: same.filter(|dtype| declared.iter().all(|tensor| tensor.dtype == *dtype)),
         vocabulary: vocabulary.as_ref().map(|vocabulary| vocabulary.size),
         names: declared.iter().map(|tensor| tensor.name.as_str()).collect(),
@@ -134,6 +151,9 @@ fn declare(
         let group = &groups[tensor.group];
         values::values(recipe, group, tensor)?;
         let parts = parts(recipe, group, tensor)?;
+        if let Some(whole) = whole_numbers(recipe, group, tensor, &parts)? {
+            return Ok(Declared { name: tensor.name.clone(), dtype: whole, shape: first_shape(recipe, group, tensor) });
+        }
         let stored = parts.iter().map(Part::dtype);
         let mut shape = first_shape(recipe, group, tensor);
         if let (Some(vocabulary), true, Some(rows)) =
@@ -144,8 +164,8 @@ fn declare(
         let promoted = stored.reduce(Dtype::promote).unwrap_or(Dtype::F32);
         let wide = matches!(recipe.config.merge_method, MergeMethod::ArceeFusion | MergeMethod::RamplusTl);
         let dtype = match recipe.rounding {
-            _ if recipe.as_first || recipe.keeps_base_type() => parts[group.base.unwrap_or(0)].dtype(),
-            Rounding::Every(_) if wide => Dtype::F32,
+            _ if recipe.as_first || recipe.keeps_base_type() => parts[base_of(group, tensor).unwrap_or(0)].dtype(),
+            Rounding::Every(dtype) if wide && dtype.unwrap_or(promoted) != Dtype::F64 && !tensor.copied => Dtype::F32,
             Rounding::Every(dtype) | Rounding::Last(dtype) => dtype.unwrap_or(promoted),
         };
         Ok(Declared { name: tensor.name.clone(), dtype: out.unwrap_or(dtype), shape })
@@ -154,16 +174,45 @@ fn declare(
 }
 
 fn parts<'a>(recipe: &'a Recipe<'_>, group: &Group<'_>, tensor: &'a Planned) -> Result<Vec<Part<'a>>, OpError> {
-    let part = |(source, input): (&recipe::Source<'_>, &'a String)| {
-        let model = &recipe.models[source.model];
-        Part::of(&model.tensors, input).ok_or_else(|| OpError::new(format!("`{}` lacks tensor `{input}`", model.name)))
+    let part = |(i, input): &(usize, String)| {
+        let model = &recipe.models[group.sources[*i].model];
+        let found = model.called.get(input).and_then(|stored| Part::of(&model.tensors, stored));
+        found.ok_or_else(|| OpError::new(format!("`{}` lacks tensor `{input}`", model.name)))
     };
-    group.sources.iter().zip(&tensor.inputs).map(part).collect()
+    tensor.inputs.iter().map(part).collect()
+}
+
+/// Returns which of the inputs of a tensor is that of the base.
+fn base_of(group: &Group<'_>, tensor: &Planned) -> Option<usize> {
+    tensor.inputs.iter().position(|(i, _)| Some(*i) == group.base)
+}
+
+/// Returns the type of a tensor of whole numbers, which can only be copied: where all models have the same.
+fn whole_numbers(
+    recipe: &Recipe<'_>,
+    group: &Group<'_>,
+    tensor: &Planned,
+    parts: &[Part<'_>],
+) -> Result<Option<Dtype>, OpError> {
+    let first = parts.first().map(Part::dtype);
+    if parts.iter().all(|part| part.dtype().is_float()) {
+        return Ok(None);
+    }
+    let Some(other) = parts.iter().position(|part| !part.same(&parts[0])) else { return Ok(first) };
+    let name = |which: usize| recipe.models[group.sources[tensor.inputs[which].0].model].name;
+    let message = format!(
+        "tensor `{}` holds whole numbers ({}), which are not merged, and `{}` and `{}` have different ones",
+        tensor.name,
+        parts[0].dtype(),
+        name(0),
+        name(other)
+    );
+    Err(OpError::new(message).help("merge models before they are quantised, and of the same positions"))
 }
 
 fn first_shape(recipe: &Recipe<'_>, group: &Group<'_>, tensor: &Planned) -> Vec<usize> {
-    let first = group.sources.first().zip(tensor.inputs.first());
-    let view = first.and_then(|(source, input)| recipe.models[source.model].tensors.get(input));
+    let first = tensor.inputs.first();
+    let view = first.and_then(|(i, input)| recipe.models[group.sources[*i].model].get(input));
     view.map_or_else(Vec::new, |view| view.shape.to_vec())
 }
 
@@ -178,21 +227,27 @@ fn work<'a>(
     let (shared, each) = values::values(recipe, group, tensor)?;
     let mut parts = parts(recipe, group, tensor)?;
     let promoted = parts.iter().map(Part::dtype).reduce(Dtype::promote).unwrap_or(Dtype::F32);
-    let base = group.base.filter(|base| *base < parts.len());
+    let base = base_of(group, tensor);
+    let whole = parts.iter().any(|part| !part.dtype().is_float());
     let dtype = match recipe.rounding {
+        _ if whole => parts[0].dtype(),
         // The older slerp takes its inputs as they are, and gives the type of the base.
         Rounding::Every(None) if recipe.keeps_base_type() => parts[base.unwrap_or(0)].dtype(),
         Rounding::Every(dtype) => dtype.unwrap_or(promoted),
+        Rounding::Last(_) if promoted == Dtype::F64 || recipe.rounding == Rounding::Last(Some(Dtype::F64)) => {
+            Dtype::F64
+        }
         Rounding::Last(_) => Dtype::F32,
     };
+    let copied = tensor.copied || whole;
     if let Some(vocabulary) = vocabulary.filter(|_| vocabulary::is_vocabulary(&tensor.name)) {
-        let models: Vec<usize> = group.sources.iter().map(|source| source.model).collect();
+        let models: Vec<usize> = tensor.inputs.iter().map(|(i, _)| group.sources[*i].model).collect();
         let base = base.map(|base| models[base]);
-        parts = vocabulary.align(&parts, &models[..parts.len()], base, shape[1..].iter().product(), dtype)?;
+        parts = vocabulary.align(&parts, &models, base, shape[1..].iter().product(), dtype)?;
     } else if matches!(recipe.rounding, Rounding::Every(_)) && !recipe.keeps_base_type() {
         parts = parts.into_iter().map(|part| part.converted(dtype)).collect();
     }
-    Ok(Work { name: &tensor.name, shape, parts, base, dtype, compat: recipe.compat, shared, each })
+    Ok(Work { name: &tensor.name, shape, parts, base, dtype, copied, compat: recipe.compat, shared, each })
 }
 
 fn unwritable(error: TensorError) -> OpError {

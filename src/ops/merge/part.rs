@@ -62,6 +62,19 @@ impl<'a> Part<'a> {
         numbers
     }
 
+    /// Returns all numbers in float64.
+    pub(super) fn all64(&self) -> Vec<f64> {
+        if self.dtype == Dtype::F64 {
+            return self.bytes.as_chunks::<8>().0.iter().map(|raw| f64::from_le_bytes(*raw)).collect();
+        }
+        self.all().into_iter().map(f64::from).collect()
+    }
+
+    /// Returns whether two tensors are the same, bit for bit.
+    pub(super) fn same(&self, other: &Self) -> bool {
+        self.dtype == other.dtype && self.bytes == other.bytes
+    }
+
     /// Returns the bytes of some numbers as they are stored, if `dtype` stores them so.
     pub(super) fn stored(&self, dtype: Dtype, from: usize, to: usize) -> Option<&[u8]> {
         let size = self.dtype.size();
@@ -88,6 +101,8 @@ pub(super) struct Work<'a> {
     pub(super) base: Option<usize>,
     /// The type that results are rounded to after every operation.
     pub(super) dtype: Dtype,
+    /// Whether the first part is the result: it is the only one, or none has anything to be computed.
+    pub(super) copied: bool,
     /// Whose arithmetic is followed.
     pub(super) compat: Compat,
     /// The parameters of the tensor.

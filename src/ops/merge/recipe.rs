@@ -2,7 +2,7 @@
 
 use super::{OpCx, OpError, Parent};
 use crate::spec::params::{
-    Compat, ConfigModel, ConfigSource, MergeConfig, MergeMethod, MergeParams, Precision, Settings,
+    Compat, ConfigModel, ConfigSlice, ConfigSource, MergeConfig, MergeMethod, MergeParams, Precision, Settings,
 };
 use crate::tensor::Dtype;
 
@@ -33,6 +33,18 @@ pub(super) struct Group<'a> {
     /// Which of the sources is the base.
     pub(super) base: Option<usize>,
     pub(super) parameters: Option<&'a Settings>,
+    /// The parameters of the module around it.
+    pub(super) module: Option<&'a Settings>,
+}
+
+/// Groups that make up a model, or a part of one.
+pub(super) struct Module<'a> {
+    pub(super) name: Option<&'a str>,
+    /// What the names of its tensors begin with; empty for all.
+    pub(super) prefixes: &'a [String],
+    pub(super) groups: std::ops::Range<usize>,
+    /// Whether the groups are ranges of layers.
+    pub(super) sliced: bool,
 }
 
 /// One of the models of a group.
@@ -104,40 +116,52 @@ impl<'a> Recipe<'a> {
         self.base().unwrap_or(0)
     }
 
-    /// Returns the groups of models, and whether they are ranges of layers.
-    pub(super) fn groups(&self) -> (Vec<Group<'_>>, bool) {
-        if let Some(models) = &self.config.models {
-            let source = |model: &'_ ConfigModel| self.model(&model.model.0);
-            let mut sources: Vec<Source<'_>> = models
-                .iter()
-                .filter_map(|model| {
-                    Some(Source { model: source(model)?, layers: None, parameters: model.parameters.as_ref() })
-                })
-                .collect();
-            let base = self.base();
-            if let Some(base) = base
-                && !sources.iter().any(|source| source.model == base)
-            {
-                sources.push(Source { model: base, layers: None, parameters: None });
+    /// Returns the groups of models, and which of them belong together.
+    pub(super) fn groups(&self) -> (Vec<Group<'_>>, Vec<Module<'_>>) {
+        let (mut groups, mut modules) = (Vec::new(), Vec::new());
+        for body in self.config.bodies() {
+            let first = groups.len();
+            match (body.models, body.slices) {
+                (Some(models), _) => groups.push(self.whole(models, body.parameters)),
+                (None, slices) => {
+                    groups.extend(slices.into_iter().flatten().map(|slice| self.slice(slice, body.parameters)))
+                }
             }
-            let base = sources.iter().position(|source| Some(source.model) == base);
-            return (vec![Group { sources, base, parameters: None }], false);
+            modules.push(Module {
+                name: body.module,
+                prefixes: body.prefixes,
+                groups: first..groups.len(),
+                sliced: body.models.is_none(),
+            });
         }
-        let groups = self.config.slices.iter().flatten().map(|slice| {
-            let source = |source: &'_ ConfigSource| self.model(&source.model.0);
-            let sources: Vec<Source<'_>> = slice
-                .sources
-                .iter()
-                .filter_map(|each| {
-                    let layers = Some(each.layer_range);
-                    Some(Source { model: source(each)?, layers, parameters: each.parameters.as_ref() })
-                })
-                .collect();
-            let base = slice.base_model.as_ref().map_or_else(|| self.base(), |base| self.model(&base.0));
-            let base = sources.iter().position(|source| Some(source.model) == base);
-            Group { sources, base, parameters: slice.parameters.as_ref() }
-        });
-        (groups.collect(), true)
+        (groups, modules)
+    }
+
+    fn whole<'s>(&'s self, models: &'s [ConfigModel], module: Option<&'s Settings>) -> Group<'s> {
+        let source = |model: &'s ConfigModel| {
+            let parameters = model.parameters.as_ref();
+            Some(Source { model: self.model(&model.model.0)?, layers: None, parameters })
+        };
+        let mut sources: Vec<Source<'_>> = models.iter().filter_map(source).collect();
+        let base = self.base();
+        if let Some(base) = base
+            && !sources.iter().any(|source| source.model == base)
+        {
+            sources.push(Source { model: base, layers: None, parameters: None });
+        }
+        let base = sources.iter().position(|source| Some(source.model) == base);
+        Group { sources, base, parameters: None, module }
+    }
+
+    fn slice<'s>(&'s self, slice: &'s ConfigSlice, module: Option<&'s Settings>) -> Group<'s> {
+        let source = |each: &'s ConfigSource| {
+            let layers = Some(each.layer_range);
+            Some(Source { model: self.model(&each.model.0)?, layers, parameters: each.parameters.as_ref() })
+        };
+        let sources: Vec<Source<'_>> = slice.sources.iter().filter_map(source).collect();
+        let base = slice.base_model.as_ref().map_or_else(|| self.base(), |base| self.model(&base.0));
+        let base = sources.iter().position(|source| Some(source.model) == base);
+        Group { sources, base, parameters: slice.parameters.as_ref(), module }
     }
 }
 

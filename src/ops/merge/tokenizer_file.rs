@@ -15,6 +15,15 @@ const FILE: &str = "tokenizer.json";
 const CONFIG: &str = "tokenizer_config.json";
 const TEMPLATE: &str = "chat_template.jinja";
 
+/// The templates that MergeKit knows by name, written anew: they render what its own do, blanks at odd places included.
+const TEMPLATES: [(&str, &str); 5] = [
+    ("alpaca", include_str!("templates/alpaca.jinja")),
+    ("chatml", CHATML_TEMPLATE),
+    ("exaone", include_str!("templates/exaone.jinja")),
+    ("llama3", include_str!("templates/llama3.jinja")),
+    ("mistral", include_str!("templates/mistral.jinja")),
+];
+
 /// A tokenizer's file and the folder it lies in.
 #[derive(Debug, Clone)]
 pub(super) struct TokenizerFile {
@@ -188,11 +197,13 @@ pub(super) fn write_template(wanted: &str, models: &[&Path], to: &Path) -> Resul
             Some(template) => template,
             None => return Err(OpError::new("`chat_template: auto`: none of the models has a chat template")),
         },
-        "chatml" => CHATML_TEMPLATE.to_owned(),
         text if text.contains('{') => text.to_owned(),
         name => {
-            let help = "give `auto`, `chatml`, or the template itself";
-            return Err(OpError::new(format!("there is no chat template `{name}`")).help(help));
+            let known = TEMPLATES.iter().find(|(known, _)| *known == name);
+            let none = || OpError::new(format!("there is no chat template `{name}`"));
+            let names: Vec<String> = TEMPLATES.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let help = format!("give `auto`, {}, or the template itself", names.join(", "));
+            known.ok_or_else(|| none().help(help))?.1.to_owned()
         }
     };
     let path = to.join(CONFIG);

@@ -16,7 +16,7 @@ pub(super) fn values(
     tensor: &Planned,
 ) -> Result<(Values, Vec<Values>), OpError> {
     let parameters = recipe.config.merge_method.parameters();
-    let outer = [group.parameters, recipe.config.parameters.as_ref()];
+    let outer = [group.parameters, group.module, recipe.config.parameters.as_ref()];
     let mut shared = Values::default();
     for parameter in parameters.iter().filter(|parameter| parameter.scope == Scope::Shared) {
         let value =
@@ -24,9 +24,10 @@ pub(super) fn values(
         shared.0.push((parameter.name, value));
     }
     let mut each = Vec::new();
-    for (i, (source, input)) in group.sources.iter().zip(&tensor.inputs).enumerate() {
+    for (i, input) in tensor.inputs.iter().map(|(i, input)| (*i, input)) {
+        let source = &group.sources[i];
         let mut values = Values::default();
-        let scopes = [source.parameters, group.parameters, recipe.config.parameters.as_ref()];
+        let scopes = [source.parameters, group.parameters, group.module, recipe.config.parameters.as_ref()];
         for parameter in &parameters {
             let wanted = parameter.scope == Scope::Each || (parameter.scope == Scope::Others && group.base != Some(i));
             if wanted {

@@ -17,7 +17,7 @@ use std::path::Path;
 
 use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
-use crate::data::{Tokenizer, copy_tokenizer};
+use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
 use crate::model::{CausalLm, ModelError};
 use crate::spec::params::SftParams;
 use samples::Samples;
@@ -30,8 +30,8 @@ const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
 pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let source = &cx.inputs.one("model")?.path;
     let mut model = CausalLm::load(source).map_err(|error| OpError::caused("cannot use the model", error))?;
-    let tokenizer =
-        Tokenizer::load(source).map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
+    let tokenizer = Tokenizer::load_with(source, &template_settings(params)?)
+        .map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
     check_fit(params, &model, &tokenizer)?;
     let samples = samples::read(params, &tokenizer, cx)?;
     let (out, log) = (cx.out.join("model"), cx.out.join("log"));
@@ -40,6 +40,16 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let summary = train::train(&mut model, &samples.list, params, &log.join("loss.jsonl"), cx)?;
     save(&model, source, &out).map_err(|error| OpError::caused("cannot save the trained model", error))?;
     Ok(outcome(&samples, &summary))
+}
+
+/// Returns what the chat template is told beside the chats.
+fn template_settings(params: &SftParams) -> Result<TemplateSettings, OpError> {
+    let variables = params.template_variables.clone().into_iter().collect();
+    let settings = TemplateSettings { variables, date: None };
+    match &params.template_date {
+        Some(date) => settings.on(date).map_err(|why| OpError::new(format!("`template_date`: {why}"))),
+        None => Ok(settings),
+    }
 }
 
 /// Fails early where training would fail late or teach nothing.

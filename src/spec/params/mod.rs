@@ -34,11 +34,12 @@ pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
-pub use merge::{
-    BaseUse, Compat, ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, MergeMethod,
-    MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope, Setting, Settings, Takes, TokenSource,
-};
 pub use lora::{ApplyLoraParams, ExtractLoraParams};
+pub use merge::{
+    BaseUse, Body, Compat, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer,
+    MergeConfig, MergeMethod, MergeModel, MergeParameters, MergeParams, Parameter, ParameterKind, Precision, Scope,
+    Setting, Settings, Takes, TokenSource,
+};
 pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};

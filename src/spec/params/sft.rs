@@ -1,5 +1,7 @@
 //! `kind: sft`: supervised fine-tuning.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -57,6 +59,14 @@ pub struct SftParams {
     /// The tokens of a chat that are trained. Prose is always trained whole.
     #[serde(default)]
     pub train_on: TrainOn,
+    /// Variables that the chat template is told for every chat, such as `enable_thinking: false`. Those of a row
+    /// (`chat_template_kwargs`) go before them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub template_variables: BTreeMap<String, serde_json::Value>,
+    /// The day that chat templates take for today, as `2024-07-26`. Without it those that print one fall back to a day of
+    /// their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_date: Option<String>,
     /// What decides the order of the data.
     #[serde(default)]
     pub seed: u64,
@@ -183,7 +193,20 @@ impl Params for SftParams {
             format!("{} is not at least 0 and below 1", self.adam_beta2),
         );
         demand(self.adam_epsilon > 0.0, "adam_epsilon", format!("{} is not above 0", self.adam_epsilon));
+        if let Some(date) = &self.template_date {
+            demand(is_date(date), "template_date", format!("`{date}` is no date; write it as `2024-07-26`"));
+        }
         demand(self.max_grad_norm >= 0.0, "max_grad_norm", format!("{} is below 0", self.max_grad_norm));
         mistakes
     }
+}
+
+/// Says whether a text looks like a date, year first. Whether the month has that day is seen when the node runs.
+fn is_date(text: &str) -> bool {
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |part: &str, digits: usize, range: std::ops::RangeInclusive<u32>| {
+        part.len() == digits && part.parse().is_ok_and(|number| range.contains(&number))
+    };
+    matches!(parts[..], [year, month, day]
+        if number(year, 4, 1..=9999) && number(month, 2, 1..=12) && number(day, 2, 1..=31))
 }

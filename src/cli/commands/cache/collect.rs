@@ -10,7 +10,8 @@ use serde_json::json;
 
 use super::write_cache;
 use crate::cache::{Amount, Cache, CacheInfo, GcOptions, GcReport};
-use crate::cli::args::{Cli, GcArgs};
+use crate::cli::args::Cli;
+use crate::cli::cache_args::GcArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::read_cache;

@@ -8,7 +8,8 @@ pub(in crate::cli) mod units;
 use serde_json::{Value, json};
 
 use crate::cache::{Access, Action, Cache};
-use crate::cli::args::{CacheArgs, CacheCommand, Cli};
+use crate::cli::args::Cli;
+use crate::cli::cache_args::{CacheArgs, CacheCommand};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{notices, read_cache};

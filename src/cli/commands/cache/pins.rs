@@ -2,7 +2,8 @@
 
 use super::write_cache;
 use crate::cache::Cache;
-use crate::cli::args::{Cli, PinArgs};
+use crate::cli::args::Cli;
+use crate::cli::cache_args::PinArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::report::CliError;

@@ -5,7 +5,8 @@ use serde_json::json;
 
 use super::write_cache;
 use crate::cache::Cache;
-use crate::cli::args::{Cli, RemoteArgs};
+use crate::cli::args::Cli;
+use crate::cli::cache_args::RemoteArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::report::CliError;

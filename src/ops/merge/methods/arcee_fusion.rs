@@ -54,16 +54,19 @@ fn divergence(x: &[f32], y: &[f32], dtype: Dtype) -> f32 {
 /// Returns the median and one and a half times the distance of the quartiles.
 fn threshold(importance: &[f32], dtype: Dtype, twister: &mut Twister) -> f32 {
     let round = |number: f32| rounded(dtype, number);
-    let mut sorted = if importance.len() > SAMPLE {
-        let place = |_| importance[draw(importance.len(), twister)];
-        (0..SAMPLE).map(place).collect()
-    } else {
-        importance.to_vec()
-    };
+    let mut sorted = sample(importance, twister);
     sorted.par_sort_unstable_by(f32::total_cmp);
     let quantile = |share: f32| sorted[(share * (sorted.len() - 1) as f32) as usize];
     let (low, median, high) = (quantile(0.25), quantile(0.5), quantile(0.75));
     round(median + round(1.5 * round(high - low)))
+}
+
+/// Returns the numbers of which quantiles are taken: all of them, or as many as are allowed, drawn.
+pub(in super::super) fn sample<T: Copy>(numbers: &[T], twister: &mut Twister) -> Vec<T> {
+    if numbers.len() <= SAMPLE {
+        return numbers.to_vec();
+    }
+    (0..SAMPLE).map(|_| numbers[draw(numbers.len(), twister)]).collect()
 }
 
 /// Returns a number below `count`, as `torch.randint` draws it.

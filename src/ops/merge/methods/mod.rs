@@ -3,19 +3,19 @@
 //! The arithmetic is that of MergeKit 0.1.5 on a CPU with one thread: the same operations in the same order, each result
 //! rounded to the type of the tensors, because that is what PyTorch does with 16-bit types.
 
-mod arcee_fusion;
+pub(super) mod arcee_fusion;
 mod array;
 mod karcher;
 mod linear;
 mod model_stock;
 mod multislerp;
 pub(super) mod nearswap;
-mod nuslerp;
+pub(super) mod nuslerp;
 pub(super) mod ram;
 mod sce;
-mod select;
+pub(super) mod select;
 mod slerp;
-mod sparsify;
+pub(super) mod sparsify;
 pub(super) mod task;
 
 use super::OpError;
@@ -26,7 +26,7 @@ use crate::spec::params::MergeMethod as M;
 
 /// Returns what is done to the numbers of a tensor.
 pub(super) fn prepare(method: M, work: &Work<'_>, twister: &mut Twister) -> Result<Combine, OpError> {
-    if work.count() == 0 {
+    if work.count() == 0 || work.copied {
         return Ok(Combine::Copy(0));
     }
     Ok(match method {

@@ -41,14 +41,14 @@ pub(super) fn prepare(work: &Work<'_>) -> Combine {
 }
 
 /// How a tensor falls into vectors.
-struct Lines {
-    count: usize,
+pub(in super::super) struct Lines {
+    pub(in super::super) count: usize,
     length: usize,
     stride: usize,
 }
 
 impl Lines {
-    fn of(work: &Work<'_>) -> Self {
+    pub(in super::super) fn of(work: &Work<'_>) -> Self {
         let count = work.count();
         match work.shape {
             [first, .., last] if !work.shared.flag("nuslerp_flatten") => {
@@ -70,11 +70,11 @@ impl Lines {
         if self.stride == 1 { line * self.length } else { line }
     }
 
-    fn take(&self, numbers: &[f32], line: usize) -> Vec<f32> {
+    pub(in super::super) fn take<T: Copy>(&self, numbers: &[T], line: usize) -> Vec<T> {
         numbers[self.start(line)..].iter().step_by(self.stride).take(self.length).copied().collect()
     }
 
-    fn put(&self, numbers: &mut [f32], line: usize, values: &[f32]) {
+    pub(in super::super) fn put<T: Copy>(&self, numbers: &mut [T], line: usize, values: &[T]) {
         let places = numbers[self.start(line)..].iter_mut().step_by(self.stride);
         places.zip(values).for_each(|(number, value)| *number = *value);
     }

@@ -49,12 +49,14 @@ fn factors(work: &Work<'_>, ram: &Ram) -> Vec<f32> {
     });
     let none = || vec![[0_u64; 2]; models];
     let totals = counts.reduce(none, |a, b| a.iter().zip(b).map(|(a, b)| [a[0] + b[0], a[1] + b[1]]).collect());
+    totals.into_iter().map(|counts| factor(work, counts)).collect()
+}
+
+/// Returns what a part's own differences are multiplied by, given how many are its own and how many it shares.
+pub(in super::super) fn factor(work: &Work<'_>, [own, shared]: [u64; 2]) -> f32 {
     let number = |name: &str| work.shared.number(name) as f32;
-    let factor = |[own, shared]: [u64; 2]| {
-        let ratio = shared as f32 / (own as f32).max(number("epsilon"));
-        1.0 + number("r") * ratio.clamp(0.0, number("alpha").max(0.0))
-    };
-    totals.into_iter().map(factor).collect()
+    let ratio = shared as f32 / (own as f32).max(number("epsilon"));
+    1.0 + number("r") * ratio.clamp(0.0, number("alpha").max(0.0))
 }
 
 impl Ram {

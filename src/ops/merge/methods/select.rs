@@ -14,10 +14,10 @@ use super::super::twister::pack;
 const BLOCK: usize = 1 << 19;
 
 /// Writes the numbers that begin at a place.
-pub(super) type Read<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
+pub(in super::super) type Read<'a> = &'a (dyn Fn(usize, &mut [f32]) + Sync);
 
 /// Which numbers are kept: one bit each, lowest first.
-pub(super) type Mask = Vec<u64>;
+pub(in super::super) type Mask = Vec<u64>;
 
 /// A magnitude at which ties are broken by place.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ struct Edge {
 }
 
 /// Returns the mask of the `keep` largest magnitudes. `short` if the lower half of all bits is zero, as in bfloat16.
-pub(super) fn largest(count: usize, keep: usize, short: bool, read: Read<'_>) -> Mask {
+pub(in super::super) fn largest(count: usize, keep: usize, short: bool, read: Read<'_>) -> Mask {
     if keep >= count {
         return vec![u64::MAX; count.div_ceil(64)];
     }
@@ -43,7 +43,7 @@ pub(super) fn largest(count: usize, keep: usize, short: bool, read: Read<'_>) ->
 }
 
 /// Returns the mask of the magnitudes with the ranks `from .. to`, smallest first.
-pub(super) fn ranks(count: usize, from: usize, to: usize, short: bool, read: Read<'_>) -> Mask {
+pub(in super::super) fn ranks(count: usize, from: usize, to: usize, short: bool, read: Read<'_>) -> Mask {
     let to = to.min(count);
     if from >= to {
         return vec![0; count.div_ceil(64)];

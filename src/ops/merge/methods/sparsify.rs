@@ -86,23 +86,15 @@ fn factor(work: &Work<'_>, part: &Part<'_>, mask: &Mask, method: M) -> Option<f3
 }
 
 /// Returns whether the bit of a number is set.
-pub(super) fn kept(mask: &Mask, i: usize) -> bool {
+pub(in super::super) fn kept(mask: &Mask, i: usize) -> bool {
     mask[i / 64] >> (i % 64) & 1 == 1
 }
 
 /// Draws with a chance that grows with the rank of a difference in its row.
 fn della(work: &Work<'_>, part: &Part<'_>, density: f64, epsilon: f64, twister: &mut Twister) -> Result<Mask, OpError> {
-    if density + epsilon >= 1.0 || density - epsilon <= 0.0 {
-        let message = format!("density {density} with epsilon {epsilon} gives chances outside of 0 to 1");
-        return Err(OpError::new(message).help("choose them so that density - epsilon > 0 and density + epsilon < 1"));
-    }
+    check_chances(density, epsilon)?;
     let dtype = wide(work.dtype);
-    // Rows run along the second axis; a vector is one row.
-    let (length, inner) = match work.shape {
-        [] => (1, 1),
-        [length] => (*length, 1),
-        [_, length, inner @ ..] => (*length, inner.iter().product()),
-    };
+    let (length, inner) = rows(work.shape);
     let block = length * inner;
     let count = work.count();
     let mut mask = vec![0_u64; count.div_ceil(64)];
@@ -118,6 +110,24 @@ fn della(work: &Work<'_>, part: &Part<'_>, density: f64, epsilon: f64, twister: 
         }
     }
     Ok(mask)
+}
+
+/// Says so if a density is nearer to 0 or 1 than chances may be.
+pub(in super::super) fn check_chances(density: f64, epsilon: f64) -> Result<(), OpError> {
+    if density + epsilon >= 1.0 || density - epsilon <= 0.0 {
+        let message = format!("density {density} with epsilon {epsilon} gives chances outside of 0 to 1");
+        return Err(OpError::new(message).help("choose them so that density - epsilon > 0 and density + epsilon < 1"));
+    }
+    Ok(())
+}
+
+/// Returns the length of a row and how far apart its numbers are. Rows run along the second axis; a vector is one row.
+pub(in super::super) fn rows(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [] => (1, 1),
+        [length] => (*length, 1),
+        [_, length, inner @ ..] => (*length, inner.iter().product()),
+    }
 }
 
 /// Replaces the differences of rows by their chances. Ranks are rounded too: in bfloat16 those above 256 are shared.

@@ -90,9 +90,9 @@ impl Task {
         for (i, out) in out.chunks_mut(BLOCK).enumerate() {
             let from = from + i * BLOCK;
             match work.dtype {
-                Dtype::F32 => self.block::<ToF32>(work, from, out, scratch),
                 Dtype::F16 => self.block::<ToF16>(work, from, out, scratch),
                 Dtype::BF16 => self.block::<ToBf16>(work, from, out, scratch),
+                _ => self.block::<ToF32>(work, from, out, scratch),
             }
         }
     }

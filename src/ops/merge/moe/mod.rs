@@ -8,6 +8,7 @@ mod family;
 mod gates;
 mod prompts;
 mod weights;
+mod write;
 
 use serde_json::{Map, Value};
 

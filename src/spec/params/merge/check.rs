@@ -10,22 +10,37 @@ use super::method::{BaseUse, Scope};
 use crate::spec::suggest;
 
 /// The types that MergeKit knows and this program computes in.
-const DTYPES: [&str; 3] = ["bfloat16", "float16", "float32"];
+const DTYPES: [&str; 4] = ["bfloat16", "float16", "float32", "float64"];
+
+/// The chat templates with a name.
+const TEMPLATES: [&str; 6] = ["auto", "alpaca", "chatml", "exaone", "llama3", "mistral"];
 
 /// Returns the mistakes of a configuration; fields are paths below `config`.
 pub(super) fn mistakes(config: &MergeConfig) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    match (&config.models, &config.slices) {
-        (None, None) => {
-            let help = "list the models to merge";
-            mistakes.push(Mistake::new("", "neither `models` nor `slices` is given").help(help));
+    if config.modules.is_some() {
+        modules(config, &mut mistakes);
+    }
+    for body in config.bodies() {
+        match (body.models, body.slices) {
+            (None, None) => {
+                let help = "list the models to merge";
+                let message = "neither `models` nor `slices` is given";
+                mistakes.push(
+                    Mistake::new(body.module.map_or_else(String::new, |name| format!("modules.{name}")), message)
+                        .help(help),
+                );
+            }
+            (Some(_), Some(_)) => {
+                mistakes.push(Mistake::new(body.place("slices"), "give `models` or `slices`, not both"));
+            }
+            (Some(models), None) => {
+                let parts = models.iter().map(|model| (&model.model, model.parameters.as_ref())).collect();
+                let around = Around { outer: [body.parameters, None], base: None, joins: true };
+                group(config, &body.place("models"), parts, &around, &mut mistakes);
+            }
+            (None, Some(slices)) => layers(config, &body, slices, &mut mistakes),
         }
-        (Some(_), Some(_)) => mistakes.push(Mistake::new("slices", "give `models` or `slices`, not both")),
-        (Some(models), None) => {
-            let parts = models.iter().map(|model| (&model.model, model.parameters.as_ref())).collect();
-            group(config, "models", parts, None, None, true, &mut mistakes);
-        }
-        (None, Some(slices)) => layers(config, slices, &mut mistakes),
     }
     parameters(config, &mut mistakes);
     for (field, name) in [("dtype", &config.dtype), ("out_dtype", &config.out_dtype)] {
@@ -43,15 +58,61 @@ pub(super) fn mistakes(config: &MergeConfig) -> Vec<Mistake> {
         }
     }
     vocabulary(config, &mut mistakes);
+    if let Some(name) = config.chat_template.as_ref().filter(|text| !text.contains('{'))
+        && !TEMPLATES.contains(&name.as_str())
+    {
+        let help = suggest::help(name, TEMPLATES)
+            .unwrap_or_else(|| format!("give one of `{}`, or the template itself", TEMPLATES.join("`, `")));
+        mistakes.push(Mistake::new("chat_template", format!("there is no chat template `{name}`")).help(help));
+    }
     mistakes
 }
 
-fn layers(config: &MergeConfig, slices: &[super::config::ConfigSlice], mistakes: &mut Vec<Mistake>) {
+/// Checks that every module says which tensors it has, and that no two have the same.
+fn modules(config: &MergeConfig, mistakes: &mut Vec<Mistake>) {
+    if config.models.is_some() || config.slices.is_some() {
+        mistakes.push(Mistake::new("modules", "give `models`, `slices` or `modules`"));
+    }
+    let modules = config.modules.iter().flatten();
+    let count = modules.clone().count();
+    if count == 0 {
+        mistakes.push(Mistake::new("modules", "there is no module"));
+    }
+    let mut seen = BTreeSet::new();
+    for (name, module) in modules {
+        if module.prefixes.is_empty() && count > 1 {
+            let help = "add `prefixes: [...]`, what the names of its tensors begin with, as in `[model.language_model., lm_head.]`";
+            let message = format!("nothing says which tensors the module `{name}` has");
+            mistakes.push(Mistake::new(format!("modules.{name}"), message).help(help));
+        }
+        for (i, prefix) in module.prefixes.iter().enumerate().filter(|(_, prefix)| !seen.insert(prefix.as_str())) {
+            let place = format!("modules.{name}.prefixes[{i}]");
+            mistakes.push(Mistake::new(place, format!("`{prefix}` is said to belong to two modules")));
+        }
+    }
+}
+
+/// What stands around models that are merged with each other.
+struct Around<'a> {
+    /// The parameters of the slice and of the module.
+    outer: [Option<&'a Settings>; 2],
+    /// A base of their own.
+    base: Option<&'a InputRef>,
+    /// Whether the base joins them if it is not listed.
+    joins: bool,
+}
+
+fn layers(
+    config: &MergeConfig,
+    body: &super::config::Body<'_>,
+    slices: &[super::config::ConfigSlice],
+    mistakes: &mut Vec<Mistake>,
+) {
     if slices.is_empty() {
-        mistakes.push(Mistake::new("slices", "there is no slice"));
+        mistakes.push(Mistake::new(body.place("slices"), "there is no slice"));
     }
     for (i, slice) in slices.iter().enumerate() {
-        let place = format!("slices[{i}].sources");
+        let place = body.place(&format!("slices[{i}].sources"));
         let mut lengths = BTreeSet::new();
         for (j, source) in slice.sources.iter().enumerate() {
             let [first, end] = source.layer_range;
@@ -70,7 +131,9 @@ fn layers(config: &MergeConfig, slices: &[super::config::ConfigSlice], mistakes:
             mistakes.push(Mistake::new(place.as_str(), message).help("give ranges of the same length"));
         }
         let parts = slice.sources.iter().map(|source| (&source.model, source.parameters.as_ref())).collect();
-        group(config, &place, parts, slice.parameters.as_ref(), slice.base_model.as_ref(), false, mistakes);
+        let outer = [slice.parameters.as_ref(), body.parameters];
+        let around = Around { outer, base: slice.base_model.as_ref(), joins: false };
+        group(config, &place, parts, &around, mistakes);
     }
 }
 
@@ -79,9 +142,7 @@ fn group(
     config: &MergeConfig,
     place: &str,
     parts: Vec<(&InputRef, Option<&Settings>)>,
-    of_slice: Option<&Settings>,
-    own_base: Option<&InputRef>,
-    base_joins: bool,
+    around: &Around<'_>,
     mistakes: &mut Vec<Mistake>,
 ) {
     let method = config.merge_method;
@@ -92,8 +153,8 @@ fn group(
             mistakes.push(Mistake::new(format!("{place}[{i}].model"), format!("`{model}` is listed twice")));
         }
     }
-    let base = own_base.or(config.base_model.as_ref());
-    if let (Some(base), true) = (base, base_joins)
+    let base = around.base.or(config.base_model.as_ref());
+    if let (Some(base), true) = (base, around.joins)
         && !names.contains(&base.0)
     {
         parts.push((base, None));
@@ -121,7 +182,7 @@ fn group(
     }
     for parameter in method.parameters().iter().filter(|parameter| parameter.default.is_none()) {
         let has = |set: Option<&Settings>| set.is_some_and(|set| set.contains_key(parameter.name));
-        let everywhere = has(of_slice) || has(config.parameters.as_ref());
+        let everywhere = around.outer.into_iter().any(has) || has(config.parameters.as_ref());
         if everywhere {
             continue;
         }

@@ -1,7 +1,8 @@
 //! A MergeKit configuration, read as it is.
 //!
 //! The fields are those of MergeKit 0.1.5. What it would ignore in silence (a misspelt key, a parameter that the method
-//! does not have) is a mistake here, and so is what this program does not do (`modules`, revisions after an `@`).
+//! does not have) is a mistake here, and so is what this program does not do (revisions after an `@`). One thing is added:
+//! MergeKit knows from a file for each architecture which tensors a module has; here the configuration says so.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::InputRef;
-use super::{MergeMethod, Setting};
+use super::{ConfigTokenizer, MergeMethod, Setting};
 
 /// Parameters by name.
 pub type Settings = BTreeMap<String, Setting>;
@@ -27,6 +28,9 @@ pub struct MergeConfig {
     /// Ranges of layers, one after the other, each merged from its sources.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slices: Option<Vec<ConfigSlice>>,
+    /// Parts of a model of several (a vision tower, a decoder), each merged in its own way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub modules: Option<BTreeMap<String, ConfigModule>>,
     /// The model that others are compared with; it donates configuration and tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub base_model: Option<InputRef>,
@@ -61,6 +65,46 @@ pub struct ConfigModel {
     pub parameters: Option<Settings>,
 }
 
+/// A part of a model of several.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigModule {
+    /// What the names of its tensors begin with: `[model.language_model., lm_head.]`. Not MergeKit's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prefixes: Vec<String>,
+    /// The models, merged whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<ConfigModel>>,
+    /// Ranges of layers, one after the other, each merged from its sources.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slices: Option<Vec<ConfigSlice>>,
+    /// Parameters for this part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parameters: Option<Settings>,
+}
+
+/// What is merged, whole or by ranges of layers: the configuration itself or one of its modules.
+#[derive(Debug, Clone, Copy)]
+pub struct Body<'a> {
+    /// The path of its fields, up to the dot before them.
+    pub module: Option<&'a str>,
+    /// What the names of its tensors begin with; empty for all.
+    pub prefixes: &'a [String],
+    /// The models, merged whole.
+    pub models: Option<&'a Vec<ConfigModel>>,
+    /// Ranges of layers.
+    pub slices: Option<&'a Vec<ConfigSlice>>,
+    /// Parameters for this part.
+    pub parameters: Option<&'a Settings>,
+}
+
+impl Body<'_> {
+    /// Returns the path of one of its fields.
+    pub fn place(&self, field: &str) -> String {
+        self.module.map_or_else(|| field.to_owned(), |module| format!("modules.{module}.{field}"))
+    }
+}
+
 /// A range of layers of the result.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -88,81 +132,6 @@ pub struct ConfigSource {
     pub parameters: Option<Settings>,
 }
 
-/// The vocabulary of the result.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConfigTokenizer {
-    /// Whose it is: `union`, `base` or a model.
-    #[serde(default = "union")]
-    pub source: InputRef,
-    /// Where the embeddings of single tokens come from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tokens: Option<BTreeMap<String, ConfigToken>>,
-    /// What the number of rows must be a multiple of.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pad_to_multiple_of: Option<usize>,
-}
-
-fn union() -> InputRef {
-    InputRef("union".into())
-}
-
-/// Where the embedding of a token comes from.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct ConfigToken {
-    /// A model, `{kind: zero}`, or `{kind: model_token, model: …, token: …}`.
-    #[serde(default)]
-    pub source: Value,
-    /// Whether models that have the token use this embedding too.
-    #[serde(default)]
-    pub force: bool,
-}
-
-/// Where the embedding of a token comes from, understood.
-#[derive(Debug, Clone, PartialEq)]
-pub enum TokenSource {
-    /// The row that this model has for it.
-    Model(String),
-    /// Zeros.
-    Zero,
-    /// The row of another token of a model, by name or number.
-    Other(String, Result<usize, String>),
-}
-
-impl ConfigToken {
-    /// Returns where the embedding comes from, or what is wrong with the text.
-    pub fn source(&self) -> Result<TokenSource, String> {
-        let Some(fields) = self.source.as_object() else {
-            return match &self.source {
-                Value::String(model) => Ok(TokenSource::Model(model.clone())),
-                _ => Err("the `source` is missing".to_owned()),
-            };
-        };
-        let text = |name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
-        let known = |allowed: &[&str]| fields.keys().find(|key| !allowed.contains(&key.as_str()));
-        match text("kind").as_deref() {
-            Some("zero") => match known(&["kind"]) {
-                Some(key) => Err(format!("unknown field `{key}`")),
-                None => Ok(TokenSource::Zero),
-            },
-            Some("model_token") => {
-                if let Some(key) = known(&["kind", "model", "token", "token_id"]) {
-                    return Err(format!("unknown field `{key}`"));
-                }
-                let model = text("model").ok_or("a `model_token` needs a `model`")?;
-                let number = fields.get("token_id").and_then(Value::as_u64);
-                match (text("token"), number) {
-                    (Some(token), None) => Ok(TokenSource::Other(model, Err(token))),
-                    (None, Some(number)) => Ok(TokenSource::Other(model, Ok(number as usize))),
-                    _ => Err("give either `token` or `token_id`".to_owned()),
-                }
-            }
-            _ => Err("expected a model, `{kind: zero}` or `{kind: model_token, …}`".to_owned()),
-        }
-    }
-}
-
 impl MergeConfig {
     /// Returns a configuration that says nothing but its method.
     #[must_use]
@@ -171,6 +140,7 @@ impl MergeConfig {
             merge_method,
             models: None,
             slices: None,
+            modules: None,
             base_model: None,
             parameters: None,
             dtype: None,
@@ -181,18 +151,40 @@ impl MergeConfig {
         }
     }
 
+    /// Returns what is merged: the modules, or the whole.
+    pub fn bodies(&self) -> Vec<Body<'_>> {
+        let Some(modules) = &self.modules else {
+            let (models, slices) = (self.models.as_ref(), self.slices.as_ref());
+            return vec![Body { module: None, prefixes: &[], models, slices, parameters: None }];
+        };
+        modules
+            .iter()
+            .map(|(name, module)| Body {
+                module: Some(name),
+                prefixes: &module.prefixes,
+                models: module.models.as_ref(),
+                slices: module.slices.as_ref(),
+                parameters: module.parameters.as_ref(),
+            })
+            .collect()
+    }
+
     /// Returns every place that names a model, with its path, in the order of MergeKit: sources first, a base that is
     /// none of them last.
     pub fn references(&self) -> Vec<(String, &InputRef)> {
         let mut all = Vec::new();
-        for (i, model) in self.models.iter().flatten().enumerate() {
-            all.push((format!("models[{i}].model"), &model.model));
-        }
-        for (i, slice) in self.slices.iter().flatten().enumerate() {
-            for (j, source) in slice.sources.iter().enumerate() {
-                all.push((format!("slices[{i}].sources[{j}].model"), &source.model));
+        for body in self.bodies() {
+            let place = |field: String| body.place(&field);
+            for (i, model) in body.models.into_iter().flatten().enumerate() {
+                all.push((place(format!("models[{i}].model")), &model.model));
             }
-            all.extend(slice.base_model.iter().map(|base| (format!("slices[{i}].base_model"), base)));
+            for (i, slice) in body.slices.into_iter().flatten().enumerate() {
+                for (j, source) in slice.sources.iter().enumerate() {
+                    all.push((place(format!("slices[{i}].sources[{j}].model")), &source.model));
+                }
+                let base = slice.base_model.iter();
+                all.extend(base.map(|base| (place(format!("slices[{i}].base_model")), base)));
+            }
         }
         all.extend(self.base_model.iter().map(|base| ("base_model".to_owned(), base)));
         if let Some((place, source)) = self.vocabulary()
@@ -215,15 +207,19 @@ impl MergeConfig {
     /// Returns every set of parameters, with its path.
     pub fn parameter_sets(&self) -> Vec<(String, &Settings)> {
         let mut all = Vec::new();
-        for (i, model) in self.models.iter().flatten().enumerate() {
-            all.extend(model.parameters.iter().map(|set| (format!("models[{i}].parameters"), set)));
-        }
-        for (i, slice) in self.slices.iter().flatten().enumerate() {
-            for (j, source) in slice.sources.iter().enumerate() {
-                let place = format!("slices[{i}].sources[{j}].parameters");
-                all.extend(source.parameters.iter().map(|set| (place.clone(), set)));
+        for body in self.bodies() {
+            let place = |field: String| body.place(&field);
+            for (i, model) in body.models.into_iter().flatten().enumerate() {
+                all.extend(model.parameters.iter().map(|set| (place(format!("models[{i}].parameters")), set)));
             }
-            all.extend(slice.parameters.iter().map(|set| (format!("slices[{i}].parameters"), set)));
+            for (i, slice) in body.slices.into_iter().flatten().enumerate() {
+                for (j, source) in slice.sources.iter().enumerate() {
+                    let here = place(format!("slices[{i}].sources[{j}].parameters"));
+                    all.extend(source.parameters.iter().map(|set| (here.clone(), set)));
+                }
+                all.extend(slice.parameters.iter().map(|set| (place(format!("slices[{i}].parameters")), set)));
+            }
+            all.extend(body.parameters.iter().map(|set| (place("parameters".into()), *set)));
         }
         all.extend(self.parameters.iter().map(|set| ("parameters".to_owned(), set)));
         all
@@ -244,10 +240,15 @@ impl MergeConfig {
             }
         };
         let mut config = self.clone();
-        for model in config.models.iter_mut().flatten() {
+        let (mut models, mut slices) = (vec![&mut config.models], vec![&mut config.slices]);
+        for module in config.modules.iter_mut().flat_map(BTreeMap::values_mut) {
+            models.push(&mut module.models);
+            slices.push(&mut module.slices);
+        }
+        for model in models.into_iter().flatten().flatten() {
             number(&mut model.model.0);
         }
-        for slice in config.slices.iter_mut().flatten() {
+        for slice in slices.into_iter().flatten().flatten() {
             slice.sources.iter_mut().for_each(|source| number(&mut source.model.0));
             slice.base_model.iter_mut().for_each(|base| number(&mut base.0));
         }

@@ -8,6 +8,8 @@ mod config;
 mod method;
 mod own;
 mod setting;
+mod token;
+mod words;
 
 use std::collections::BTreeMap;
 
@@ -15,12 +17,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
-pub use config::{
-    ConfigModel, ConfigSlice, ConfigSource, ConfigToken, ConfigTokenizer, MergeConfig, Settings, TokenSource,
-};
+pub use config::{Body, ConfigModel, ConfigModule, ConfigSlice, ConfigSource, MergeConfig, Settings};
 pub use method::{BaseUse, MergeMethod, Parameter, ParameterKind, Scope, Takes};
 pub use own::{MergeModel, MergeParameters};
 pub use setting::Setting;
+pub use token::{ConfigToken, ConfigTokenizer, TokenSource};
 
 /// Combines the weights of several models, tensor by tensor.
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
