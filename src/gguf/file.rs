@@ -260,7 +260,7 @@ fn read_listed(cursor: &mut Cursor<'_>) -> Result<Listed, String> {
     let too_large = || bad("it is too large".into());
     let count = shape.iter().try_fold(1_usize, |all, side| all.checked_mul(*side)).ok_or_else(too_large)?;
     let row = shape.last().copied().unwrap_or(1);
-    if block.size_of(row).is_none() {
+    if !row.is_multiple_of(block.numbers()) {
         return Err(bad(format!("its rows of {row} numbers are no whole blocks of {}", block.name())));
     }
     let size = block.size_of(count).ok_or_else(too_large)?;

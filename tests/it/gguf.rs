@@ -18,6 +18,9 @@ use crate::world::World;
 /// Every fixture. `smollm` is a Llama as SmolLM2 is one, `llama` one with biases and stretched rotary embedding.
 const MODELS: [&str; 6] = ["llama", "smollm", "qwen2", "qwen3", "lfm2", "gemma3"];
 
+/// A change of a JSON file.
+type Change = fn(&mut Value);
+
 fn fixture(name: &str) -> PathBuf {
     repository().join("tests/fixtures/gguf").join(name)
 }
@@ -206,12 +209,16 @@ fn what_does_not_fit_is_refused_by_name() {
         fs::write(&path, value.to_string()).unwrap();
         export(folder.path(), "f16").err().map(|error| error.chain().join(": ")).unwrap_or_default()
     };
-    type Change = fn(&mut Value);
     let cases: [(&str, &str, Change, &str); 11] = [
         ("qwen3", "config.json", |c| c["model_type"] = json!("mamba"), "`model_type` is mamba; only llama,"),
         ("qwen3", "config.json", |c| c["use_sliding_window"] = json!(true), "`use_sliding_window` is true"),
         ("qwen3", "config.json", |c| c["hidden_act"] = json!("gelu"), "`hidden_act` is \"gelu\""),
-        ("qwen3", "config.json", |c| c["vocab_size"] = json!(299), "has the id 299, and the embedding 299 rows"),
+        (
+            "qwen3",
+            "config.json",
+            |c| c["vocab_size"] = json!(299),
+            "its shape is [302, 16], and config.json asks for [299, 16]",
+        ),
         ("qwen3", "config.json", |c| c["num_hidden_layers"] = json!(3), "`model.layers.2.self_attn.q_proj.weight`"),
         ("qwen3", "config.json", |c| c["num_hidden_layers"] = json!(1), "it has no place in a qwen3 model"),
         (

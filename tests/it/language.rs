@@ -357,6 +357,7 @@ fn the_page_of_the_language_is_true() {
     let blocks: Vec<&str> = page.split("```yaml\n").skip(1).map(|block| block.split("```").next().unwrap()).collect();
     assert!(blocks.len() > 7);
     let world = World::new();
+    world.write("models/smol.gguf", "");
     for model in ["base", "tuned"] {
         world.write(&format!("models/{model}/config.json"), "{}");
         world.write(&format!("models/{model}/model.safetensors"), "");

@@ -22,6 +22,7 @@ const F32_SUM: &str = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d480
 const BF16_SUM: &str = "7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b";
 
 /// Returns the model's file; nothing where it is missing.
+#[expect(clippy::print_stdout, reason = "whoever reads the output of the tests must see what was left out")]
 fn file() -> Option<PathBuf> {
     let named = std::env::var_os("LUTHFLOW_TEST_MODELS").map(PathBuf::from);
     let folder = repository().join(named.unwrap_or_else(|| "target/test-models".into()));
@@ -139,16 +140,11 @@ fn greedy_answers_are_those_of_transformers() {
             "0",
             "--json",
         ]);
-        let found = find_ids(&shown, expected.len());
+        let found = ids(&shown["answers"][0]["ids"]);
         let stops = [0, 2];
         let plain = |ids: &[u32]| ids.iter().copied().filter(|id| !stops.contains(id)).collect::<Vec<_>>();
         assert_eq!(plain(&found), plain(&expected), "{name}: {shown}");
     }
-}
-
-/// Returns the ids of the answer in the JSON of `generate`.
-fn find_ids(shown: &Value, _count: usize) -> Vec<u32> {
-    ids(&shown["answers"][0]["ids"])
 }
 
 #[test]
