@@ -29,8 +29,7 @@ fn moe_in(root: &Path, fields: Value) -> Result<Ran, OpError> {
     let op = Op::from_fields(Kind::Moe, &fields).unwrap();
     let inputs: Vec<(String, String, PathBuf)> =
         op.inputs().into_iter().map(|input| (input.slot, input.from.0.clone(), root.join(&input.from.0))).collect();
-    let inputs: Vec<_> =
-        inputs.iter().map(|(slot, name, path)| (slot.as_str(), name.as_str(), path.as_path())).collect();
+    let inputs: Vec<_> = inputs.iter().map(|(slot, name, path)| (slot.as_str(), name.as_str(), path.as_path())).collect();
     op::run(Kind::Moe, fields, &op::inputs(&inputs))
 }
 
@@ -189,9 +188,7 @@ fn experts_can_be_stored_one_by_one_or_together() {
             (ran, tensors)
         };
         let ((_a, packed), (_b, separate)) = (stored("packed"), stored("separate"));
-        let bytes = |tensors: &ModelTensors, name: &str| {
-            tensors.get(name).unwrap_or_else(|| panic!("{case} {name}")).bytes.to_vec()
-        };
+        let bytes = |tensors: &ModelTensors, name: &str| tensors.get(name).unwrap_or_else(|| panic!("{case} {name}")).bytes.to_vec();
         // Noise is drawn in an order of its own for each layout of Qwen2's, and all of it for the second expert.
         let experts = if case == "qwen2-random" { 0..1 } else { 0..2 };
         for layer in 0..2 {
@@ -217,8 +214,7 @@ fn experts_can_be_stored_one_by_one_or_together() {
 fn a_seed_decides_and_threads_and_shards_do_not() {
     let inputs_of = |fields: &Value| {
         let op = Op::from_fields(Kind::Moe, fields).unwrap();
-        let all: Vec<_> =
-            op.inputs().iter().map(|input| (input.slot.clone(), fixtures().join(&input.from.0))).collect();
+        let all: Vec<_> = op.inputs().iter().map(|input| (input.slot.clone(), fixtures().join(&input.from.0))).collect();
         let all: Vec<_> = all.iter().map(|(slot, path)| (slot.as_str(), "model", path.as_path())).collect();
         op::inputs(&all)
     };
@@ -253,8 +249,7 @@ fn with(case: &str, change: impl FnOnce(&mut Value)) -> Value {
 #[test]
 fn models_that_give_no_mixture_are_refused() {
     let said = complaint(with("mixtral-random", |it| it["experts"][1]["source_model"] = "qwen3-a".into()));
-    for wanted in ["Mixtral: it is made from llama or mistral models, and one is `qwen3`", "Qwen3 MoE: it is made from"]
-    {
+    for wanted in ["Mixtral: it is made from llama or mistral models, and one is `qwen3`", "Qwen3 MoE: it is made from"] {
         assert!(said.contains(wanted), "{said}");
     }
     let said = complaint(with("mixtral-random", |it| it["experts"][1]["source_model"] = "mistral-a".into()));
@@ -303,22 +298,14 @@ fn tensors_that_do_not_fit_are_all_named() {
     let same = |name: &str| (name != "model.extra.weight").then(|| (name.to_owned(), vec![]));
     let said = |world: &World| moe_in(&world.path(""), config("mixtral-random")).map(|_| ()).unwrap_err().to_string();
     let world = world_with("llama-b", |name| {
-        if name.contains("layers.1.mlp.up_proj") {
-            None
-        } else if name.contains("layers.0.mlp.gate_proj") {
-            Some((name.to_owned(), vec![24, 12]))
-        } else if name.contains("layers.1.mlp.down_proj") {
-            Some((name.to_owned(), vec![16, 25]))
-        } else {
-            same(name)
-        }
+        if name.contains("layers.1.mlp.up_proj") { None }
+        else if name.contains("layers.0.mlp.gate_proj") { Some((name.to_owned(), vec![24, 12])) }
+        else if name.contains("layers.1.mlp.down_proj") { Some((name.to_owned(), vec![16, 25])) }
+        else { same(name) }
     });
     let text = said(&world);
-    for wanted in [
-        "`model.layers.0.mlp.gate_proj.weight` of `llama-b` is [24, 12], not [24, 16]",
-        "`llama-b` lacks tensor `model.layers.1.mlp.up_proj.weight`",
-        "down_proj.weight` of `llama-b` is [16, 25], not [16, 24]",
-    ] {
+    for wanted in ["`model.layers.0.mlp.gate_proj.weight` of `llama-b` is [24, 12], not [24, 16]",
+        "`llama-b` lacks tensor `model.layers.1.mlp.up_proj.weight`", "down_proj.weight` of `llama-b` is [16, 25], not [16, 24]"] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
     let world = world_with("llama-base", |name| match name {
@@ -328,11 +315,8 @@ fn tensors_that_do_not_fit_are_all_named() {
         name => same(name),
     });
     let text = said(&world);
-    for wanted in [
-        "no place for `model.extra.weight` of `llama-base`",
-        "no place for `model.layers.1.self_attn.k_proj.bias`",
-        "`llama-base` lacks tensor `model.layers.0.self_attn.q_proj.weight`",
-    ] {
+    for wanted in ["no place for `model.extra.weight` of `llama-base`", "no place for `model.layers.1.self_attn.k_proj.bias`",
+        "`llama-base` lacks tensor `model.layers.0.self_attn.q_proj.weight`"] {
         assert!(text.contains(wanted), "{wanted} in {text}");
     }
     // A configuration that promises more layers than there are.
@@ -351,26 +335,16 @@ fn mistakes_are_found_before_anything_runs() {
     let check = |change: fn(&mut Value)| {
         let fields = with("mixtral-cheap", change);
         let mistakes = Op::from_fields(Kind::Moe, &fields).unwrap().check();
-        mistakes
-            .into_iter()
-            .map(|mistake| format!("{}: {}", mistake.field, mistake.message))
-            .collect::<Vec<_>>()
-            .join("\n")
+        mistakes.into_iter().map(|mistake| format!("{}: {}", mistake.field, mistake.message)).collect::<Vec<_>>().join("\n")
     };
     assert_eq!(check(|_| ()), "");
-    assert!(
-        check(|it| it["experts_per_token"] = 3.into())
-            .contains("experts_per_token: a token cannot pass through 3 of 2")
-    );
+    assert!(check(|it| it["experts_per_token"] = 3.into()).contains("experts_per_token: a token cannot pass through 3 of 2"));
     assert!(check(|it| it["experts"] = json!([])).contains("there is no expert"));
-    assert!(
-        check(|it| it["experts"][1]["positive_prompts"] = json!([]))
-            .contains("experts[1]: nothing says what `llama-b`")
-    );
+    assert!(check(|it| it["experts"][1]["positive_prompts"] = json!([])).contains("experts[1]: nothing says what `llama-b`"));
     assert!(check(|it| it["experts"][1] = it["experts"][0].clone()).contains("prompts of all experts are the same"));
     assert!(check(|it| it["experts"][1]["source_model"] = "llama-a".into()).contains("all experts are `llama-a`"));
     assert!(check(|it| it["dtype"] = "int8".into()).contains("cannot store weights in `int8`"));
-    assert!(check(|it| it["experts"][0]["noise_scale"] = json!(1e999_f64.min(f64::MAX) * 10.0)).is_empty());
+    assert!(check(|it| it["experts"][0]["noise_scale"] = json!(f64::INFINITY.min(f64::MAX) * 10.0)).is_empty());
 }
 
 #[test]

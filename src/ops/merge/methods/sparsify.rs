@@ -150,7 +150,8 @@ fn chances(block: &mut [f32], length: usize, inner: usize, dtype: Dtype, density
             let share =
                 if length == 1 { 0.5 } else { round(round(rank(place) - least) / round(most - least)).clamp(0.0, 1.0) };
             let spread = round(round(share * 2.0) * epsilon as f32);
-            block[i * inner + offset] = round(spread + (density - epsilon) as f32);
+            // PyTorch multiplies by the scalar as it is, and rounds one that it adds.
+            block[i * inner + offset] = round(spread + round((density - epsilon) as f32));
         }
     }
 }
