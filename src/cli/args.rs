@@ -334,34 +334,26 @@ pub(super) struct MergeArgs {
     /// The MergeKit configuration; models are folders, from here or from beside the file
     #[arg(value_name = "CONFIG")]
     pub(super) config: PathBuf,
-
     /// The folder for the merged model, empty or not there yet
     #[arg(value_name = "OUT_DIR")]
     pub(super) out: PathBuf,
-
     /// Where the random methods begin
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub(super) seed: u32,
-
     /// The most bytes of weights in one file: `5GB`, `200MB`
     #[arg(long, value_name = "SIZE", default_value = "5GB", value_parser = crate::spec::execution::memory)]
     pub(super) shard_size: u64,
-
     /// Compute in single precision throughout, where MergeKit rounds after every operation
     #[arg(long)]
     pub(super) high_precision: bool,
-
     /// The release of MergeKit whose arithmetic `linear` and `slerp` have: `0.1.5` or `0.1.4`
     #[arg(long, value_name = "RELEASE", default_value = "0.1.5", value_parser = ["0.1.4", "0.1.5"])]
     pub(super) compat: String,
-
     /// How many threads to use [default: one for every core]
     #[arg(long, value_name = "N")]
     pub(super) threads: Option<usize>,
-
     #[command(flatten)]
     pub(super) device: DeviceArg,
-
     /// Print one JSON event a line
     #[arg(long)]
     pub(super) json: bool,

@@ -126,7 +126,9 @@ impl Marking<'_> {
                 if fields.keys().any(named) {
                     let renamed = std::mem::take(fields);
                     fields.extend(
-                        renamed.into_iter().map(|(name, value)| (self.control.mark(&name, self.mark).into_owned(), value)),
+                        renamed
+                            .into_iter()
+                            .map(|(name, value)| (self.control.mark(&name, self.mark).into_owned(), value)),
                     );
                 }
                 fields.values_mut().for_each(|value| self.value(value));

@@ -125,7 +125,9 @@ impl Message {
             Some(Value::String(text)) => Content::Text(text),
             Some(Value::Array(parts)) if parts.iter().all(Value::is_object) => Content::Parts(parts),
             Some(Value::Null) | None => Content::Absent,
-            Some(_) => return Err("invalid type: the `content` of a message is neither text nor a list of parts".into()),
+            Some(_) => {
+                return Err("invalid type: the `content` of a message is neither text nor a list of parts".into());
+            }
         };
         // A field that is null counts as missing, as in transformers.
         fields.retain(|name, value| FIELDS.contains(&name.as_str()) && !value.is_null());
@@ -189,7 +191,8 @@ mod tests {
 
     #[test]
     fn parts_are_text_too() {
-        let json = r#"{"role":"user","content":[{"type":"text","text":"a "},{"type":"image"},{"type":"text","text":"b"}]}"#;
+        let json =
+            r#"{"role":"user","content":[{"type":"text","text":"a "},{"type":"image"},{"type":"text","text":"b"}]}"#;
         let message: Message = serde_json::from_str(json).unwrap();
         assert_eq!(message.content.text(), "a \nb");
         assert_eq!(message.content.map(str::to_uppercase).text(), "A \nB");
@@ -197,7 +200,8 @@ mod tests {
 
     #[test]
     fn what_says_nothing_is_refused() {
-        for json in [r#"{"role":"user"}"#, r#"{"content":"a"}"#, r#"{"role":1,"content":""}"#, r#"{"role":"a","content":3}"#]
+        for json in
+            [r#"{"role":"user"}"#, r#"{"content":"a"}"#, r#"{"role":1,"content":""}"#, r#"{"role":"a","content":3}"#]
         {
             assert!(serde_json::from_str::<Message>(json).is_err(), "{json}");
         }

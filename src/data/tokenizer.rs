@@ -186,7 +186,8 @@ impl Tokenizer {
             return Ok(());
         }
         let greatest = self.vocab_size - 1;
-        let reason = format!("it has a token {greatest}, and the model knows {model_vocab_size} tokens; it is another model's");
+        let reason =
+            format!("it has a token {greatest}, and the model knows {model_vocab_size} tokens; it is another model's");
         Err(DataError::BadTokenizer { path: self.folder.clone(), reason })
     }
 
@@ -285,11 +286,7 @@ fn around(tokenizer: &tokenizers::Tokenizer) -> Result<(Vec<u32>, Vec<u32>), Box
 }
 
 /// Lets `add_bos_token` have its say, which transformers asks before the post-processor.
-fn with_start(
-    (mut before, behind): (Vec<u32>, Vec<u32>),
-    add: &Value,
-    start: Option<u32>,
-) -> (Vec<u32>, Vec<u32>) {
+fn with_start((mut before, behind): (Vec<u32>, Vec<u32>), add: &Value, start: Option<u32>) -> (Vec<u32>, Vec<u32>) {
     match (add.as_bool(), start) {
         (Some(true), Some(start)) if !before.contains(&start) => before.insert(0, start),
         (Some(false), Some(start)) => before.retain(|id| *id != start),
@@ -300,10 +297,9 @@ fn with_start(
 
 /// Returns the tokens `<0x00>` to `<0xFF>` if they are decoded to bytes.
 fn byte_tokens(tokenizer: &tokenizers::Tokenizer) -> BTreeSet<u32> {
-    let falls_back =
-        tokenizer.get_decoder().is_some_and(|decoder| {
-            serde_json::to_string(decoder).is_ok_and(|decoder| decoder.contains("\"ByteFallback\""))
-        });
+    let falls_back = tokenizer.get_decoder().is_some_and(|decoder| {
+        serde_json::to_string(decoder).is_ok_and(|decoder| decoder.contains("\"ByteFallback\""))
+    });
     let byte = |byte: u32| tokenizer.token_to_id(&format!("<0x{byte:02X}>"));
     if falls_back { (0..256).filter_map(byte).collect() } else { BTreeSet::new() }
 }

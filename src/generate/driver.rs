@@ -228,8 +228,7 @@ impl Growing<'_> {
         listener: &mut dyn Listener,
     ) -> Result<(), GenerateError> {
         let (number, tokens) = (self.index + 1, self.read);
-        let (token, log_prob) =
-            self.sampler.choose(logits).ok_or(GenerateError::NotFinite { number, tokens })?;
+        let (token, log_prob) = self.sampler.choose(logits).ok_or(GenerateError::NotFinite { number, tokens })?;
         self.answer.tokens.push(token);
         self.answer.log_probs.push(log_prob);
         if generator.stops.contains(&token) {

@@ -49,7 +49,9 @@ pub enum GenerateError {
     #[error("{0}")]
     Setting(String),
     /// The model answers with numbers that are none.
-    #[error("the model gives no usable probabilities after {tokens} tokens of prompt {number}: its weights may be damaged")]
+    #[error(
+        "the model gives no usable probabilities after {tokens} tokens of prompt {number}: its weights may be damaged"
+    )]
     NotFinite {
         /// Which prompt, counted from 1.
         number: usize,

@@ -54,8 +54,8 @@ pub fn read(text: &str) -> Result<(MergeFile, Document), Vec<Diagnostic>> {
 }
 
 fn read_moe(document: Document) -> Result<(MergeFile, Document), Vec<Diagnostic>> {
-    let params: MoeParams = serde_path_to_error::deserialize(&document.value)
-        .map_err(|error| vec![unreadable(&document, &error)])?;
+    let params: MoeParams =
+        serde_path_to_error::deserialize(&document.value).map_err(|error| vec![unreadable(&document, &error)])?;
     let diagnostics: Vec<Diagnostic> =
         params.check().into_iter().map(|mistake| told(&document, mistake, "experts")).collect();
     if diagnostics.is_empty() { Ok((MergeFile::Moe(Box::new(params)), document)) } else { Err(diagnostics) }

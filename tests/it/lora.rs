@@ -64,7 +64,12 @@ const CASES: [(&str, &str, f64); 23] = [
 
 /// Counts the numbers that differ, and returns by how many places of the larger one at most.
 fn compare(ours: &ModelTensors, theirs: &ModelTensors) -> (usize, usize, f32) {
-    assert!(ours.names().eq(theirs.names()), "{:?} {:?}", ours.names().collect::<Vec<_>>(), theirs.names().collect::<Vec<_>>());
+    assert!(
+        ours.names().eq(theirs.names()),
+        "{:?} {:?}",
+        ours.names().collect::<Vec<_>>(),
+        theirs.names().collect::<Vec<_>>()
+    );
     let (mut total, mut differ, mut furthest) = (0, 0, 0.0_f32);
     for name in theirs.names() {
         let (a, b) = (ours.get(name).unwrap(), theirs.get(name).unwrap());
@@ -92,7 +97,8 @@ fn golden(file: &Path) -> (tempfile::TempDir, ModelTensors) {
 fn applied_adapters_give_the_numbers_of_peft() {
     let mut wrong = Vec::new();
     for (case, base, percent) in CASES {
-        let ran = apply(&fixtures().join(base), &fixtures().join(case)).unwrap_or_else(|e| panic!("{case}: {:?}", e.chain()));
+        let ran =
+            apply(&fixtures().join(base), &fixtures().join(case)).unwrap_or_else(|e| panic!("{case}: {:?}", e.chain()));
         let ours = model_tensors(ran.path()).unwrap();
         let (_dir, theirs) = golden(&fixtures().join(format!("{case}.safetensors")));
         let (total, differ, furthest) = compare(&ours, &theirs);
@@ -236,7 +242,8 @@ fn what_is_extracted_and_applied_gives_the_model_back() {
             assert!(apart < most, "{dtype}: {apart}");
             assert_eq!(back.read("config.json"), fs_err::read_to_string(base.join("config.json")).unwrap());
             // What is cut off is what the singular values say.
-            let cut = extract(&tuned, &base, json!({"max_rank": 4, "dtype": "float32", "include_regex": ["_proj"]})).unwrap();
+            let cut =
+                extract(&tuned, &base, json!({"max_rank": 4, "dtype": "float32", "include_regex": ["_proj"]})).unwrap();
             assert!(cut.metric("explained") < 0.999 && cut.metric("explained") > 0.3);
             let closer = distance(apply(&base, cut.path()).unwrap().path(), &tuned, &base);
             assert!(closer > apart && closer < 1.0, "{closer}");
@@ -342,7 +349,12 @@ fn adapters_that_do_not_fit_are_refused() {
     wrong(
         plain,
         &[(A, &[2, 9]), (B, &[16, 2]), (other, &[2, 16]), (other_up, &[16, 2])],
-        &["`lora` does not fit the model `base`", "q_proj`: matrices [2, 9] and [16, 2]", "the weight [16, 16]", "layers.7.x_proj`: the model has no such module"],
+        &[
+            "`lora` does not fit the model `base`",
+            "q_proj`: matrices [2, 9] and [16, 2]",
+            "the weight [16, 16]",
+            "layers.7.x_proj`: the model has no such module",
+        ],
     );
     let magnitude = B.replace("lora_B.weight", "lora_magnitude_vector");
     wrong(plain, &[good[0], good[1], (&magnitude, &[16])], &["magnitude is there", "use_dora: false"]);
@@ -354,7 +366,11 @@ fn adapters_that_do_not_fit_are_refused() {
     let with_bias = plain.replace("}", r#", "lora_bias": true}"#);
     wrong(&with_bias, &[good[0], good[1], (&bias, &[16])], &["adds to its bias", "None"]);
     wrong(plain, &[good[0], good[1], ("base_model.model.x.lora_C.weight", &[2])], &["lora_C.weight` is nothing"]);
-    wrong(plain, &[good[0], good[1], ("base_model.model.x.weight", &[2])], &["`x.weight`: the model has no such tensor"]);
+    wrong(
+        plain,
+        &[good[0], good[1], ("base_model.model.x.weight", &[2])],
+        &["`x.weight`: the model has no such tensor"],
+    );
     wrong(plain, &[("base_model.model.model.norm.weight", &[2])], &["[2] in the adapter, [16] in the model"]);
     wrong(&plain.replace("q_proj", "k_proj"), &good, &["does not name this module"]);
     wrong(&plain.replace("LORA", "IA3"), &good, &["type `IA3`"]);
@@ -399,16 +415,28 @@ fn files_that_lie_are_refused() {
 fn models_without_a_common_shape_give_no_adapter() {
     let world = World::empty();
     let ones = |count| vec![1.0; count];
-    let base = model(&world, "base", &[("a.weight", &[2, 2], ones(4)), ("b.weight", &[3, 2], ones(6)), ("gone", &[1], ones(1))]);
-    let tuned = model(&world, "tuned", &[
-        ("a.weight", &[2, 3], ones(6)),
-        ("b.weight", &[3, 2], ones(6)),
-        ("new.weight", &[2, 2], ones(4)),
-        ("scale", &[1], vec![2.0]),
-    ]);
+    let base = model(
+        &world,
+        "base",
+        &[("a.weight", &[2, 2], ones(4)), ("b.weight", &[3, 2], ones(6)), ("gone", &[1], ones(1))],
+    );
+    let tuned = model(
+        &world,
+        "tuned",
+        &[
+            ("a.weight", &[2, 3], ones(6)),
+            ("b.weight", &[3, 2], ones(6)),
+            ("new.weight", &[2, 2], ones(4)),
+            ("scale", &[1], vec![2.0]),
+        ],
+    );
     let said = extract(&tuned, &base, json!({})).map(|_| ()).unwrap_err().to_string();
-    for wanted in ["`a.weight`: [2, 2] in the base, [2, 3] in the model", "`new.weight`: the base does not have it",
-        "`scale` has changed and is no module's weight", "`gone`: the model does not have it"] {
+    for wanted in [
+        "`a.weight`: [2, 2] in the base, [2, 3] in the model",
+        "`new.weight`: the base does not have it",
+        "`scale` has changed and is no module's weight",
+        "`gone`: the model does not have it",
+    ] {
         assert!(said.contains(wanted), "{wanted:?} in {said}");
     }
     let said = extract(&tuned, &base, json!({"include_regex": ["("]})).map(|_| ()).unwrap_err().to_string();
@@ -416,7 +444,10 @@ fn models_without_a_common_shape_give_no_adapter() {
     let infinite = model(&world, "infinite", &[("b.weight", &[1, 2], vec![f32::INFINITY, 1.0])]);
     let zero = model(&world, "zero", &[("b.weight", &[1, 2], vec![0.0, 1.0])]);
     let said = extract(&infinite, &zero, json!({})).map(|_| ()).unwrap_err().to_string();
-    assert!(said.contains("cannot decompose `b`: the difference of the models holds numbers that are infinite"), "{said}");
+    assert!(
+        said.contains("cannot decompose `b`: the difference of the models holds numbers that are infinite"),
+        "{said}"
+    );
 }
 
 fn copy(world: &World, from: &str, to: &str) {
@@ -453,7 +484,10 @@ fn adapters_go_through_pipelines_and_merges() {
     let ran = world.run(&["merge", "merge.yaml", "out"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
     assert!(fs_err::read(world.path("out/model.safetensors")).unwrap() == golden);
-    world.write("bad.yaml", "merge_method: linear\nmodels:\n  - model: models/base+nowhere\n    parameters: {weight: 1}\n");
+    world.write(
+        "bad.yaml",
+        "merge_method: linear\nmodels:\n  - model: models/base+nowhere\n    parameters: {weight: 1}\n",
+    );
     let ran = world.run(&["merge", "bad.yaml", "out2"]);
     assert!(ran.code == 2 && ran.stderr.contains("there is no folder `nowhere`"), "{}", ran.stderr);
     world.write("wrong.yaml", "version: 1\nnodes:\n  base: {kind: source, model: models/base}\n  it: {kind: apply_lora, model: base, adapter: base}\n");

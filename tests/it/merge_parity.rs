@@ -95,7 +95,7 @@ fn of_kind(kinds: &[&str]) -> Vec<Value> {
 
 #[test]
 fn there_are_more_than_three_hundred_cases() {
-    assert!(cases().len() >= 380, "{}", cases().len());
+    assert!(cases().len() >= 390, "{}", cases().len());
 }
 
 #[test]
@@ -169,12 +169,26 @@ fn at_a_cut(case: &Value, models: &BTreeMap<String, ModelTensors>, name: &str) -
     let base = base.get(name).unwrap();
     let dtype = base.dtype;
     let mut free = vec![false; base.count()];
+    let method = config.merge_method.name();
+    if method == "sce" {
+        return at_a_variance(&config, models, name);
+    }
     for model in config.models.as_ref().unwrap() {
         let Some(parameters) = &model.parameters else { continue };
         let number = |key: &str, or: f64| parameters.get(key).and_then(|setting| setting.0.as_f64()).unwrap_or(or);
         let mut deltas = models[&model.model.0].get(name).unwrap().to_f32();
         deltas.iter_mut().zip(base.to_f32()).for_each(|(delta, base)| *delta -= base);
         dtype.round(&mut deltas);
+        if method.starts_with("della") {
+            // A rank decides the chance, and equal ones in a row have each other's.
+            let length = if base.shape.len() > 1 { base.shape[1] } else { base.count() };
+            for (i, delta) in deltas.iter().enumerate() {
+                let row = i / length * length;
+                let equal = |j: &usize| deltas[*j].abs().to_bits() == delta.abs().to_bits();
+                free[i] |= (row..row + length).filter(equal).count() > 1;
+            }
+            continue;
+        }
         let mut sorted: Vec<f32> = deltas.iter().map(|delta| delta.abs()).collect();
         sorted.sort_by(f32::total_cmp);
         let count = sorted.len();
@@ -196,6 +210,36 @@ fn at_a_cut(case: &Value, models: &BTreeMap<String, ModelTensors>, name: &str) -
         }
     }
     free
+}
+
+/// As [`at_a_cut`], of the variances over the models by which SCE selects.
+fn at_a_variance(config: &MergeConfig, models: &BTreeMap<String, ModelTensors>, name: &str) -> Vec<bool> {
+    let share = config.parameters.as_ref().unwrap()["select_topk"].0.as_f64().unwrap();
+    let base = models[&config.base_model.as_ref().unwrap().0].get(name).unwrap();
+    let deltas: Vec<Vec<f32>> = config
+        .models
+        .iter()
+        .flatten()
+        .map(|model| {
+            let mut deltas = models[&model.model.0].get(name).unwrap().to_f32();
+            deltas.iter_mut().zip(base.to_f32()).for_each(|(delta, base)| *delta -= base);
+            base.dtype.round(&mut deltas);
+            deltas
+        })
+        .collect();
+    let count = deltas.len() as f64;
+    let mut variances: Vec<f32> = (0..base.count())
+        .map(|i| {
+            let mean = deltas.iter().map(|deltas| f64::from(deltas[i])).sum::<f64>() / count;
+            (deltas.iter().map(|deltas| (f64::from(deltas[i]) - mean).powi(2)).sum::<f64>() / count) as f32
+        })
+        .collect();
+    base.dtype.round(&mut variances);
+    let mut sorted = variances.clone();
+    sorted.sort_by(|a, b| b.total_cmp(a));
+    let kept = (variances.iter().filter(|variance| **variance != 0.0).count() as f64 * share) as usize;
+    let tied = kept > 0 && kept < sorted.len() && sorted[kept - 1].to_bits() == sorted[kept].to_bits();
+    variances.iter().map(|variance| tied && variance.to_bits() == sorted[kept].to_bits()).collect()
 }
 
 /// The rescaling sums the same magnitudes whichever of equal ones are kept, but not in the same order.

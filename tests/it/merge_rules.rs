@@ -5,8 +5,9 @@ use std::path::Path;
 
 use luthflow::data::{Ending, Message, Tokenizer};
 use luthflow::ops::OpError;
-use luthflow::spec::params::{MergeConfig, MergeParams, Op, Precision};
+use luthflow::spec::params::{Kind, MergeConfig, MergeParams, Op, Precision};
 use luthflow::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, model_tensors};
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::merge_parity::{merge, parity};
@@ -49,7 +50,7 @@ fn methods() -> Vec<(&'static str, Value)> {
             parameters["weight"] = weight.into();
             json!({"model": format!("bf16/{name}"), "parameters": parameters})
         };
-        json!([model("a", 0.6), model("b", 0.3)])
+        json!([model("a", 0.57), model("b", 0.32)])
     };
     let plain = json!([{"model": "bf16/a"}, {"model": "bf16/b"}]);
     let one = json!([{"model": "bf16/a"}]);
@@ -356,4 +357,59 @@ fn the_command_line_takes_the_older_arithmetic() {
     world.write("ties.yaml", &format!("merge_method: ties\nbase_model: a\n{models}"));
     let ran = world.run(&["merge", "ties.yaml", "out", "--compat", "0.1.4"]);
     assert!(ran.code == 2 && ran.stderr.contains("as in 0.1.5 only"), "{} {}", ran.code, ran.stderr);
+}
+
+/// Anything that may be written where a setting stands.
+fn anything() -> impl Strategy<Value = Value> {
+    prop_oneof![
+        any::<f64>().prop_map(|number| json!(number)),
+        any::<i64>().prop_map(|number| json!(number)),
+        "[a-z0-9.-]{0,6}".prop_map(Value::from),
+        prop::sample::select(vec![
+            json!(null),
+            json!(true),
+            json!([]),
+            json!([0, 1]),
+            json!([[1]]),
+            json!([{"filter": "mlp", "value": [0, 1]}, {"value": 1}]),
+            json!({"value": 0.5}),
+            json!({"filter": 3}),
+        ]),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Own fields are mistakes or a configuration without mistakes, never a crash.
+    #[test]
+    fn no_own_fields_break_the_check(
+        method in prop::sample::select(methods().into_iter().map(|(name, _)| name).chain(["none"]).collect::<Vec<_>>()),
+        base in prop::option::of(prop::sample::select(vec!["a", "b"])),
+        models in prop::collection::vec((prop::sample::select(vec!["a", "b", "c"]), prop::option::of((prop::sample::select(vec!["weight", "density", "gamma", "epsilon", "scale", "t"]), anything()))), 0..4),
+        parameters in prop::collection::btree_map(prop::sample::select(vec!["t", "weights", "weight", "density", "lambda", "normalize", "max_iter", "epsilon", "nothing"]), anything(), 0..3),
+        compat in prop::option::of(prop::sample::select(vec!["0.1.4", "0.1.5", "1"])),
+    ) {
+        let model = |(name, own): &(&str, Option<(&str, Value)>)| match own {
+            Some((key, value)) => json!({"model": name, (*key): value}),
+            None => json!(name),
+        };
+        let mut fields = json!({"method": method, "models": models.iter().map(model).collect::<Vec<_>>(), "parameters": parameters});
+        for (key, value) in [("base", base), ("compat", compat)] {
+            if let Some(value) = value {
+                fields[key] = value.into();
+            }
+        }
+        if let Ok(op) = Op::from_fields(Kind::Merge, &fields)
+            && op.check().is_empty()
+        {
+            let Op::Merge(params) = op else { unreachable!() };
+            let names: Vec<String> = (0..params.models.len() + usize::from(params.base.is_some())).map(|i| i.to_string()).collect();
+            let config = params.as_config(&names).unwrap();
+            if params.short().is_none() {
+                let mistakes = Op::Merge(MergeParams::of_config(config)).check();
+                prop_assert!(mistakes.is_empty(), "{fields} {mistakes:?}");
+            }
+        }
+    }
 }

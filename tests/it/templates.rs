@@ -72,7 +72,9 @@ fn differences(templates: &Path, cases: &Path) -> (usize, Vec<String>) {
             compared += 1;
             match (got, expected["text"].as_str()) {
                 (Ok(got), Some(text)) if got.text == text => {
-                    if let Some(said) = expected.get("said").filter(|said| said.as_array().is_some_and(|s| !s.is_empty())) {
+                    if let Some(said) =
+                        expected.get("said").filter(|said| said.as_array().is_some_and(|s| !s.is_empty()))
+                    {
                         let spans: Vec<[usize; 2]> = got.said.iter().map(|span| [span.start, span.end]).collect();
                         if json!(spans) != *said {
                             wrong.push(format!("{name}, {case_name}: said {spans:?}, expected {said}"));
@@ -81,8 +83,17 @@ fn differences(templates: &Path, cases: &Path) -> (usize, Vec<String>) {
                 }
                 (Ok(got), Some(text)) => {
                     let same = got.text.bytes().zip(text.bytes()).take_while(|(a, b)| a == b).count();
-                    let show = |text: &str| String::from_utf8_lossy(&text.as_bytes()[same.saturating_sub(30)..]).chars().take(90).collect::<String>();
-                    wrong.push(format!("{name}, {case_name}:\n    got {:?}\n    not {:?}", show(&got.text), show(text)));
+                    let show = |text: &str| {
+                        String::from_utf8_lossy(&text.as_bytes()[same.saturating_sub(30)..])
+                            .chars()
+                            .take(90)
+                            .collect::<String>()
+                    };
+                    wrong.push(format!(
+                        "{name}, {case_name}:\n    got {:?}\n    not {:?}",
+                        show(&got.text),
+                        show(text)
+                    ));
                 }
                 (Ok(got), None) => wrong.push(format!("{name}, {case_name}: {:?} instead of {expected}", got.text)),
                 (Err(error), Some(_)) => wrong.push(format!("{name}, {case_name}: {error}")),

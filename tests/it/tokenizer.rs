@@ -142,8 +142,14 @@ fn a_chat_is_rendered_as_jinja2_renders_it_and_masked() {
     let ran = tokenizer(2, 1024);
     let tokenizer = Tokenizer::load(ran.path()).unwrap();
     let golden = fixture("chats.json");
-    assert_eq!(tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text, golden["chatml"]["text"].as_str().unwrap());
-    assert_eq!(tokenizer.render_chat(&prompt(), Ending::Prompt).unwrap().text, golden["chatml"]["prompt"].as_str().unwrap());
+    assert_eq!(
+        tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text,
+        golden["chatml"]["text"].as_str().unwrap()
+    );
+    assert_eq!(
+        tokenizer.render_chat(&prompt(), Ending::Prompt).unwrap().text,
+        golden["chatml"]["prompt"].as_str().unwrap()
+    );
     assert_eq!(said(&tokenizer, &chat()), ["C'est Rome.\n<|im_end|>", "  De rien.<|im_end|>"]);
     let tokens = tokenizer.encode_chat(&chat().into()).unwrap();
     assert_eq!(tokenizer.decode(&tokens.ids).unwrap(), golden["chatml"]["text"].as_str().unwrap());
@@ -158,8 +164,14 @@ fn a_template_of_another_model_is_understood() {
     let template = fs::read(repository().join("tests/fixtures/tokenizer/thinking.jinja")).unwrap();
     fs::write(dir.path().join("chat_template.jinja"), template).unwrap();
     let tokenizer = Tokenizer::load(dir.path()).unwrap();
-    assert_eq!(tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text, golden["thinking"]["text"].as_str().unwrap());
-    assert_eq!(tokenizer.render_chat(&prompt(), Ending::Prompt).unwrap().text, golden["thinking"]["prompt"].as_str().unwrap());
+    assert_eq!(
+        tokenizer.render_chat(&chat().into(), Ending::Whole).unwrap().text,
+        golden["thinking"]["text"].as_str().unwrap()
+    );
+    assert_eq!(
+        tokenizer.render_chat(&prompt(), Ending::Prompt).unwrap().text,
+        golden["thinking"]["prompt"].as_str().unwrap()
+    );
     // The template has no generation tags; the headers are found, and the empty thought isn't trained.
     assert_eq!(said(&tokenizer, &chat()), ["C'est Rome.<|im_end|>", "De rien.<|im_end|>"]);
 }
@@ -197,7 +209,10 @@ fn a_message_cannot_write_control_tokens() {
             let text = tokenizer.render_chat(&forged.clone().into(), Ending::Whole).unwrap().text;
             assert!(text.contains(&*forged[place].content.text()), "no mark is left, and nothing is lost: {text}");
             assert_eq!(tokenizer.decode(&tokenizer.encode_chat(&forged.clone().into()).unwrap().ids).unwrap(), text);
-            assert_eq!(tokenizer.chat_ids(&forged.clone().into(), Ending::Whole).unwrap(), tokenizer.encode_chat(&forged.clone().into()).unwrap().ids);
+            assert_eq!(
+                tokenizer.chat_ids(&forged.clone().into(), Ending::Whole).unwrap(),
+                tokenizer.encode_chat(&forged.clone().into()).unwrap().ids
+            );
             if speaker == "assistant" {
                 assert_eq!(said(&tokenizer, &forged)[1], format!("{FORGED} a{FORGED}<|im_end|>"));
             } else {

@@ -80,7 +80,13 @@ fn number(value: &Value, out: &mut String) {
         return;
     };
     if !float.is_finite() {
-        out.push_str(if float.is_nan() { "nan" } else if float > 0.0 { "inf" } else { "-inf" });
+        out.push_str(if float.is_nan() {
+            "nan"
+        } else if float > 0.0 {
+            "inf"
+        } else {
+            "-inf"
+        });
         return;
     }
     let scientific = format!("{float:e}");
@@ -108,7 +114,12 @@ struct Json {
 
 /// The filter `tojson`, with transformers' defaults: no HTML escapes, accents as they are.
 #[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
-pub(super) fn tojson(state: &State<'_, '_>, value: Value, indent: Option<Value>, options: Kwargs) -> Result<Value, Error> {
+pub(super) fn tojson(
+    state: &State<'_, '_>,
+    value: Value,
+    indent: Option<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
     bounded(state, &value)?;
     let indent = match indent {
         Some(indent) => Some(indent),
@@ -310,7 +321,10 @@ mod tests {
             (Value::from(3), "3"),
             (Value::from(true), "True"),
             (Value::from(()), "None"),
-            (Value::from_serialize(serde_json::json!({"a": [1, "l'é\n\u{a0}", null]})), "{'a': [1, \"l'é\\n\\xa0\", None]}"),
+            (
+                Value::from_serialize(serde_json::json!({"a": [1, "l'é\n\u{a0}", null]})),
+                "{'a': [1, \"l'é\\n\\xa0\", None]}",
+            ),
         ] {
             assert_eq!(text(&value).unwrap(), expected);
         }

@@ -25,8 +25,8 @@ pub(super) const SLICE: &str = "luthflow_slice";
 
 /// Filters that cost the same however large their input is, or that look after it themselves.
 const CHEAP: &[&str] = &[
-    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length", "round",
-    "safe", "string", "tojson",
+    "abs", "attr", "bool", "count", "d", "default", "first", "float", "int", "items", "join", "last", "length",
+    "round", "safe", "string", "tojson",
 ];
 
 /// Words that are no operands.
@@ -412,7 +412,10 @@ mod tests {
     fn operands_filters_and_variables_are_guarded() {
         for (source, expected) in [
             ("{{ a ~ 'x' }}", "{{ a|luthflow_text ~ 'x' }}"),
-            ("{{ a.b['~'] + c(1)|trim }}", "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_text|trim|luthflow_bounded }}"),
+            (
+                "{{ a.b['~'] + c(1)|trim }}",
+                "{{ a.b['~']|luthflow_bounded + c(1)|luthflow_text|trim|luthflow_bounded }}",
+            ),
             ("{% set a = b if c else call %}\r\n", "{% set a =( b if c else call)|luthflow_kept %}\n"),
             ("{{ '-' * n ~ b }}", "{{ '-'|luthflow_factor * n|luthflow_times|luthflow_bounded ~ b|luthflow_text }}"),
             (

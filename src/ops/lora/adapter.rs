@@ -130,13 +130,8 @@ impl Adapter {
             (Some(_), Some(_)) => return Err("it has the matrices of a layer and of an embedding".into()),
             (None, None) => return Err("it has one half of a pair of matrices, and not the other".into()),
         };
-        let module = Module {
-            down,
-            up,
-            bias: part(Role::Bias),
-            magnitude: part(Role::Magnitude),
-            embedding: linear.is_none(),
-        };
+        let module =
+            Module { down, up, bias: part(Role::Bias), magnitude: part(Role::Magnitude), embedding: linear.is_none() };
         let wanted = 2 + usize::from(module.bias.is_some()) + usize::from(module.magnitude.is_some());
         if parts.len() != wanted {
             return Err("it has matrices that do not belong together".into());

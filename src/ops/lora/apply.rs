@@ -165,7 +165,10 @@ fn keep_output(plan: &mut Plan<'_>, tensors: &ModelTensors, adapter: &Adapter) -
     let Some(output) = plan.get(&name) else { return false };
     let same = tied::embedding(tensors).and_then(|embedding| plan.get(&embedding)).is_some_and(|embedding| {
         let bytes = |planned: &Planned<'_>| adapter.file.get(planned.replaced?).map(|view| (view.dtype, view.bytes));
-        output.added.is_none() && embedding.added.is_none() && bytes(output).is_some() && bytes(output) == bytes(embedding)
+        output.added.is_none()
+            && embedding.added.is_none()
+            && bytes(output).is_some()
+            && bytes(output) == bytes(embedding)
     });
     if same {
         plan.remove(&name);

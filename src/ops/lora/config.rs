@@ -90,7 +90,8 @@ impl AdapterConfig {
     pub(super) fn read(dir: &Path) -> Result<Self, OpError> {
         let path = dir.join(CONFIG);
         if !path.is_file() {
-            let help = "an adapter is a folder with adapter_config.json and adapter_model.safetensors, as PEFT writes it";
+            let help =
+                "an adapter is a folder with adapter_config.json and adapter_model.safetensors, as PEFT writes it";
             return Err(OpError::new(format!("{} holds no {CONFIG}", dir.display())).help(help));
         }
         let value: Value = serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| OpError::io(&path, error))?;
@@ -167,9 +168,9 @@ impl AdapterConfig {
 impl Modules {
     fn hold(&self, module: &str) -> bool {
         match self {
-            Modules::Named(names) => names
-                .iter()
-                .any(|name| module.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))),
+            Modules::Named(names) => names.iter().any(|name| {
+                module.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }),
             Modules::Matching(pattern) => pattern.is_in(module),
             Modules::All => true,
         }

@@ -111,8 +111,7 @@ fn thin(
     let [rows, columns] = *model.shape else { return Err(format!("its shape is {:?}", model.shape)) };
     // An embedding's rows are what goes in, so it is decomposed the other way round.
     let decomposed = if embedding {
-        let turned: Vec<f32> =
-            (0..difference.len()).map(|i| difference[i % rows * columns + i / rows]).collect();
+        let turned: Vec<f32> = (0..difference.len()).map(|i| difference[i % rows * columns + i / rows]).collect();
         drop(difference);
         decompose(&turned, columns)?
     } else {
@@ -179,12 +178,7 @@ fn write(pair: &Pair<'_>, choice: &Choice, kept: &[Thin], cx: &OpCx<'_>) -> Resu
 }
 
 /// Returns what PEFT is told about the adapter: MergeKit's fields, and those that are needed beyond them.
-fn adapter_config(
-    params: &ExtractLoraParams,
-    choice: &Choice,
-    kept: &[Thin],
-    dropped: &[Thin],
-) -> serde_json::Value {
+fn adapter_config(params: &ExtractLoraParams, choice: &Choice, kept: &[Thin], dropped: &[Thin]) -> serde_json::Value {
     let rank = kept.iter().map(|thin| thin.rank).max().unwrap_or(0);
     let others: BTreeMap<&str, usize> =
         kept.iter().filter(|thin| thin.rank != rank).map(|thin| (thin.module.as_str(), thin.rank)).collect();

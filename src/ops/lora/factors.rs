@@ -70,8 +70,7 @@ impl Pair<'_> {
     pub(super) fn choose(&self, params: &ExtractLoraParams) -> Result<Choice, OpError> {
         let patterns = Patterns::new(params)?;
         let embedding = tied::embedding(self.model).and_then(|name| Some(name.strip_suffix(".weight")?.to_owned()));
-        let mut modules: BTreeSet<&str> =
-            self.model.names().filter_map(|name| name.strip_suffix(".weight")).collect();
+        let mut modules: BTreeSet<&str> = self.model.names().filter_map(|name| name.strip_suffix(".weight")).collect();
         if self.tied {
             modules.insert(tied::OUTPUT);
         }
@@ -133,7 +132,9 @@ impl Pair<'_> {
 
     /// Returns whether a tensor of the model is another one in the base.
     fn differs(&self, name: &str) -> bool {
-        let bytes = |tensors: &ModelTensors| tensors.get(name).map(|view| (view.dtype, view.shape.to_vec(), view.bytes.to_vec()));
+        let bytes = |tensors: &ModelTensors| {
+            tensors.get(name).map(|view| (view.dtype, view.shape.to_vec(), view.bytes.to_vec()))
+        };
         self.model.get(name).is_some() && bytes(self.model) != bytes(self.base)
     }
 

@@ -96,10 +96,11 @@ pub(super) fn run(params: &MergeParams, cx: &OpCx<'_>) -> Result<Outcome, OpErro
     let plan = plan::plan(&recipe, &groups, &modules)?;
     let vocabulary = Vocabulary::of(&recipe)?;
     let declared = declare(&recipe, &groups, &plan, vocabulary.as_ref())?;
-    let same = declared.first().map(|first| first.dtype);
+    let mut types = declared.iter().map(|tensor| tensor.dtype).filter(|dtype| dtype.is_float());
+    let same = types.next().filter(|first| types.all(|dtype| dtype == *first));
     let changes = metadata::Changes {
         layers: &plan.layers,
-        dtype: same.filter(|dtype| declared.iter().all(|tensor| tensor.dtype == *dtype)),
+        dtype: same,
         vocabulary: vocabulary.as_ref().map(|vocabulary| vocabulary.size),
         names: declared.iter().map(|tensor| tensor.name.as_str()).collect(),
     };

@@ -128,10 +128,7 @@ impl Params for ExtractLoraParams {
     const VERSION: u32 = 1;
 
     fn inputs(&self) -> Vec<Input<'_>> {
-        vec![
-            Input::one("model", &self.model, InputType::Model),
-            Input::one("base", &self.base, InputType::Model),
-        ]
+        vec![Input::one("model", &self.model, InputType::Model), Input::one("base", &self.base, InputType::Model)]
     }
 
     fn outputs(&self) -> Vec<Output> {

@@ -250,7 +250,8 @@ impl Chances {
             let share =
                 if length == 1 { 0.5 } else { round(round(rank(place) - least) / round(most - least)).clamp(0.0, 1.0) };
             let spread = round(round(share * 2.0) * epsilon as f32);
-            round(spread + (density - epsilon) as f32)
+            // PyTorch multiplies by the scalar as it is, and rounds one that it adds.
+            round(spread + round((density - epsilon) as f32))
         };
         Self { inner, short: dtype == Dtype::BF16, by_rank: (0..length).map(chance).collect() }
     }

@@ -30,7 +30,8 @@ impl Family {
     /// Chooses the architecture for models of these types, the base's first.
     pub(super) fn choose(params: &MoeParams, types: &[&str]) -> Result<Self, OpError> {
         let asked = params.architecture.as_ref().map(|name| name.to_lowercase());
-        let named = |family: &&Family| asked.as_ref().is_none_or(|asked| family.name().to_lowercase().starts_with(asked));
+        let named =
+            |family: &&Family| asked.as_ref().is_none_or(|asked| family.name().to_lowercase().starts_with(asked));
         let candidates: Vec<Family> = ALL.iter().filter(named).copied().collect();
         if candidates.is_empty() {
             let known: Vec<&str> = ALL.iter().map(|family| family.name()).collect();
@@ -75,7 +76,8 @@ impl Family {
             return Some(format!("all models must be of one architecture, and there are `{}` and `{other}`", types[0]));
         }
         let shared = &params.shared_experts;
-        let prompts = shared.iter().any(|expert| !expert.positive_prompts.is_empty() || !expert.negative_prompts.is_empty());
+        let prompts =
+            shared.iter().any(|expert| !expert.positive_prompts.is_empty() || !expert.negative_prompts.is_empty());
         match self {
             Family::Mixtral | Family::Qwen3 if !shared.is_empty() => Some("it has no shared experts".into()),
             Family::Deepseek if shared.len() > 1 => Some("it has at most one shared expert".into()),

@@ -38,7 +38,7 @@ pub(super) fn merge(method: M, work: &Work<'_>, twister: &mut Twister) -> Result
         M::ArceeFusion => Ok(fusion(work, &all, twister)),
         M::Passthrough => {
             let scale = work.each[0].number("scale");
-            Ok(if scale.is_nan() { all.parts[0].clone() } else { times(&all.parts[0], f64::from(scale as f32)) })
+            Ok(if scale.is_nan() { all.parts[0].clone() } else { times(&all.parts[0], scale) })
         }
         _ => task::merge(method, work, &all, twister),
     }
@@ -118,7 +118,7 @@ fn linear(work: &Work<'_>, all: &Parts) -> Result<Vec<f64>, OpError> {
 
 fn nearswap(work: &Work<'_>, all: &Parts) -> Vec<f64> {
     let base = work.base.unwrap_or(0);
-    let t = f64::from(work.shared.number("t") as f32);
+    let t = work.shared.number("t");
     with(&all.parts[base], &all.parts[1 - base], |a, b| {
         let weight = (1.0 / (a - b).abs().max(1e-6) * t).clamp(0.0, 1.0);
         weight * b + (1.0 - weight) * a
