@@ -249,7 +249,6 @@ impl<N: Stored, const R: usize, const T: usize, const AHEAD: bool> Work for Tile
 /// # Safety
 /// As [`products`].
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
 unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(tile: Tile<N, R, T, AHEAD>) {
     let Tile { matrix, x, columns, out, add, ahead, .. } = tile;
     let size = N::DTYPE.size();
@@ -382,7 +381,6 @@ impl<const T: usize, const G: usize> Work for Mix<T, G> {
 /// # Safety
 /// As [`mix`].
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
 unsafe fn compute_mix<L: Lanes, const T: usize, const G: usize>(mix: Mix<T, G>) {
     let Mix { weights, rows, count, out } = mix;
     // SAFETY: the caller's promise.
