@@ -144,7 +144,9 @@ impl Engine for Continuing<'_, '_> {
         for (out, id) in out.chunks_exact_mut(table.columns).zip(ids) {
             part.dtype.read_f32(&part.bytes[*id as usize * size..][..size], out);
             if let Some(scale) = scale {
-                out.iter_mut().for_each(|x| *x *= scale);
+                for x in out {
+                    *x *= scale;
+                }
             }
         }
         rows(out, table.columns)
