@@ -36,32 +36,35 @@ fn measure(folder: &Path, prompt: usize, new: usize, threads: usize) {
     println!("{}: opened in {opened:.3} s, first token after {first:.3} s", folder.display());
     println!("machine, {threads} threads: products {peak:.0} GFLOP/s, reading {bandwidth:.1} GB/s");
     for batch in [1, 8] {
-        let (prefill, decode, busy) = run(&model, batch, prompt, new);
+        let (prefill, decode, reading, busy) = run(&model, batch, prompt, new);
         let flops = 2.0 * matrix_numbers(&model) as f64 * prefill / 1e9;
         let read = weights * decode / batch as f64 / 1e9;
         println!(
             "batch {batch}: prompt {prefill:.0} tokens/s ({:.0} % of the product), new {decode:.1} tokens/s ({read:.1} GB/s of \
-             weights, {:.0} % of reading), {:.2} CPU ms a new token",
+             weights, {:.0} % of reading), CPU ms a token: {:.2} prompt, \
+             {:.2} new",
             100.0 * flops / peak,
             100.0 * read / bandwidth,
+            1e3 * reading,
             1e3 * busy
         );
     }
     println!("memory: {}", memory());
 }
 
-/// Returns tokens a second of the prompt and of what follows it, and CPU seconds for each of the latter.
-fn run(model: &LanguageModel, batch: usize, prompt: usize, new: usize) -> (f64, f64, f64) {
-    let (mut prefill, mut decode, mut busy) = (f64::INFINITY, f64::INFINITY, f64::INFINITY);
+/// Returns tokens a second of the prompt and of what follows it, and CPU seconds for each of either.
+fn run(model: &LanguageModel, batch: usize, prompt: usize, new: usize) -> (f64, f64, f64, f64) {
+    let [mut prefill, mut decode, mut reading, mut busy] = [f64::INFINITY; 4];
     let vocabulary = model.config().vocab_size;
     for round in 0..3 {
         let mut session = model.session();
         let texts: Vec<SequenceId> = (0..batch).map(|_| session.start()).collect();
         let tokens: Vec<u32> = (0..prompt).map(|i| ((i * 7919 + round * 31) % vocabulary) as u32).collect();
         let entries: Vec<(SequenceId, &[u32])> = texts.iter().map(|text| (*text, tokens.as_slice())).collect();
-        let start = Instant::now();
+        let (start, before) = (Instant::now(), cpu_seconds());
         let mut logits = session.feed(&entries).unwrap();
         prefill = prefill.min(start.elapsed().as_secs_f64());
+        reading = reading.min((cpu_seconds() - before) / (prompt * batch) as f64);
         let (start, before, mut best) = (Instant::now(), cpu_seconds(), f64::INFINITY);
         for _ in 0..new {
             let next: Vec<[u32; 1]> = logits.chunks_exact(vocabulary).map(|row| [likeliest(row)]).collect();
@@ -75,7 +78,7 @@ fn run(model: &LanguageModel, batch: usize, prompt: usize, new: usize) -> (f64, 
         busy = busy.min((cpu_seconds() - before) / (new * batch) as f64);
         println!("  round {round}: best step {:.2} ms ({:.1} tokens/s)", 1e3 * best, batch as f64 / best);
     }
-    ((batch * prompt) as f64 / prefill, (batch * new) as f64 / decode, busy)
+    ((batch * prompt) as f64 / prefill, (batch * new) as f64 / decode, reading, busy)
 }
 
 fn likeliest(row: &[f32]) -> u32 {

@@ -69,20 +69,21 @@ impl Continuing<'_, '_> {
             for from in (0..tokens).step_by(block).rev() {
                 let to = tokens.min(from + block);
                 let part = &rows[from * heads.fused_width()..to * heads.fused_width()];
-                tasks.extend((0..heads.key_value).map(|head| (*layer, part, start + from, first + from, head)));
+                let task =
+                    |key_head| Task { kept: layer, rows: part, start: start + from, first: first + from, key_head };
+                tasks.extend((0..heads.key_value).map(task));
             }
         }
-        let run = |(layer, rows, start, ..): &Task<'_>, head: usize| attend(layer, rows, *start, head, attention);
         let parts: Vec<Vec<f32>> = if cost < WORTH_THREADS {
-            tasks.iter().map(|task| run(&(task.0, task.1, task.2, task.3), task.4)).collect()
+            tasks.iter().map(|task| task.run(attention)).collect()
         } else {
-            tasks.par_iter().with_max_len(1).map(|task| run(&(task.0, task.1, task.2, task.3), task.4)).collect()
+            tasks.par_iter().with_max_len(1).map(|task| task.run(attention)).collect()
         };
         let mut out = vec![0.0; rows.len() / heads.fused_width() * heads.output_width()];
         let group = heads.sharing() * heads.width;
-        for ((_, _, _, first, head), part) in tasks.iter().zip(parts) {
-            for (row, part) in (*first..).zip(part.chunks_exact(group)) {
-                out[row * heads.output_width() + head * group..][..group].copy_from_slice(part);
+        for (task, part) in tasks.iter().zip(parts) {
+            for (row, part) in (task.first..).zip(part.chunks_exact(group)) {
+                out[row * heads.output_width() + task.key_head * group..][..group].copy_from_slice(part);
             }
         }
         Ok(out)
@@ -112,14 +113,26 @@ impl Continuing<'_, '_> {
     }
 }
 
-/// What is kept, the new rows, the position of the first and its place in the step.
-type Task<'a> = (&'a KeysValues, &'a [f32], usize, usize);
+/// A head of keys and some new tokens of a text.
+struct Task<'a> {
+    kept: &'a KeysValues,
+    /// The fused rows of the tokens.
+    rows: &'a [f32],
+    /// The position of the first in its text.
+    start: usize,
+    /// The row of the first in the step.
+    first: usize,
+    key_head: usize,
+}
 
-fn attend(kept: &KeysValues, rows: &[f32], start: usize, key_head: usize, attention: &Attention) -> Vec<f32> {
-    let Attention { heads, scale, window, .. } = *attention;
-    let tokens = rows.len() / heads.fused_width();
-    let page = |page| kept.page(key_head, page);
-    Attending { heads, key_head, scale, window, rows, positions: start..start + tokens, page }.run()
+impl Task<'_> {
+    fn run(&self, attention: &Attention) -> Vec<f32> {
+        let Self { kept, rows, start, key_head, .. } = *self;
+        let Attention { heads, scale, window, .. } = *attention;
+        let positions = start..start + rows.len() / heads.fused_width();
+        let page = |page| kept.page(key_head, page);
+        Attending { heads, key_head, scale, window, rows, positions, page }.run()
+    }
 }
 
 impl Engine for Continuing<'_, '_> {
@@ -131,7 +144,9 @@ impl Engine for Continuing<'_, '_> {
         for (out, id) in out.chunks_exact_mut(table.columns).zip(ids) {
             part.dtype.read_f32(&part.bytes[*id as usize * size..][..size], out);
             if let Some(scale) = scale {
-                out.iter_mut().for_each(|x| *x *= scale);
+                for x in out {
+                    *x *= scale;
+                }
             }
         }
         rows(out, table.columns)

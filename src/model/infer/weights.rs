@@ -52,7 +52,9 @@ impl Weights {
                 }
             }
             if outline.kind == ParameterKind::Norm && config.norm_offset {
-                numbers.iter_mut().for_each(|weight| *weight += 1.0);
+                for weight in &mut numbers {
+                    *weight += 1.0;
+                }
             }
             numbers
         };

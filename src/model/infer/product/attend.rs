@@ -8,7 +8,8 @@
 use std::ops::Range;
 
 use super::lanes::{F32, LANES, Lanes};
-use super::tile::{Out, Rows, mix, products};
+use super::mix::mix;
+use super::tile::{Out, Rows, products};
 use super::{Work, dispatch};
 use crate::model::kernel::Heads;
 use crate::model::kernel::lanes::{exp_sum, max, vectorised};

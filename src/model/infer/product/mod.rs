@@ -7,9 +7,24 @@
 //! The `gemm` crate, which training uses, sums in an order that depends on the shape of the product. Here a number comes
 //! out the same whether a token is fed alone, with the tokens before it or beside other texts ([`tile`]).
 
+/// Repeats a block for each number below a constant, at most eight. A loop would say the same, but the compiler gives up on
+/// unrolling nested ones of this size, and then what should be in registers is in memory.
+macro_rules! unroll {
+    ($i:ident < $count:expr, $block:block) => {
+        unroll!(@ $i, $count, $block, 0 1 2 3 4 5 6 7)
+    };
+    (@ $i:ident, $count:expr, $block:block, $($number:literal)*) => {
+        $(if $number < $count {
+            let $i = $number;
+            $block
+        })*
+    };
+}
+
 mod attend;
 mod lanes;
 mod linear;
+mod mix;
 mod tile;
 
 pub(super) use attend::{Attending, PAGE};

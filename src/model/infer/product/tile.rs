@@ -1,4 +1,4 @@
-//! The inner loops: rows of a stored matrix times rows of numbers, and sums of rows with weights.
+//! The inner loops: rows of a stored matrix times rows of numbers.
 //!
 //! Both sides of a product lie row by row, the way they are stored and the way they come, so nothing is packed or
 //! transposed. What is kept in registers is a tile of products, a group of sixteen sums for each. A number of the result
@@ -18,21 +18,7 @@ pub(super) const CHUNK: usize = 768;
 /// Rows of the matrix in a tile.
 const ROWS: usize = 4;
 /// Tokens in a tile.
-const TOKENS: usize = 6;
-
-/// Repeats a block for each number below a constant, at most eight. A loop would say the same, but the compiler gives up on
-/// unrolling nested ones of this size, and then what should be in registers is in memory.
-macro_rules! unroll {
-    ($i:ident < $count:expr, $block:block) => {
-        unroll!(@ $i, $count, $block, 0 1 2 3 4 5 6 7)
-    };
-    (@ $i:ident, $count:expr, $block:block, $($number:literal)*) => {
-        $(if $number < $count {
-            let $i = $number;
-            $block
-        })*
-    };
-}
+pub(super) const TOKENS: usize = 6;
 
 /// Rows in memory, whose bounds somebody has checked.
 #[derive(Clone, Copy)]
@@ -47,7 +33,7 @@ impl Rows {
     /// # Safety
     /// The row and the byte are there.
     #[inline(always)]
-    unsafe fn at(self, row: usize, byte: usize) -> *const u8 {
+    pub(super) unsafe fn at(self, row: usize, byte: usize) -> *const u8 {
         // SAFETY: the caller's promise.
         unsafe { self.start.add(row * self.stride + byte) }
     }
@@ -242,16 +228,15 @@ impl<N: Stored, const R: usize, const T: usize, const AHEAD: bool> Work for Tile
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the caller's promise.
-        unsafe { compute::<L, N, R, T, AHEAD>(self) }
+        unsafe { compute::<L, N, R, T, AHEAD>(&self) }
     }
 }
 
 /// # Safety
 /// As [`products`].
 #[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
-unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(tile: Tile<N, R, T, AHEAD>) {
-    let Tile { matrix, x, columns, out, add, ahead, .. } = tile;
+unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(tile: &Tile<N, R, T, AHEAD>) {
+    let Tile { matrix, x, columns, out, add, ahead, .. } = *tile;
     let size = N::DTYPE.size();
     // SAFETY: the caller's promise; a remainder is copied by its length.
     unsafe {
@@ -294,8 +279,8 @@ unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHE
                 let of = [sums[t][place[0]], sums[t][place[1]], sums[t][place[2]], sums[t][place[3]]];
                 let new = L::sums(of);
                 let out = out.start.add(t * out.stride + 4 * four);
-                for r in 0..R.min(4) {
-                    *out.add(r) = if add { *out.add(r) + new[r] } else { new[r] };
+                for (r, new) in new.into_iter().enumerate().take(R) {
+                    *out.add(r) = if add { *out.add(r) + new } else { new };
                 }
             });
         });
@@ -314,101 +299,5 @@ unsafe fn rest<L: Lanes, N: Stored>(from: *const u8, count: usize) -> L {
         let bytes = std::slice::from_raw_parts(from, count * N::DTYPE.size());
         N::DTYPE.read_f32(bytes, &mut numbers[..count]);
         L::f32(numbers.as_ptr().cast())
-    }
-}
-
-/// Adds to each row of `out` the sum of `count` rows of numbers, `width` wide (a multiple of sixteen), each times its weight:
-/// the weights of a row of `out` lie side by side. Sums run over rows in their order.
-///
-/// # Safety
-/// The machine has the instructions of `L`; all rows are there.
-#[inline(always)]
-pub(super) unsafe fn mix<L: Lanes>(weights: Rows, outs: usize, rows: Rows, count: usize, width: usize, out: Out) {
-    let mut first = 0;
-    while first < outs {
-        let size = if L::WIDE { (outs - first).min(TOKENS) } else { (outs - first).min(3) };
-        let mut column = 0;
-        while column < width {
-            let groups = if L::WIDE && width - column >= 4 * LANES { 4 } else { 1 };
-            // SAFETY: within what the caller promised.
-            unsafe {
-                let (weights, rows) = (weights.from(first, 0), rows.from(0, column * 4));
-                let out = Out { start: out.start.add(first * out.stride + column), ..out };
-                match (size, groups) {
-                    (1, 4) => mix_tile::<L, 1, 4>(weights, rows, count, out),
-                    (2, 4) => mix_tile::<L, 2, 4>(weights, rows, count, out),
-                    (3, 4) => mix_tile::<L, 3, 4>(weights, rows, count, out),
-                    (4, 4) => mix_tile::<L, 4, 4>(weights, rows, count, out),
-                    (5, 4) => mix_tile::<L, 5, 4>(weights, rows, count, out),
-                    (6, 4) => mix_tile::<L, 6, 4>(weights, rows, count, out),
-                    (1, _) => mix_tile::<L, 1, 1>(weights, rows, count, out),
-                    (2, _) => mix_tile::<L, 2, 1>(weights, rows, count, out),
-                    (3, _) => mix_tile::<L, 3, 1>(weights, rows, count, out),
-                    (4, _) => mix_tile::<L, 4, 1>(weights, rows, count, out),
-                    (5, _) => mix_tile::<L, 5, 1>(weights, rows, count, out),
-                    _ => mix_tile::<L, 6, 1>(weights, rows, count, out),
-                }
-            }
-            column += groups * LANES;
-        }
-        first += size;
-    }
-}
-
-/// `T` rows of `G` groups.
-struct Mix<const T: usize, const G: usize> {
-    weights: Rows,
-    rows: Rows,
-    count: usize,
-    out: Out,
-}
-
-/// # Safety
-/// As [`mix`].
-#[inline(always)]
-unsafe fn mix_tile<L: Lanes, const T: usize, const G: usize>(weights: Rows, rows: Rows, count: usize, out: Out) {
-    // SAFETY: the caller's promise.
-    unsafe { L::apart(Mix::<T, G> { weights, rows, count, out }) }
-}
-
-impl<const T: usize, const G: usize> Work for Mix<T, G> {
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        // SAFETY: the caller's promise.
-        unsafe { compute_mix::<L, T, G>(self) }
-    }
-}
-
-/// # Safety
-/// As [`mix`].
-#[inline(always)]
-#[expect(clippy::needless_range_loop, reason = "iterators over arrays of registers leave them in memory")]
-unsafe fn compute_mix<L: Lanes, const T: usize, const G: usize>(mix: Mix<T, G>) {
-    let Mix { weights, rows, count, out } = mix;
-    // SAFETY: the caller's promise.
-    unsafe {
-        let mut sums: [[L; G]; T] = std::mem::zeroed();
-        unroll!(t < T, {
-            unroll!(g < G, {
-                sums[t][g] = L::f32(out.start.add(t * out.stride + g * LANES).cast_const().cast());
-            });
-        });
-        for j in 0..count {
-            let mut row: [L; G] = std::mem::zeroed();
-            unroll!(g < G, {
-                row[g] = L::f32(rows.at(j, g * LANES * 4));
-            });
-            unroll!(t < T, {
-                let weight = L::splat(weights.at(t, j * 4).cast::<f32>().read_unaligned());
-                unroll!(g < G, {
-                    sums[t][g] = weight.times_plus(row[g], sums[t][g]);
-                });
-            });
-        }
-        unroll!(t < T, {
-            unroll!(g < G, {
-                sums[t][g].store(out.start.add(t * out.stride + g * LANES));
-            });
-        });
     }
 }
