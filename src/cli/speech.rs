@@ -6,7 +6,7 @@ use chrono::NaiveDateTime;
 use clap::Args;
 use serde_json::Value;
 
-use super::args::{Cli, PipelineArgs};
+use super::args::{Cli, DeviceArg, PipelineArgs};
 use super::commands::export;
 use super::project::{Project, read_cache};
 use super::report::CliError;
@@ -78,6 +78,10 @@ pub(super) struct ModelArgs {
     /// A model folder, instead of a node
     #[arg(long, value_name = "DIR", conflicts_with_all = ["pipeline", "names"])]
     pub(super) model: Option<PathBuf>,
+
+    /// What to compute on.
+    #[command(flatten)]
+    pub(super) device: DeviceArg,
 
     /// Whether the model may think before it answers, for templates that know `enable_thinking`
     #[arg(long, value_name = "BOOL")]
@@ -162,7 +166,7 @@ impl ModelArgs {
             settings.variables.insert("enable_thinking".into(), thinking.into());
         }
         let folder = self.folder(cli)?;
-        Ok(Generator::load(&folder, &settings)?)
+        Ok(Generator::load_on(&folder, &settings, self.device.checked()?)?)
     }
 
     fn folder(&self, cli: &Cli) -> Result<PathBuf, CliError> {

@@ -47,8 +47,9 @@ pub fn listed(node: &str, op: &Op, base: &Path) -> Result<BTreeMap<String, PathB
     };
     let found = match op {
         Op::Source(SourceParams { dataset: Some(pattern), .. }) => (pattern, dataset_files(node, pattern, base)?),
-        Op::Source(SourceParams { model: Some(folder), .. }) => (folder, model_files(node, folder, base)?),
-        Op::Source(SourceParams { adapter: Some(folder), .. }) => (folder, model_files(node, folder, base)?),
+        Op::Source(SourceParams { model: Some(folder), .. } | SourceParams { adapter: Some(folder), .. }) => {
+            (folder, model_files(node, folder, base)?)
+        }
         Op::Source(_) => return Err(missing("")),
         Op::Command(params) => {
             let mut all = BTreeMap::new();

@@ -24,7 +24,7 @@ pub use sampler::{Sampler, Sampling};
 pub use crate::data::{Chat, Message, TemplateSettings};
 
 use crate::data::{Ending, Tokenizer};
-use crate::model::LanguageModel;
+use crate::model::{DeviceChoice, LanguageModel};
 
 /// A model with its tokenizer, ready to write.
 pub struct Generator {
@@ -35,13 +35,18 @@ pub struct Generator {
 }
 
 impl Generator {
-    /// Loads a model folder. The tokenizer must be the model's.
+    /// Loads a model folder, to be run on the CPU. The tokenizer must be the model's.
     pub fn load(dir: &Path, settings: &TemplateSettings) -> Result<Self, GenerateError> {
+        Self::load_on(dir, settings, DeviceChoice::Cpu)
+    }
+
+    /// As [`Self::load`], to be run on a device.
+    pub fn load_on(dir: &Path, settings: &TemplateSettings, device: DeviceChoice) -> Result<Self, GenerateError> {
         if !dir.join("config.json").is_file() {
             return Err(GenerateError::NoModel { dir: dir.to_owned() });
         }
         let tokenizer = Tokenizer::load_with(dir, settings)?;
-        let model = LanguageModel::load(dir)?;
+        let model = LanguageModel::load_on(dir, device)?;
         tokenizer.check_fits(model.config().vocab_size)?;
         let defaults = Defaults::load(dir)?;
         let ends = [tokenizer.sequence_end(), tokenizer.turn_end()].into_iter().flatten();

@@ -45,6 +45,8 @@ pub use packed::Packed;
 pub use parameter::{Parameter, ParameterKind, Part};
 pub use reference::Reference;
 
+pub use crate::tensor::DeviceChoice;
+
 pub(crate) use arch::parameters_of;
 pub(crate) use folder::save_weights;
 pub(crate) use kernel::lanes::vectorised;

@@ -81,6 +81,7 @@ impl Dtype {
     /// If `bytes` does not hold exactly as many numbers as `out`.
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    #[expect(clippy::cast_lossless, reason = "one line for all types")]
     pub fn read_f32(self, bytes: &[u8], out: &mut [f32]) {
         assert_eq!(bytes.len(), out.len() * self.size(), "bytes and numbers differ in count");
         match self {

@@ -146,8 +146,10 @@ fn threads_and_shards_leave_no_trace() {
     assert!(adapter(1) == adapter(3));
 }
 
-/// Returns the product of the matrices of every module, and the tensors that are kept whole.
-fn products(dir: &Path) -> (BTreeMap<String, (usize, Vec<f64>)>, BTreeMap<String, Vec<f32>>) {
+/// The product of the matrices of every module, with its rank, and the tensors that are kept whole.
+type Products = (BTreeMap<String, (usize, Vec<f64>)>, BTreeMap<String, Vec<f32>>);
+
+fn products(dir: &Path) -> Products {
     let file = TensorFile::open(&dir.join("adapter_model.safetensors")).unwrap();
     let (mut products, mut whole) = (BTreeMap::new(), BTreeMap::new());
     for name in file.names() {
@@ -358,12 +360,12 @@ fn adapters_that_do_not_fit_are_refused() {
     );
     let magnitude = B.replace("lora_B.weight", "lora_magnitude_vector");
     wrong(plain, &[good[0], good[1], (&magnitude, &[16])], &["magnitude is there", "use_dora: false"]);
-    let dora = plain.replace("}", r#", "use_dora": true}"#);
+    let dora = plain.replace('}', r#", "use_dora": true}"#);
     wrong(&dora, &good, &["magnitude is missing"]);
     wrong(&dora, &[good[0], good[1], (&magnitude, &[3])], &["magnitude does not have 16 numbers"]);
     let bias = B.replace(".weight", ".bias");
     wrong(plain, &[good[0], good[1], (&bias, &[16])], &["`lora_B.bias` is there"]);
-    let with_bias = plain.replace("}", r#", "lora_bias": true}"#);
+    let with_bias = plain.replace('}', r#", "lora_bias": true}"#);
     wrong(&with_bias, &[good[0], good[1], (&bias, &[16])], &["adds to its bias", "None"]);
     wrong(plain, &[good[0], good[1], ("base_model.model.x.lora_C.weight", &[2])], &["lora_C.weight` is nothing"]);
     wrong(
@@ -374,8 +376,8 @@ fn adapters_that_do_not_fit_are_refused() {
     wrong(plain, &[("base_model.model.model.norm.weight", &[2])], &["[2] in the adapter, [16] in the model"]);
     wrong(&plain.replace("q_proj", "k_proj"), &good, &["does not name this module"]);
     wrong(&plain.replace("LORA", "IA3"), &good, &["type `IA3`"]);
-    wrong(&plain.replace("}", r#", "layer_replication": [[0, 2]]}"#), &good, &["`layer_replication` may change"]);
-    wrong(&plain.replace("}", r#", "init_lora_weights": "pissa"}"#), &good, &["begins as `pissa`"]);
+    wrong(&plain.replace('}', r#", "layer_replication": [[0, 2]]}"#), &good, &["`layer_replication` may change"]);
+    wrong(&plain.replace('}', r#", "init_lora_weights": "pissa"}"#), &good, &["begins as `pissa`"]);
     wrong("[]", &good, &["is not an object"]);
     wrong("{", &good, &["adapter_config.json"]);
     wrong(plain, &[], &["holds no tensors"]);

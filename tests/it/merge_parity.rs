@@ -57,7 +57,9 @@ fn cases() -> Vec<Value> {
     let read =
         |file: &str| -> Vec<Value> { serde_json::from_slice(&fs_err::read(parity().join(file)).unwrap()).unwrap() };
     let mut older = read("cases014.json");
-    older.iter_mut().for_each(|case| case["compat"] = "0.1.4".into());
+    for case in &mut older {
+        case["compat"] = "0.1.4".into();
+    }
     read("cases.json").into_iter().chain(older).chain(read("cases_more.json")).collect()
 }
 

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, OnDevice, Packed};
+use luthflow::model::{CausalLm, LanguageModel, OnDevice, Packed};
 
 use crate::tiny::largest_difference;
 
@@ -33,4 +33,63 @@ fn scores_are_those_of_the_cpu_engine() {
         let difference = largest_difference(&fused.log_probs(&packed).unwrap(), &composed.log_probs(&packed).unwrap());
         assert!(difference <= 2e-5, "{}: {difference}", folder.display());
     }
+}
+
+/// The likeliest tokens one after the other, all texts together, the prompts in pieces.
+fn continued(model: &LanguageModel, prompts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+    let mut session = model.session();
+    let texts: Vec<_> = prompts.iter().map(|_| session.start()).collect();
+    let width = model.config().vocab_size;
+    for (text, prompt) in texts.iter().zip(prompts) {
+        let (begin, _) = prompt.split_at(prompt.len() / 2);
+        session.feed(&[(*text, begin)]).unwrap();
+    }
+    let mut next: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt[prompt.len() / 2..].to_vec()).collect();
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        let entries: Vec<_> = texts.iter().copied().zip(next.iter().map(Vec::as_slice)).collect();
+        let logits = session.feed(&entries).unwrap();
+        let likeliest = |row: &[f32]| (0..width).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap() as u32;
+        next = logits.chunks(width).map(|row| vec![likeliest(row)]).collect();
+        all.push(logits);
+    }
+    all
+}
+
+#[test]
+fn texts_go_on_as_with_the_cpu_engine() {
+    for folder in folders() {
+        let (here, there) = (LanguageModel::load(&folder).unwrap(), LanguageModel::load_composed(&folder).unwrap());
+        let vocabulary = here.config().vocab_size as u32;
+        let prompts: Vec<Vec<u32>> =
+            [2u32, 17, 9].map(|length| (0..length).map(|i| (i * 13 + length) % vocabulary).collect()).into();
+        for (ours, theirs) in continued(&here, &prompts).iter().zip(&continued(&there, &prompts)) {
+            let largest = ours.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+            let difference = largest_difference(ours, theirs) / largest;
+            assert!(difference <= 1e-5, "{}: {difference}", folder.display());
+        }
+    }
+}
+
+#[test]
+fn a_long_prompt_is_cut_into_steps() {
+    let folder = folders().into_iter().find(|folder| folder.ends_with("lfm2-hybrid")).unwrap();
+    let longer = tempfile::tempdir().unwrap();
+    for entry in fs_err::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        fs_err::copy(&path, longer.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let config = fs_err::read_to_string(folder.join("config.json")).unwrap();
+    let changed = config.replace("\"max_position_embeddings\": 64", "\"max_position_embeddings\": 2048");
+    fs_err::write(longer.path().join("config.json"), &changed).unwrap();
+    assert_ne!(changed, config);
+    let folder = longer.path();
+    let (here, there) = (LanguageModel::load(folder).unwrap(), LanguageModel::load_composed(folder).unwrap());
+    let prompt: Vec<u32> = (0..1100).map(|i| i * 7 % here.config().vocab_size as u32).collect();
+    let last = |model: &LanguageModel| {
+        let mut session = model.session();
+        let text = session.start();
+        session.feed(&[(text, &prompt)]).unwrap()
+    };
+    assert!(largest_difference(&last(&here), &last(&there)) <= 2e-5);
 }

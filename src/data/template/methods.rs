@@ -109,7 +109,6 @@ pub(super) fn join_filter(
 }
 
 /// The filter `string`.
-#[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
 pub(super) fn string_filter(state: &State<'_, '_>, value: Value) -> Result<Value, Error> {
     bounded(state, &value)?;
     if value.kind() == ValueKind::String { Ok(value) } else { python::text(&value).map(Value::from) }

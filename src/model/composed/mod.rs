@@ -28,7 +28,7 @@ pub(super) struct Composed<'a> {
     memory: Option<&'a Memory>,
 }
 
-impl<'a> Composed<'a> {
+impl Composed<'_> {
     /// Returns the blocks with these weights, by id.
     pub(super) fn new(weights: Vec<Tensor>, device: &Device, dtype: DType) -> Self {
         Self { weights, device: device.clone(), dtype, memory: None }

@@ -118,6 +118,7 @@ impl Default for ShortConvolution {
 
 /// The sizes and constants of a model.
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "as many things as config.json can say yes or no to")]
 pub struct Config {
     /// The family, which decides how tensors are named.
     pub architecture: Architecture,

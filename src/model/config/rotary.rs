@@ -78,7 +78,7 @@ impl Rotary {
                 let (from, to) = (pair(fast), pair(slow));
                 let (from, to) = if truncate { (from.floor(), to.ceil()) } else { (from, to) };
                 let (from, to) = (from.max(0.0), to.min(width as f64 - 1.0));
-                let to = if from < to || from > to { to } else { to + 0.001 };
+                let to = if from.total_cmp(&to).is_ne() { to } else { to + 0.001 };
                 let stretch = |j: usize| {
                     let slow = ((j as f64 - from) / (to - from)).clamp(0.0, 1.0);
                     (plain(j) / factor * slow + plain(j) * (1.0 - slow)) as f32
@@ -140,9 +140,8 @@ pub(super) fn read(keys: &Keys, positions: usize, default_theta: f64) -> Result<
 
 fn yarn(keys: &Keys, positions: usize) -> Result<Scaling, String> {
     let original = keys.number_or("original_max_position_embeddings", positions as f64)?;
-    let factor = match keys.number_if("factor")? {
-        Some(factor) => factor,
-        None => return Err("`factor` of the rotary embedding is missing".into()),
+    let Some(factor) = keys.number_if("factor")? else {
+        return Err("`factor` of the rotary embedding is missing".into());
     };
     let sharper = |weight: f64| if factor <= 1.0 { 1.0 } else { 0.1 * weight * factor.ln() + 1.0 };
     // Zeros count as missing, as they do in Python.

@@ -18,6 +18,7 @@ fn read(change: impl FnOnce(&mut Value)) -> Result<Config, String> {
     Config::from_keys(value.as_object().unwrap().clone())
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "called with literals")]
 fn family(model_type: &str, more: Value) -> Result<Config, String> {
     read(|value| {
         value["model_type"] = model_type.into();

@@ -24,7 +24,9 @@ impl CustomOp1 for Embedding {
         let width = self.table.columns();
         let mut out = gather(&self.table.value(), width, &self.ids);
         if let Some(scale) = self.scale {
-            out.iter_mut().for_each(|x| *x *= scale);
+            for x in &mut out {
+                *x *= scale;
+            }
         }
         Ok(rows(out, width))
     }

@@ -26,6 +26,7 @@ use std::path::Path;
 use candle_core::Device;
 
 use super::{Config, ModelError, OnDevice};
+use crate::tensor::DeviceChoice;
 
 /// A model to generate with. It never changes, so threads may share it.
 #[derive(Debug)]
@@ -65,12 +66,12 @@ pub struct Session<'a> {
 impl LanguageModel {
     /// Opens a Hugging Face model folder, to be run on the CPU: `config.json` and safetensors, in one file or in shards.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        Self::load_on(dir, &Device::Cpu)
+        Self::load_on(dir, DeviceChoice::Cpu)
     }
 
     /// Opens a model folder, to be run on a device.
-    pub fn load_on(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let config = Config::load(dir)?;
+    pub fn load_on(dir: &Path, device: DeviceChoice) -> Result<Self, ModelError> {
+        let (config, device) = (Config::load(dir)?, &device.open()?);
         let runs: Box<dyn Runs> = if device.is_cpu() {
             Box::new(cpu::Cpu::open(dir, &config)?)
         } else {

@@ -20,7 +20,7 @@ pub enum Activation {
 }
 
 /// `2 * sqrt(2 / pi)`.
-const TWICE_ROOT: f32 = 1.595_769_1;
+const TWICE_ROOT: f32 = 1.595_769_1_f64 as f32;
 const CUBE: f32 = 0.044_715;
 
 /// Returns the approximation of GELU and its slope.

@@ -68,13 +68,17 @@ impl Combine {
                 out.fill(0.0);
                 for (part, weight) in work.parts.iter().zip(weights) {
                     part.read(from, scratch);
-                    scratch.iter_mut().for_each(|number| *number *= weight);
+                    for number in scratch.iter_mut() {
+                        *number *= weight;
+                    }
                     work.dtype.round(scratch);
                     out.iter_mut().zip(&*scratch).for_each(|(sum, product)| *sum += product);
                 }
                 work.dtype.round(out);
                 if let Some(sum) = sum {
-                    out.iter_mut().for_each(|number| *number /= sum);
+                    for number in out.iter_mut() {
+                        *number /= sum;
+                    }
                     work.dtype.round(out);
                 }
             }

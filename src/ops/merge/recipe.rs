@@ -124,7 +124,7 @@ impl<'a> Recipe<'a> {
             match (body.models, body.slices) {
                 (Some(models), _) => groups.push(self.whole(models, body.parameters)),
                 (None, slices) => {
-                    groups.extend(slices.into_iter().flatten().map(|slice| self.slice(slice, body.parameters)))
+                    groups.extend(slices.into_iter().flatten().map(|slice| self.slice(slice, body.parameters)));
                 }
             }
             modules.push(Module {

@@ -132,7 +132,9 @@ impl Columns {
 /// Returns the sum of numbers that lie apart, as a column of a matrix does.
 pub(super) fn sum_apart(numbers: &[f32]) -> f32 {
     let mut column = Columns::new(1, numbers.len());
-    numbers.iter().for_each(|number| column.row(&[*number]));
+    for number in numbers {
+        column.row(&[*number]);
+    }
     column.end()[0]
 }
 
@@ -160,7 +162,9 @@ pub(super) fn norms<const N: usize>(
         let used = (end - start).div_ceil(PIECE).min(at_once);
         pieces[..used].par_iter_mut().enumerate().for_each(|(i, numbers)| {
             let from = start + i * PIECE;
-            numbers.iter_mut().for_each(|numbers| numbers.resize(PIECE.min(end - from), 0.0));
+            for numbers in numbers.iter_mut() {
+                numbers.resize(PIECE.min(end - from), 0.0);
+            }
             read(from, numbers);
         });
         for piece in &pieces[..used] {
@@ -227,6 +231,7 @@ impl<const N: usize> Kernel for AddSquares<'_, N> {
     fn run(self) {
         let vectors = self.numbers.map(|numbers| numbers.as_chunks::<LANES>().0);
         let mut lanes = *self.lanes;
+        #[expect(clippy::needless_range_loop, reason = "one row of all of them at a time")]
         for row in 0..vectors.iter().map(|vectors| vectors.len()).min().unwrap_or(0) {
             for which in 0..N {
                 for lane in 0..LANES {

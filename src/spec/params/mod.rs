@@ -189,6 +189,7 @@ impl Kind {
 
 /// The settings of one node, of whatever kind.
 #[derive(Debug, Clone)]
+#[expect(clippy::large_enum_variant, reason = "one a node; a box would be in the way of every match")]
 pub enum Op {
     /// See [`SourceParams`].
     Source(SourceParams),

@@ -94,7 +94,7 @@ pub(super) fn others(work: &Work<'_>) -> Vec<usize> {
 }
 
 /// Splits what is lent into pieces, after making it long enough.
-pub(super) fn split<'s, const N: usize>(scratch: &'s mut Vec<f32>, sizes: [usize; N]) -> [&'s mut [f32]; N] {
+pub(super) fn split<const N: usize>(scratch: &mut Vec<f32>, sizes: [usize; N]) -> [&mut [f32]; N] {
     scratch.resize(sizes.iter().sum::<usize>().max(scratch.len()), 0.0);
     let mut rest: &mut [f32] = scratch;
     sizes.map(|size| {

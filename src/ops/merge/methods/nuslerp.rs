@@ -22,7 +22,7 @@ struct Arcs {
     parts: [usize; 2],
     lines: Lines,
     /// What the numbers of the line of each number are made with.
-    arcs: Vec<Arc>,
+    of_lines: Vec<Arc>,
 }
 
 /// The two factors of a line, and what their sum is divided by; nothing along the chord.
@@ -43,8 +43,8 @@ pub(super) fn prepare(work: &Work<'_>) -> Combine {
         Lines { stride: 1, .. } => (0..lines.count).map(|line| long_line(work, parts, &lines, line)).collect(),
         _ => columns(work, parts, &lines),
     };
-    let arcs = cosines.into_iter().map(|cosine| Arc::of(work, cosine, t)).collect();
-    Combine::Each(Box::new(Arcs { parts, lines, arcs }))
+    let of_lines = cosines.into_iter().map(|cosine| Arc::of(work, cosine, t)).collect();
+    Combine::Each(Box::new(Arcs { parts, lines, of_lines }))
 }
 
 /// Returns how far the result is from the first vector to the second.
@@ -212,7 +212,7 @@ impl Each for Arcs {
         while at < size {
             // Columns are as many arcs as there are numbers in a row; lines are one for all their numbers.
             let run = self.lines.run(from + at).min(size - at);
-            let Arc { first, second, divisor } = self.arcs[self.lines.line(from + at)];
+            let Arc { first, second, divisor } = self.of_lines[self.lines.line(from + at)];
             let (a, b) = (&mut out[at..at + run], &mut b[at..at + run]);
             if run == 1 {
                 let round = |number: f32| rounded(work.dtype, number);

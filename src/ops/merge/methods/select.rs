@@ -75,7 +75,8 @@ impl Span {
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(super) fn flag(self, number: f32) -> f32 {
         let key = key(number);
-        if (key >= self.least) & (key <= self.most) { 1.0 } else { 0.0 }
+        let inside = (self.least..=self.most).contains(&key);
+        if inside { 1.0 } else { 0.0 }
     }
 }
 
@@ -179,7 +180,7 @@ impl<'a> Numbers<'a> {
 
     /// Calls `look` with the numbers of a block, piece by piece, and the place of each piece.
     fn pieces(&self, block: usize, mut look: impl FnMut(usize, &[f32])) {
-        let mut numbers = [0.0; PIECE];
+        let mut numbers = vec![0.0; PIECE];
         let end = self.count.min((block + 1) * self.block);
         for from in (block * self.block..end).step_by(PIECE) {
             let numbers = &mut numbers[..PIECE.min(end - from)];

@@ -139,7 +139,9 @@ fn cosine(a: &Part<'_>, b: &Part<'_>) -> f32 {
         let sum = torch::sum(chunk(i).len(), false, &|from, out: &mut [f32]| {
             vectorized(Products { parts: [a, b], lengths, from: start + from, out });
         });
-        [a, b].iter().for_each(|part| part.passed(chunk(i).start, chunk(i).end));
+        for part in [a, b] {
+            part.passed(chunk(i).start, chunk(i).end);
+        }
         sum
     };
     let products: Vec<f32> = (0..count.div_ceil(CHUNK)).into_par_iter().map(product).collect();
@@ -153,7 +155,9 @@ fn lengths(a: &Part<'_>, b: &Part<'_>, chunk: std::ops::Range<usize>) -> [f32; 2
         let size = PIECE.min(chunk.end - from);
         vectorized(Squares { parts: [a, b], from, size, lengths: &mut lengths });
     }
-    [a, b].iter().for_each(|part| part.passed(chunk.start, chunk.end));
+    for part in [a, b] {
+        part.passed(chunk.start, chunk.end);
+    }
     lengths.end()
 }
 

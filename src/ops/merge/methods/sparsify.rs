@@ -57,7 +57,7 @@ pub(in super::super) fn sparsify(method: M, work: &Work<'_>, i: usize, twister: 
         return Ok(Kept::Nothing);
     }
     let read = |from: usize, out: &mut [f32]| {
-        let mut scratch = [0.0; 1 << 13];
+        let mut scratch = vec![0.0; 1 << 13];
         for (i, out) in out.chunks_mut(scratch.len()).enumerate() {
             work.passing(part, from + i * (1 << 13), out, &mut scratch[..out.len()]);
         }
@@ -172,13 +172,12 @@ impl Kernel for Spread<'_> {
 
 /// Writes the bits of a mask that begin at `from`, a multiple of 32, as numbers.
 #[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
 pub(super) fn spread(mask: &Mask, from: usize, flags: &mut [f32]) {
     const ONE: u32 = 1.0_f32.to_bits();
     for (i, flags) in flags.chunks_mut(32).enumerate() {
         let at = from + 32 * i;
         let word = (mask[at / 64] >> (at % 64)) as u32;
-        if let Some(flags) = flags.as_mut_array::<32>() {
+        if let Ok(flags) = <&mut [f32; 32]>::try_from(&mut *flags) {
             for (i, flag) in flags.iter_mut().enumerate() {
                 *flag = f32::from_bits((word >> i & 1).wrapping_neg() & ONE);
             }

@@ -67,7 +67,9 @@ pub(super) fn multislerp(work: &Work<'_>, all: &Parts) -> Result<Vec<f64>, OpErr
         if total == 0.0 {
             return Err(OpError::new("the weights add up to zero, which nothing can be divided by"));
         }
-        weights.iter_mut().for_each(|weight| *weight /= total);
+        for weight in &mut weights {
+            *weight /= total;
+        }
     }
     let eps = work.shared.number("eps");
     let norms: Vec<f64> = vectors.iter().map(|vector| norm(vector)).collect();
