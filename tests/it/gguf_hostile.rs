@@ -101,7 +101,7 @@ fn lies_are_found_before_anything_is_done() {
         (Made::new(1, 0).tensor("a", &[256], 23, 0), "its type IQ4_XS cannot be read"),
         (Made::new(1, 0).tensor("a", &[256], 77, 0), "its type 77 is unknown"),
         (Made::new(1, 0).tensor("a", &[8], 0, 32), "it begins at byte 32 of the data, and 0 was to follow"),
-        (Made::new(1, 0).tensor("a", &[8], 0, 0), "it takes 32 bytes from byte 96"),
+        (Made::new(1, 0).tensor("a", &[8], 0, 0), "it takes 32 bytes from byte 64 of the file on, and 0 are there"),
         (Made::new(1, 0).tensor("a", &[1 << 40], 0, 0).data(64), "it takes 4398046511104 bytes"),
         (Made::new(2, 0).tensor("a", &[8], 0, 0).tensor("b", &[8], 0, 0).data(64), "tensor `b`: it begins at byte 0"),
         (Made::new(2, 0).tensor("a", &[8], 0, 0).tensor("a", &[8], 0, 32).data(64), "tensor `a` occurs twice"),

@@ -164,3 +164,33 @@ fn what_is_exported_comes_back_the_same() {
     assert_eq!((name("blk.0.attn_q.weight"), name("blk.5.ffn_down.weight")), ("Q5_0", "Q6_K"));
     assert!(mixed.metric("bytes") < 110e6);
 }
+
+/// Luth in small: a model is trained on French for a few steps, merged with itself as it was, and still speaks. The pipeline
+/// is run by the program, from the GGUF file on.
+#[test]
+fn a_fine_tune_merged_with_its_base_still_answers() {
+    let Some(file) = file() else { return };
+    let world = World::empty();
+    let (file, data) = (file.display(), repository().join("pipelines/data"));
+    let data = data.display();
+    let pipeline = format!(
+        "version: 1
+nodes:
+  smollm: {{kind: source, model: {file}}}
+  phrases: {{kind: source, dataset: {data}/fr_sentences/*.txt, rows: line}}
+  french: {{kind: curate, from: [phrases], steps: [sample: {{rows: 900, seed: 1}}, split: {{eval: 0.1}}]}}
+  tuned: {{kind: sft, model: smollm, data: [french.train], max_steps: 6, sequence_len: 256, micro_batch_size: 2, \
+learning_rate: 1.0e-4}}
+  merged: {{kind: merge, method: slerp, base: smollm, models: [tuned], parameters: {{t: 0.5}}}}
+  before: {{kind: eval, model: smollm, tasks: [bits_per_byte: {{name: fr, data: french.eval}}]}}
+  after: {{kind: eval, model: merged, tasks: [bits_per_byte: {{name: fr, data: french.eval}}]}}
+"
+    );
+    world.write("pipeline.yaml", &pipeline);
+    world.run_ok(&[]);
+    let score = |node: &str| world.json(&["show", node, "--json"])["metrics"]["fr.bits_per_byte"].as_f64().unwrap();
+    assert!(score("after") < score("before"), "{} after {}", score("after"), score("before"));
+    let arguments = ["generate", "merged", "--prompt", "The capital of France is", "--max-tokens", "8"];
+    let answer = world.json(&[&arguments[..], &["--temperature", "0", "--json"]].concat());
+    assert!(answer["answers"][0]["text"].as_str().unwrap().contains("Paris"), "{answer}");
+}
