@@ -53,7 +53,9 @@ def llama():
         p.model.path, p.n_ctx, p.n_parallel = model, batch * (prompt + new + 64), batch
         p.cpuparams.n_threads = p.cpuparams_batch.n_threads = threads
         p.n_gpu_layers, p.warmup = 0, True
-        base = x.Server(p).listening_address
+        # Kept, since a server ends with its object.
+        server = x.Server(p)
+        base = server.listening_address
         prefill = decode = 0.0
         for round in range(3):
             answers = [None] * batch
@@ -80,6 +82,7 @@ def llama():
             prefill = max(prefill, max(t["prompt_per_second"] for t in answers))
             decode = max(decode, sum(t["predicted_per_second"] for t in answers))
         show(batch, prefill, decode)
+        del server
 
 
 transformers() if which == "transformers" else llama()

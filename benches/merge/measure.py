@@ -118,7 +118,7 @@ def mergekit(method):
     clear()
     with open("bench.yml", "w") as file:
         json.dump(config(method), file)
-    flags = ["--no-copy-tokenizer", "--quiet", "--random-seed", "42", "-j", "1"]
+    flags = ["--no-copy-tokenizer", "--no-write-model-card", "--quiet", "--random-seed", "42", "-j", "1"]
     return timed([python, "-m", "mergekit.scripts.run_yaml", "bench.yml", out, *flags])
 
 
