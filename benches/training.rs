@@ -88,6 +88,7 @@ fn run(kind: Kind, fields: Value, inputs: &[(&str, &Path)], threads: usize) -> (
         inputs: &inputs,
         out: out.path(),
         scratch: out.path(),
+        checkpoint: None,
         environment: &|_| None,
         threads,
         device: luthflow::ops::DeviceChoice::Cpu,

@@ -69,6 +69,11 @@ impl Layout {
         self.root.join("incoming")
     }
 
+    /// What unfinished nodes need to go on.
+    pub(super) fn checkpoints(&self) -> PathBuf {
+        self.root.join("checkpoints")
+    }
+
     pub(super) fn objects(&self) -> PathBuf {
         self.root.join("objects")
     }

@@ -23,6 +23,7 @@
 
 mod action;
 mod audit;
+mod checkpoints;
 mod commit;
 mod error;
 mod files;

@@ -14,6 +14,8 @@ use serde_json::{Map, Value};
 
 /// The fields of a message, beside `role` and `content`, that templates read.
 const FIELDS: &[&str] = &["name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "thinking"];
+/// What a message says about itself to a training (Axolotl's `train`, OpenAI's `weight`). Templates do not see it.
+const TRAINING: &[&str] = &["train", "weight"];
 /// Those without which a message that has no content says nothing.
 const SAYING: &[&str] = &["tool_calls", "reasoning_content", "reasoning", "thinking"];
 
@@ -24,7 +26,8 @@ pub struct Message {
     pub role: String,
     /// What is said.
     pub content: Content,
-    /// What else a template may read: `tool_calls`, `name`, `tool_call_id`, `reasoning_content`, `reasoning`, `thinking`.
+    /// What else a template may read: `tool_calls`, `name`, `tool_call_id`, `reasoning_content`, `reasoning`, `thinking`; and
+    /// what a training does: `train`, `weight`.
     pub more: Map<String, Value>,
 }
 
@@ -50,6 +53,13 @@ pub struct Chat {
     pub documents: Option<Vec<Value>>,
     /// Other variables of the template: `enable_thinking`.
     pub variables: Map<String, Value>,
+}
+
+impl Chat {
+    /// Returns the first words, to name the chat by.
+    pub fn beginning(&self) -> String {
+        self.messages.first().map_or_else(String::new, |message| super::beginning(&message.content.text()))
+    }
 }
 
 impl From<Vec<Message>> for Chat {
@@ -102,7 +112,23 @@ impl Message {
         Self { role: role.into(), content: Content::Text(content.into()), more: Map::new() }
     }
 
-    /// Returns the fields of the message in JSON.
+    /// Says whether the message is to be learned: unless it says otherwise, or what is wrong with how it says it.
+    pub fn is_trained(&self) -> Result<bool, String> {
+        let train = match self.more.get("train") {
+            None => true,
+            Some(Value::Bool(train)) => *train,
+            Some(other) => return Err(format!("the `train` of a message is {other}; it may be true or false")),
+        };
+        let weight = match self.more.get("weight") {
+            None => true,
+            Some(Value::Number(weight)) if weight.as_f64() == Some(0.0) => false,
+            Some(Value::Number(weight)) if weight.as_f64() == Some(1.0) => true,
+            Some(other) => return Err(format!("the `weight` of a message is {other}; it may be 0 or 1")),
+        };
+        Ok(train && weight)
+    }
+
+    /// Returns the fields of the message in JSON, as templates see them.
     pub(super) fn to_fields(&self) -> Map<String, Value> {
         let mut fields = Map::new();
         fields.insert("role".into(), self.role.as_str().into());
@@ -111,7 +137,8 @@ impl Message {
             Content::Parts(parts) => fields.insert("content".into(), parts.clone().into()),
             Content::Absent => None,
         };
-        fields.extend(self.more.iter().map(|(name, value)| (name.clone(), value.clone())));
+        let seen = self.more.iter().filter(|(name, _)| !TRAINING.contains(&name.as_str()));
+        fields.extend(seen.map(|(name, value)| (name.clone(), value.clone())));
         fields
     }
 
@@ -130,7 +157,8 @@ impl Message {
             }
         };
         // A field that is null counts as missing, as in transformers.
-        fields.retain(|name, value| FIELDS.contains(&name.as_str()) && !value.is_null());
+        let known = |name: &str| FIELDS.contains(&name) || TRAINING.contains(&name);
+        fields.retain(|name, value| known(name) && !value.is_null());
         if content == Content::Absent && !SAYING.iter().any(|name| fields.contains_key(*name)) {
             return Err(format!("missing field `content` in a message of `{role}` that calls no tool"));
         }

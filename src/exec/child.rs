@@ -35,6 +35,9 @@ pub struct Request {
     pub out: PathBuf,
     /// An empty folder beside it for what is needed meanwhile.
     pub scratch: PathBuf,
+    /// A folder that a killed run of this very node may have left something in, to go on with.
+    #[serde(default)]
+    pub checkpoint: Option<PathBuf>,
     /// How many threads it may use.
     pub threads: usize,
     /// What it may compute on.
@@ -109,6 +112,7 @@ fn run(request: &Request, output: impl Write + Send, environment: &Environment, 
         inputs: &request.inputs,
         out: &request.out,
         scratch: &request.scratch,
+        checkpoint: request.checkpoint.as_deref(),
         environment,
         threads: request.threads,
         device: request.device,

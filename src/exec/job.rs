@@ -177,6 +177,7 @@ impl Job<'_> {
         new.measured = outcome.measured;
         new.duration_ms = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let action = self.cache.commit(staging, new)?;
+        self.cache.drop_checkpoints(&self.new.key);
         // Its bytes were hashed a moment ago.
         self.checked().insert(action.artifact);
         Ok(Ending::Committed(action))

@@ -1,6 +1,7 @@
 //! Starting a node: its staging folder, its request and its files are made, and a job begins on a thread of its own.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -15,6 +16,7 @@ use super::select::Chosen;
 use super::sources::SourceFile;
 use super::worker::Control;
 use crate::cache::{Action, Lease, NewAction, RunId};
+use crate::digest::Digest;
 use crate::ops::{InputArtifact, Inputs};
 use crate::plan::InstanceId;
 use crate::plan::graph::Artifacts;
@@ -38,6 +40,7 @@ impl Scheduler<'_, '_, '_> {
             inputs: self.inputs(id)?,
             out: staging.path().to_path_buf(),
             scratch: staging.work(),
+            checkpoint: self.checkpoint(&queued, lease.as_ref()),
             threads: self.threads(id),
             device: self.options.device,
         };
@@ -79,6 +82,14 @@ impl Scheduler<'_, '_, '_> {
         };
         self.running.insert(id, running);
         Ok(())
+    }
+
+    /// Where a node may keep what it needs to go on after a kill. Only who holds the lease of the key may, and a run that is
+    /// to show what comes out goes its own way. Other programs and platforms give other bytes, so each has its own.
+    fn checkpoint(&self, queued: &Queued, lease: Option<&Lease>) -> Option<PathBuf> {
+        let wanted = queued.why == Why::Stale && lease.is_some();
+        let by = format!("{} {:?}", locked::producer(), self.options.device);
+        wanted.then(|| self.cache.checkpoints(&queued.key).join(Digest::of(by.as_bytes()).short()))
     }
 
     /// How many threads an instance gets. A training takes every core for minutes: it must not be left with half of them
@@ -123,7 +134,7 @@ impl Scheduler<'_, '_, '_> {
     }
 
     /// The artifacts that an instance reads, each once.
-    fn reads(&self, id: InstanceId) -> Vec<crate::digest::Digest> {
+    fn reads(&self, id: InstanceId) -> Vec<Digest> {
         let artifacts = self.plan.instance(id).slots.iter().flat_map(|slot| &slot.artifacts);
         let actions = artifacts.filter_map(|artifact| self.done[artifact.from.index()].as_ref());
         let mut reads: Vec<_> = actions.map(|action| action.artifact).collect();

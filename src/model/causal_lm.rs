@@ -7,11 +7,35 @@ use super::ModelError;
 use super::angles::Angles;
 use super::arch::Decoder;
 use super::config::Config;
-use super::engine::{Engine, Frame, Linear};
+use super::engine::{Engine, Frame, Linear, Noise, Objective};
 use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
 use super::packed::{Packed, Places};
 use super::parameter::Parameter;
+
+/// How a training pass is done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Pass {
+    /// What the gradient of the summed loss is multiplied by.
+    pub scale: f32,
+    /// The share of the loss that asks for all tokens alike.
+    pub smoothing: f32,
+    /// What is added to the embeddings.
+    pub noise: Option<Noise>,
+    /// Whether only the input of each layer is kept, and the rest computed again in the backward pass. Changes no bit.
+    pub recompute: bool,
+}
+
+impl Pass {
+    /// Returns the plain pass.
+    pub fn plain(scale: f32) -> Self {
+        Self { scale, smoothing: 0.0, noise: None, recompute: false }
+    }
+
+    pub(super) fn objective(self, labels: &[(usize, u32)]) -> Objective<'_> {
+        Objective { smoothing: self.smoothing, ..Objective::sum(labels, self.scale) }
+    }
+}
 
 /// A model that predicts the next token.
 #[derive(Debug)]
@@ -93,19 +117,20 @@ impl CausalLm {
         Ok(states)
     }
 
-    /// Adds the gradient of `scale` times the summed loss to the gradients of the parameters; returns the sum (nats).
+    /// Adds the gradient of the loss that `pass` describes to the gradients of the parameters; returns the plain sum of
+    /// the losses (nats), neither scaled nor smoothed.
     ///
     /// `trained` says for each token whether predicting it counts; the first token of a document has nothing to be
     /// predicted from and never counts. A batch in which no token counts adds nothing.
-    pub fn add_gradients(&mut self, packed: &Packed, trained: &[bool], scale: f32) -> Result<f64, ModelError> {
+    pub fn add_gradients(&mut self, packed: &Packed, trained: &[bool], pass: Pass) -> Result<f64, ModelError> {
         let (places, labels) = self.labelled(packed, trained)?;
         if labels.is_empty() {
             return Ok(0.0);
         }
-        let frame = self.frame(places);
-        let engine = Fused::to_train(&self.parameters);
+        let frame = Frame { noise: pass.noise, ..self.frame(places) };
+        let engine = Fused::to_train(&self.parameters, pass.recompute);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
-        let loss = engine.cross_entropy(&x, self.arch.head, &labels, scale)?;
+        let loss = engine.cross_entropy(&x, self.arch.head, pass.objective(&labels))?;
         engine.backward(&loss)?;
         Ok(loss.sum)
     }
@@ -133,6 +158,6 @@ impl CausalLm {
     /// Returns the frame of a batch, with angles for all its positions.
     pub(super) fn frame(&self, places: Places) -> Frame {
         let rotary = self.angles.up_to(places.longest);
-        Frame { places: Arc::new(places), rotary }
+        Frame { places: Arc::new(places), rotary, noise: None }
     }
 }

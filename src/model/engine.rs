@@ -25,6 +25,54 @@ pub(crate) struct Frame {
     pub(crate) places: Arc<Places>,
     /// Angles for at least as many positions as the longest document has: a table for each rotary embedding of the model.
     pub(crate) rotary: Arc<[RotaryTable]>,
+    /// What is added to the embeddings while a model is trained.
+    pub(crate) noise: Option<Noise>,
+}
+
+/// Noise that is even between `±alpha / √(tokens of the document · width)` (NEFTune, Jain et al. 2023).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Noise {
+    /// How strong it is.
+    pub alpha: f32,
+    /// What decides it, together with the place of the number in the batch.
+    pub seed: u64,
+}
+
+/// What a training pass makes smaller: the losses of some rows, each times a factor.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Objective<'a> {
+    /// The rows that predict something, and what: `(row, token)`, rows ascending.
+    pub(crate) labels: &'a [(usize, u32)],
+    /// What the gradient of each loss is multiplied by.
+    pub(crate) scale: Scale<'a>,
+    /// The share of a loss that asks for all tokens alike.
+    pub(crate) smoothing: f32,
+}
+
+/// Factors of losses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Scale<'a> {
+    /// The same for all.
+    One(f32),
+    /// One for each label.
+    Each(&'a [f32]),
+}
+
+impl<'a> Objective<'a> {
+    /// Returns the plain sum of losses, times a factor.
+    pub(crate) fn sum(labels: &'a [(usize, u32)], scale: f32) -> Self {
+        Self { labels, scale: Scale::One(scale), smoothing: 0.0 }
+    }
+}
+
+impl Scale<'_> {
+    /// Returns the factor of a label by its place in the list.
+    pub(crate) fn of(self, label: usize) -> f32 {
+        match self {
+            Scale::One(scale) => scale,
+            Scale::Each(scales) => scales[label],
+        }
+    }
 }
 
 /// A norm by the root mean square.
@@ -90,7 +138,7 @@ pub(crate) struct Convolution {
 pub(crate) struct Loss {
     /// The scaled loss in the graph, where the backward pass begins.
     pub(crate) root: Tensor,
-    /// The sum of the losses of all labelled rows, in nats, not scaled.
+    /// The sum of the losses of all labelled rows, in nats, neither scaled nor smoothed.
     pub(crate) sum: f64,
 }
 
@@ -98,6 +146,19 @@ pub(crate) struct Loss {
 pub(crate) trait Engine {
     /// Returns a row of the table for each id, times `scale`.
     fn embedding(&self, table: ParameterId, ids: &[u32], scale: Option<f32>) -> Result<Tensor>;
+
+    /// Returns embeddings with the noise of the frame, if the engine trains and the frame has any.
+    fn noisy(&self, x: &Tensor, _frame: &Frame) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+
+    /// Computes a part of the model. An engine that is short of memory may compute it again in its backward pass.
+    fn segment<F>(&self, x: &Tensor, run: F) -> Result<Tensor>
+    where
+        F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
+    {
+        run(self, x)
+    }
 
     /// Normalises rows by their root mean square and multiplies them by the weight.
     fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor>;
@@ -123,6 +184,6 @@ pub(crate) trait Engine {
     /// Returns `x + y`.
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor>;
 
-    /// Returns the loss of the labelled rows `(row, token)`; the backward pass sees it times `scale`.
-    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss>;
+    /// Returns the loss of an objective.
+    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, objective: Objective<'_>) -> Result<Loss>;
 }

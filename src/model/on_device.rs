@@ -94,7 +94,7 @@ impl OnDevice {
 
     fn frame(&self, places: Places) -> Frame {
         let rotary = self.angles.up_to(places.longest);
-        Frame { places: places.into(), rotary }
+        Frame { places: places.into(), rotary, noise: None }
     }
 }
 

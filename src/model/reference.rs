@@ -7,7 +7,8 @@ use candle_core::{DType, Device, Result, Var};
 
 use super::causal_lm::CausalLm;
 use super::composed::Composed;
-use super::engine::Engine;
+use super::causal_lm::Pass;
+use super::engine::{Engine, Frame};
 use super::packed::Packed;
 use super::{ModelError, Parameter};
 
@@ -44,18 +45,19 @@ impl Reference<'_> {
         Ok(self.blocks.project(&x, arch.head)?.flatten_all()?.to_vec1()?)
     }
 
-    /// Returns the summed loss and the gradient of `scale` times it, parameter by parameter; the marks are those of
+    /// Returns the summed loss and the gradient of what [`Pass`] makes of it, parameter by parameter; the marks are those of
     /// [`CausalLm::add_gradients`]. A weight without a gradient is an error.
     pub fn gradients(
         &self,
         packed: &Packed,
         trained: &[bool],
-        scale: f32,
+        pass: Pass,
     ) -> std::result::Result<(f64, Vec<Vec<f32>>), ModelError> {
         let arch = self.model.arch();
         let (places, labels) = self.model.labelled(packed, trained)?;
-        let x = arch.forward(&self.blocks, &packed.ids, &self.model.frame(places))?;
-        let loss = self.blocks.cross_entropy(&x, arch.head, &labels, scale)?;
+        let frame = Frame { noise: pass.noise, ..self.model.frame(places) };
+        let x = arch.forward(&self.blocks, &packed.ids, &frame)?;
+        let loss = self.blocks.cross_entropy(&x, arch.head, pass.objective(&labels))?;
         let mut store = loss.root.backward()?;
         let mut gradients = Vec::new();
         for (weight, parameter) in self.weights.iter().zip(self.model.parameters()) {

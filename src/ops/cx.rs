@@ -21,6 +21,9 @@ pub struct OpCx<'a> {
     pub out: &'a Path,
     /// An empty folder beside it for what is needed meanwhile.
     pub scratch: &'a Path,
+    /// A folder that outlives a killed run of this very node and is empty or absent in its first; nothing if this run is
+    /// not to go on with another.
+    pub checkpoint: Option<&'a Path>,
     /// Looks a variable of the environment up.
     pub environment: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     /// How many threads it may use; results never depend on it.

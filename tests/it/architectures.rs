@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, Packed, Parameter};
+use luthflow::model::{CausalLm, Packed, Parameter, Pass};
 use luthflow::tensor::TensorFile;
 use serde_json::Value;
 
@@ -108,11 +108,11 @@ fn loss_and_gradients_are_those_of_transformers() {
         let (packed, trained) = golden.batch();
         let count = trained_tokens(&packed, &trained);
         let scale = 1.0 / count as f32;
-        let loss = model.add_gradients(&packed, &trained, scale).unwrap() / count as f64;
+        let loss = model.add_gradients(&packed, &trained, Pass::plain(scale)).unwrap() / count as f64;
         let expected = f64::from(golden.get("loss")[0]);
         assert!((loss / expected - 1.0).abs() <= 1e-6, "{case}: loss {loss}, transformers has {expected}");
         model.check_gradients().unwrap();
-        let (_, composed) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, scale).unwrap();
+        let (_, composed) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
         let composed = model.parameters().iter().zip(&composed).flat_map(|(p, g)| by_part(p.parts(), g));
         let mut most = 0.0f64;
         for ((tensor, fused), (_, composed)) in gradients(&model).into_iter().zip(composed) {
@@ -167,8 +167,8 @@ fn the_two_engines_agree_on_long_documents() {
         let mut model = model(case);
         let (packed, trained) = random_batch(&[5, 1, 128, 2, 129, 31, 300], 67, &mut Numbers(3));
         let scale = 1.0 / trained_tokens(&packed, &trained) as f32;
-        let sum = model.add_gradients(&packed, &trained, scale).unwrap();
-        let (expected, gradients) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, scale).unwrap();
+        let sum = model.add_gradients(&packed, &trained, Pass::plain(scale)).unwrap();
+        let (expected, gradients) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
         assert!((sum / expected - 1.0).abs() <= 1e-6, "{case}: {sum} {expected}");
         for (parameter, gradient) in model.parameters().iter().zip(gradients) {
             let found = parameter.gradient();
@@ -183,12 +183,12 @@ fn packing_changes_nothing() {
     for case in CASES {
         let (packed, trained) = random_batch(&[7, 1, 70, 2, 33, 3], 67, &mut Numbers(9));
         let (mut together, mut apart) = (model(case), model(case));
-        let sum = together.add_gradients(&packed, &trained, 0.01).unwrap();
+        let sum = together.add_gradients(&packed, &trained, Pass::plain(0.01)).unwrap();
         let logits = together.logits(&packed).unwrap();
         let (mut apart_sum, mut start) = (0.0, 0);
         for length in &packed.lengths {
             let document = Packed { ids: packed.ids[start..start + length].to_vec(), lengths: vec![*length] };
-            apart_sum += apart.add_gradients(&document, &trained[start..start + length], 0.01).unwrap();
+            apart_sum += apart.add_gradients(&document, &trained[start..start + length], Pass::plain(0.01)).unwrap();
             let alone = apart.logits(&document).unwrap();
             let error = worst(&logits[start * 67..(start + length) * 67], &alone);
             assert!(error <= 1e-5, "{case}: the document at {start} is off by {error:.1e}");
@@ -246,7 +246,7 @@ fn gradients_are_the_slopes_of_the_loss() {
         let mut model = model(case);
         let batch = Golden::open(case).batch();
         let count = trained_tokens(&batch.0, &batch.1);
-        model.add_gradients(&batch.0, &batch.1, 1.0 / count as f32).unwrap();
+        model.add_gradients(&batch.0, &batch.1, Pass::plain(1.0 / count as f32)).unwrap();
         let mut numbers = Numbers(5);
         for parameter in model.parameters() {
             let gradient = parameter.gradient();

@@ -117,14 +117,14 @@ fn in_the_middle_of_a_training() -> (World, Child, Lines) {
 }
 
 /// Sends a signal. The shell's own `kill` is there even where the program is not.
-fn send(signal: &str, process: u32) {
+pub(crate) fn send(signal: &str, process: u32) {
     let sent = std::process::Command::new("sh").args(["-c", &format!("kill -{signal} {process}")]).status().unwrap();
     assert!(sent.success());
 }
 
 /// The processes whose parent is `parent`, from `/proc`.
 #[cfg(target_os = "linux")]
-fn children_of(parent: u32) -> Vec<u32> {
+pub(crate) fn children_of(parent: u32) -> Vec<u32> {
     let processes =
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
     let parent_of = |process: u32| -> Option<u32> {

@@ -160,6 +160,7 @@ fn an_interrupted_node_stops() {
         inputs: &inputs,
         out: out.path(),
         scratch: out.path(),
+        checkpoint: None,
         environment: &|_| None,
         threads: 1,
         device: luthflow::ops::DeviceChoice::Cpu,

@@ -62,6 +62,7 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
         inputs: &inputs,
         out: &out,
         scratch: &out,
+        checkpoint: None,
         environment: &|_| None,
         threads,
         device: luthflow::ops::DeviceChoice::Cpu,

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use luthflow::model::{CausalLm, Packed, ParameterKind};
+use luthflow::model::{CausalLm, Packed, ParameterKind, Pass};
 use luthflow::spec::params::{Kind, Op};
 use luthflow::tensor::{Dtype, model_tensors};
 use serde_json::{Value, json};
@@ -105,7 +105,7 @@ fn every_family_can_be_made() {
             }
         }
         let (packed, trained) = random_batch(&[9, 20], 259, &mut Numbers(1));
-        assert!(model.add_gradients(&packed, &trained, 1.0).unwrap() > 0.0);
+        assert!(model.add_gradients(&packed, &trained, Pass::plain(1.0)).unwrap() > 0.0);
         model.check_gradients().unwrap();
     }
 }

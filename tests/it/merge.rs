@@ -50,6 +50,7 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
             inputs: &inputs,
             out,
             scratch: out,
+            checkpoint: None,
             environment: &|_| None,
             threads: 2,
             device: luthflow::ops::DeviceChoice::Cpu,

@@ -44,6 +44,7 @@ pub(crate) fn merge(params: MergeParams, root: &Path, out: &Path) -> Result<Outc
             inputs: &inputs,
             out,
             scratch: out,
+            checkpoint: None,
             environment: &|_| None,
             threads: 2,
             device: luthflow::ops::DeviceChoice::Cpu,

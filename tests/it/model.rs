@@ -2,7 +2,7 @@
 //! other.
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, ModelError, Packed, ParameterKind};
+use luthflow::model::{CausalLm, ModelError, Noise, Packed, ParameterKind, Pass};
 use luthflow::spec::params::Kind;
 use serde_json::json;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ const NAMES: [&str; 2] = ["tied", "untied"];
 /// Adds the gradients of the mean loss of a batch; returns the loss.
 fn mean_loss(model: &mut CausalLm, packed: &Packed, trained: &[bool]) -> f64 {
     let count = trained_tokens(packed, trained);
-    model.add_gradients(packed, trained, 1.0 / count as f32).unwrap() / count as f64
+    model.add_gradients(packed, trained, Pass::plain(1.0 / count as f32)).unwrap() / count as f64
 }
 
 /// Returns the mean loss, computed without gradients.
@@ -67,7 +67,7 @@ fn the_reference_has_the_gradients_of_transformers() {
         let (packed, trained) = golden.batch();
         let count = trained_tokens(&packed, &trained);
         let reference = model.reference(&Device::Cpu).unwrap();
-        let (sum, gradients) = reference.gradients(&packed, &trained, 1.0 / count as f32).unwrap();
+        let (sum, gradients) = reference.gradients(&packed, &trained, Pass::plain(1.0 / count as f32)).unwrap();
         assert!((sum / count as f64 / f64::from(golden.get("loss")[0]) - 1.0).abs() <= 1e-6);
         for (parameter, gradient) in model.parameters().iter().zip(gradients) {
             for (tensor, gradient) in by_part(parameter.parts(), &gradient) {
@@ -190,8 +190,8 @@ fn the_two_engines_agree_on_random_shapes() {
         // Lengths around the sizes of blocks: 1, 2, a block of queries, one more, several.
         let (packed, trained) = random_batch(&[5, 1, 128, 2, 129, 300], &mut numbers);
         let scale = 1.0 / trained_tokens(&packed, &trained) as f32;
-        let sum = model.add_gradients(&packed, &trained, scale).unwrap();
-        let (expected, gradients) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, scale).unwrap();
+        let sum = model.add_gradients(&packed, &trained, Pass::plain(scale)).unwrap();
+        let (expected, gradients) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
         assert!((sum / expected - 1.0).abs() <= 1e-6, "{round}: {sum} {expected}");
         for (parameter, gradient) in model.parameters().iter().zip(gradients) {
             let error = relative_error(&parameter.gradient(), &gradient);
@@ -200,17 +200,48 @@ fn the_two_engines_agree_on_random_shapes() {
     }
 }
 
+/// Noise in the embeddings and smoothed labels, beside candle's own gradients.
+#[test]
+fn noise_and_smoothing_are_those_of_the_composed_model() {
+    let mut model = model("untied");
+    let (packed, trained) = random_batch(&[5, 1, 60, 130], &mut Numbers(5));
+    let scale = 1.0 / trained_tokens(&packed, &trained) as f32;
+    let plain = model.log_probs(&packed).unwrap();
+    let pass = Pass { smoothing: 0.2, noise: Some(Noise { alpha: 4.0, seed: 3 }), ..Pass::plain(scale) };
+    let sum = model.add_gradients(&packed, &trained, pass).unwrap();
+    let (expected, gradients) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, pass).unwrap();
+    assert!((sum / expected - 1.0).abs() <= 1e-6, "{sum} {expected}");
+    for (parameter, gradient) in model.parameters().iter().zip(gradients) {
+        let error = relative_error(&parameter.gradient(), &gradient);
+        assert!(error <= 1e-5, "{} is off by {error:.1e}", parameter.parts()[0].name);
+    }
+    let without: f64 = plain.iter().zip(&trained).filter(|(_, trained)| **trained).map(|(log, _)| -f64::from(*log)).sum();
+    assert!((sum / without - 1.0).abs() > 1e-3, "the noise is heard");
+}
+
+#[test]
+fn computing_layers_again_changes_no_bit() {
+    let (packed, trained) = random_batch(&[7, 1, 70, 2, 130, 3], &mut Numbers(9));
+    let run = |recompute: bool| {
+        let mut model = model("tied");
+        let pass = Pass { recompute, noise: Some(Noise { alpha: 1.0, seed: 1 }), ..Pass::plain(0.01) };
+        let sums = [0, 1].map(|_| model.add_gradients(&packed, &trained, pass).unwrap().to_bits());
+        (sums, model.parameters().iter().map(|parameter| parameter.gradient()).collect::<Vec<_>>())
+    };
+    assert!(run(true) == run(false));
+}
+
 #[test]
 fn packing_changes_nothing() {
     let (packed, trained) = random_batch(&[7, 1, 70, 2, 130, 3], &mut Numbers(9));
     let mut together = model("tied");
     let scale = 0.01;
-    let sum = together.add_gradients(&packed, &trained, scale).unwrap();
+    let sum = together.add_gradients(&packed, &trained, Pass::plain(scale)).unwrap();
     let scores = together.log_probs(&packed).unwrap();
     let (mut apart, mut apart_sum, mut start) = (model("tied"), 0.0, 0);
     for length in &packed.lengths {
         let document = Packed { ids: packed.ids[start..start + length].to_vec(), lengths: vec![*length] };
-        apart_sum += apart.add_gradients(&document, &trained[start..start + length], scale).unwrap();
+        apart_sum += apart.add_gradients(&document, &trained[start..start + length], Pass::plain(scale)).unwrap();
         let alone = apart.log_probs(&document).unwrap();
         assert!(largest_difference(&alone, &scores[start..start + length]) <= 1e-5, "document at {start}");
         assert!(alone[0].abs() < f32::MIN_POSITIVE);
@@ -257,7 +288,7 @@ fn scores_are_those_of_the_logits_however_many_documents_there_are() {
 fn a_batch_without_trained_tokens_adds_nothing() {
     let mut model = model("tied");
     let packed = Packed { ids: vec![1, 2, 3], lengths: vec![3] };
-    let loss = model.add_gradients(&packed, &[true, false, false], 1.0).unwrap();
+    let loss = model.add_gradients(&packed, &[true, false, false], Pass::plain(1.0)).unwrap();
     assert!(loss.abs() < f64::MIN_POSITIVE);
     assert!(matches!(model.check_gradients(), Err(ModelError::NoGradient { name }) if name.contains("embed_tokens")));
 }

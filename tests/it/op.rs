@@ -75,6 +75,7 @@ pub(crate) fn run_with(threads: usize, kind: Kind, fields: Value, inputs: &Input
         inputs,
         out: out.path(),
         scratch: out.path(),
+        checkpoint: None,
         environment: &|_| None,
         threads,
         device: luthflow::ops::DeviceChoice::Cpu,

@@ -86,6 +86,7 @@ impl World {
             inputs: &self.inputs,
             out: &out,
             scratch: &out,
+            checkpoint: None,
             environment: &|_| None,
             threads: 1,
             device: luthflow::ops::DeviceChoice::Cpu,

@@ -114,6 +114,7 @@ pub(crate) fn run(
                 inputs: &inputs,
                 out,
                 scratch: out,
+                checkpoint: None,
                 environment: &|_| None,
                 threads,
                 device: luthflow::ops::DeviceChoice::Cpu,

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{Collected, GcOptions, GcReport};
 use crate::cache::files::sorted_entries;
 use crate::cache::session::InUse;
-use crate::cache::{Action, Cache, CacheError, platform};
+use crate::cache::{Action, Cache, CacheError, checkpoints, platform};
 use crate::digest::Digest;
 
 /// How old the verified files of an interrupted pull must be to go.
@@ -124,8 +124,15 @@ impl Cache {
         Ok(())
     }
 
-    /// Quarantine, if an age is given; verified files of pulls that nobody took up again.
+    /// Quarantine, if an age is given; verified files of pulls and checkpoints that nobody took up again.
     fn judge_leftovers(&self, options: &GcOptions, report: &mut GcReport, plan: &mut Plan) -> Result<(), CacheError> {
+        for (path, written) in self.abandoned_checkpoints()? {
+            if is_old(written, Some(options.older_than.unwrap_or(checkpoints::STALE))) {
+                report.bytes += size_of(&path)?;
+                report.leftovers.push(path.clone());
+                plan.folders.push(path);
+            }
+        }
         let quarantined = match options.older_than {
             Some(age) => sorted_entries(&self.layout.quarantine())?.into_iter().map(|path| (path, age)).collect(),
             None => Vec::new(),

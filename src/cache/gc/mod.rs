@@ -51,7 +51,7 @@ pub struct GcReport {
     pub actions: Vec<Digest>,
     /// The runs, the oldest first.
     pub runs: Vec<String>,
-    /// What went from quarantine, and bytes of interrupted pulls.
+    /// What went from quarantine, bytes of interrupted pulls, and checkpoints of unfinished nodes.
     pub leftovers: Vec<PathBuf>,
     /// All that in bytes, records apart.
     pub bytes: u64,

@@ -27,7 +27,7 @@ pub(crate) struct Decoder {
     pub(crate) head: ParameterId,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Layer {
     mixer_norm: Norm,
     input: Linear,
@@ -41,7 +41,7 @@ struct Layer {
 }
 
 /// What looks at other tokens.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Mixer {
     Attention(Attention),
     Convolution(Convolution),
@@ -82,10 +82,12 @@ impl Decoder {
         frame: &Frame,
         seen: &mut impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<Tensor> {
-        let mut x = engine.embedding(self.embedding, ids, self.embedding_scale)?;
+        let x = engine.embedding(self.embedding, ids, self.embedding_scale)?;
+        let mut x = engine.noisy(&x, frame)?;
         for layer in &self.layers {
             seen(&x)?;
-            x = layer.forward(engine, &x, self.activation, frame)?;
+            let (layer, activation, frame) = (layer.clone(), self.activation, frame.clone());
+            x = engine.segment(&x, move |engine, x| layer.forward(engine, x, activation, &frame))?;
         }
         let x = engine.rms_norm(&x, self.norm)?;
         seen(&x)?;

@@ -12,8 +12,9 @@ mod memory;
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
-use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, ParameterId};
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
 use super::kernel::gated::Activation;
+use super::kernel::noise;
 use super::kernel::rotary::RotaryTable;
 use attention::{attend, join, split};
 pub(super) use memory::{Kept, Memory};
@@ -62,10 +63,20 @@ impl Composed<'_> {
 
     /// Returns the logarithm of the probability that each labelled row gives to its token, in f32, with a gradient.
     pub(super) fn log_probs(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Tensor> {
+        self.chosen(&self.all_log_probs(x, weight, labels)?, labels)
+    }
+
+    /// Returns the logarithms of the probabilities that each labelled row gives to all tokens, in f32.
+    fn all_log_probs(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Tensor> {
         let rows = x.index_select(&self.index(labels.iter().map(|(row, _)| *row as u32))?, 0)?;
         let logits = self.project(&rows, weight)?.to_dtype(DType::F32)?;
+        candle_nn::ops::log_softmax(&logits, D::Minus1)
+    }
+
+    /// Returns of each row the number of its token.
+    fn chosen(&self, rows: &Tensor, labels: &[(usize, u32)]) -> Result<Tensor> {
         let targets = self.index(labels.iter().map(|(_, token)| *token))?;
-        candle_nn::ops::log_softmax(&logits, D::Minus1)?.gather(&targets.unsqueeze(1)?, 1)?.i((.., 0))
+        rows.gather(&targets.unsqueeze(1)?, 1)?.i((.., 0))
     }
 
     /// Returns the cosines and sines of all rows, each `[tokens, width / 2]`.
@@ -183,9 +194,22 @@ impl Engine for Composed<'_> {
         x + y
     }
 
-    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss> {
-        let losses = self.log_probs(x, weight, labels)?.neg()?;
+    fn noisy(&self, x: &Tensor, frame: &Frame) -> Result<Tensor> {
+        let Some(noise) = frame.noise else { return Ok(x.clone()) };
+        let numbers = noise::noise(noise, &frame.places.documents, x.dim(1)?);
+        x + Tensor::from_vec(numbers, x.shape(), &self.device)?.to_dtype(x.dtype())?
+    }
+
+    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, objective: Objective<'_>) -> Result<Loss> {
+        let Objective { labels, scale, smoothing } = objective;
+        let all = self.all_log_probs(x, weight, labels)?;
+        let losses = self.chosen(&all, labels)?.neg()?;
         let sum = losses.to_device(&Device::Cpu)?.to_dtype(DType::F64)?.sum_all()?.to_scalar::<f64>()?;
-        Ok(Loss { root: (losses.sum_all()? * f64::from(scale))?, sum })
+        let even = all.mean(D::Minus1)?.neg()?;
+        let smoothing = f64::from(smoothing);
+        let smoothed = ((losses * (1.0 - smoothing))? + (even * smoothing)?)?;
+        let scales: Vec<f32> = (0..labels.len()).map(|label| scale.of(label)).collect();
+        let scales = Tensor::from_vec(scales, labels.len(), &self.device)?;
+        Ok(Loss { root: (smoothed * scales)?.sum_all()?, sum })
     }
 }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 
 use super::storage::{floats, gradient_of};
+use crate::model::engine::{Objective, Scale};
 use crate::model::kernel::loss;
 use crate::model::parameter::Parameter;
 
@@ -25,15 +26,18 @@ pub(super) fn sum_of(found: &Mutex<Found>) -> f64 {
 pub(super) struct CrossEntropy {
     weight: Arc<Parameter>,
     labels: Vec<(usize, u32)>,
-    scale: f32,
+    scales: Vec<f32>,
+    smoothing: f32,
     found: Arc<Mutex<Found>>,
 }
 
 impl CrossEntropy {
     /// Returns the op, and where its forward pass leaves what it finds out.
-    pub(super) fn new(weight: Arc<Parameter>, labels: Vec<(usize, u32)>, scale: f32) -> (Self, Arc<Mutex<Found>>) {
+    pub(super) fn new(weight: Arc<Parameter>, objective: Objective<'_>) -> (Self, Arc<Mutex<Found>>) {
         let found = Arc::<Mutex<Found>>::default();
-        (Self { weight, labels, scale, found: Arc::clone(&found) }, found)
+        let Objective { labels, scale, smoothing } = objective;
+        let scales = (0..labels.len()).map(|label| scale.of(label)).collect();
+        (Self { weight, labels: labels.to_vec(), scales, smoothing, found: Arc::clone(&found) }, found)
     }
 }
 
@@ -46,11 +50,13 @@ impl CustomOp1 for CrossEntropy {
         let x = floats(x, layout)?;
         let mut total = self.weight.gradient_buffer();
         let weight = self.weight.value();
-        let (sum, x_gradient) =
-            loss::cross_entropy(x, &weight, self.weight.columns(), &self.labels, self.scale, &mut total);
+        let head = loss::Head { weight: &weight, width: self.weight.columns() };
+        let objective =
+            Objective { labels: &self.labels, scale: Scale::Each(&self.scales), smoothing: self.smoothing };
+        let (sum, x_gradient) = loss::cross_entropy(x, head, objective, &mut total);
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Found { sum, x_gradient };
-        let scaled = (sum * f64::from(self.scale)) as f32;
-        Ok((CpuStorage::F32(vec![scaled]), Shape::from(())))
+        // Nobody looks at the number: the backward pass only needs a place to begin.
+        Ok((CpuStorage::F32(vec![sum as f32]), Shape::from(())))
     }
 
     /// The incoming gradient is not looked at: this is where the backward pass begins, with 1.

@@ -20,33 +20,42 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, ParameterId};
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
 use super::kernel;
 use super::kernel::gated::Activation;
 use super::parameter::Parameter;
-use tape::Tape;
+use tape::{Segment, Tape};
 
 /// The blocks on the CPU.
 pub(crate) struct Fused<'a> {
     /// The weights, by id.
     parameters: &'a [Arc<Parameter>],
-    tape: Tape,
+    tape: Tape<'a>,
+    /// Whether segments are computed again in the backward pass.
+    recompute: bool,
 }
 
 impl<'a> Fused<'a> {
     /// Returns an engine that keeps nothing for a backward pass.
     pub(crate) fn to_score(parameters: &'a [Arc<Parameter>]) -> Self {
-        Self { parameters, tape: Tape::off() }
+        Self { parameters, tape: Tape::off(), recompute: false }
     }
 
-    /// Returns an engine whose blocks can be run backwards, once.
-    pub(crate) fn to_train(parameters: &'a [Arc<Parameter>]) -> Self {
-        Self { parameters, tape: Tape::on() }
+    /// Returns an engine whose blocks can be run backwards, once; with `recompute` segments keep only what they got.
+    pub(crate) fn to_train(parameters: &'a [Arc<Parameter>], recompute: bool) -> Self {
+        Self { parameters, tape: Tape::on(), recompute }
     }
 
     /// Adds the gradients of a loss to the buffers of the parameters.
     pub(crate) fn backward(&self, loss: &Loss) -> Result<()> {
-        self.tape.backward(&loss.root)
+        self.tape.backward(self, &loss.root, loss.root.ones_like()?, None).map(drop)
+    }
+
+    /// Runs a segment once more, and backwards; returns the gradient of what it got.
+    fn again(&self, segment: &Segment<'a>, x: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
+        let engine = Self::to_train(self.parameters, false);
+        let out = segment(&engine, x)?;
+        engine.tape.backward(&engine, &out, gradient, Some(x))
     }
 
     fn parameter(&self, id: ParameterId) -> Arc<Parameter> {
@@ -72,6 +81,24 @@ impl Engine for Fused<'_> {
     fn embedding(&self, table: ParameterId, ids: &[u32], scale: Option<f32>) -> Result<Tensor> {
         let nothing = Tensor::zeros(1, DType::F32, &Device::Cpu)?;
         self.tape.apply1(&nothing, embedding::Embedding { table: self.parameter(table), ids: ids.to_vec(), scale })
+    }
+
+    fn noisy(&self, x: &Tensor, frame: &Frame) -> Result<Tensor> {
+        let Some(noise) = frame.noise else { return Ok(x.clone()) };
+        let numbers = kernel::noise::noise(noise, &frame.places.documents, x.dim(1)?);
+        self.tape.apply2(x, &Tensor::from_vec(numbers, x.shape(), &Device::Cpu)?, add::Add)
+    }
+
+    fn segment<F>(&self, x: &Tensor, run: F) -> Result<Tensor>
+    where
+        F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
+    {
+        if !self.recompute {
+            return run(self, x);
+        }
+        let out = run(&Self::to_score(self.parameters), x)?;
+        self.tape.record(Box::new(run), x, &out);
+        Ok(out)
     }
 
     fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
@@ -114,8 +141,8 @@ impl Engine for Fused<'_> {
         self.tape.apply2(x, y, add::Add)
     }
 
-    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)], scale: f32) -> Result<Loss> {
-        let (op, found) = loss::CrossEntropy::new(self.parameter(weight), labels.to_vec(), scale);
+    fn cross_entropy(&self, x: &Tensor, weight: ParameterId, objective: Objective<'_>) -> Result<Loss> {
+        let (op, found) = loss::CrossEntropy::new(self.parameter(weight), objective);
         let root = self.tape.apply1(x, op)?;
         Ok(Loss { root, sum: loss::sum_of(&found) })
     }

@@ -10,21 +10,25 @@ use std::collections::HashMap;
 
 use candle_core::{CustomOp1, CustomOp2, Result, Tensor, TensorId};
 
-use super::add;
+use super::{Fused, add};
 use super::storage::{gradient_of, read2};
 
+/// A part of a model that is computed a second time in the backward pass.
+pub(super) type Segment<'a> = dyn Fn(&Fused<'a>, &Tensor) -> Result<Tensor>;
+
 /// An op that was applied, to what, and what came of it.
-enum Applied {
+enum Applied<'a> {
     One { op: Box<dyn CustomOp1>, x: Tensor, out: Tensor },
     Two { op: Box<dyn CustomOp2>, x: Tensor, y: Tensor, out: Tensor },
+    Segment { segment: Box<Segment<'a>>, x: Tensor, out: TensorId },
 }
 
 /// Applies ops, and keeps record of them if gradients are wanted.
-pub(super) struct Tape {
-    applied: Option<RefCell<Vec<Applied>>>,
+pub(super) struct Tape<'a> {
+    applied: Option<RefCell<Vec<Applied<'a>>>>,
 }
 
-impl Tape {
+impl<'a> Tape<'a> {
     /// Returns a tape that records nothing.
     pub(super) fn off() -> Self {
         Self { applied: None }
@@ -54,27 +58,46 @@ impl Tape {
         Ok(out)
     }
 
-    /// Runs all recorded ops backwards, beginning at `root` with the gradient 1, and forgets them.
-    pub(super) fn backward(&self, root: &Tensor) -> Result<()> {
-        let Some(applied) = &self.applied else { return Ok(()) };
-        let mut gradients = Gradients(HashMap::from([(root.id(), root.ones_like()?)]));
+    /// Keeps record of a segment that was computed without a record of its own.
+    pub(super) fn record(&self, segment: Box<Segment<'a>>, x: &Tensor, out: &Tensor) {
+        if let Some(applied) = &self.applied {
+            applied.borrow_mut().push(Applied::Segment { segment, x: x.clone(), out: out.id() });
+        }
+    }
+
+    /// Runs all recorded ops backwards, beginning at `root` with its gradient, and forgets them. Returns the gradient of
+    /// `wanted`.
+    pub(super) fn backward(
+        &self,
+        engine: &Fused<'a>,
+        root: &Tensor,
+        gradient: Tensor,
+        wanted: Option<&Tensor>,
+    ) -> Result<Option<Tensor>> {
+        let Some(applied) = &self.applied else { return Ok(None) };
+        let mut gradients = Gradients(HashMap::from([(root.id(), gradient)]));
         while let Some(step) = { applied.borrow_mut().pop() } {
             match step {
                 Applied::One { op, x, out } => {
-                    if let Some(gradient) = gradients.take(&out) {
+                    if let Some(gradient) = gradients.take(out.id()) {
                         gradients.add(&x, op.bwd(&x, &out, &gradient)?)?;
                     }
                 }
                 Applied::Two { op, x, y, out } => {
-                    if let Some(gradient) = gradients.take(&out) {
+                    if let Some(gradient) = gradients.take(out.id()) {
                         let (to_x, to_y) = op.bwd(&x, &y, &out, &gradient)?;
                         gradients.add(&x, to_x)?;
                         gradients.add(&y, to_y)?;
                     }
                 }
+                Applied::Segment { segment, x, out } => {
+                    if let Some(gradient) = gradients.take(out) {
+                        gradients.add(&x, engine.again(&*segment, &x, gradient)?)?;
+                    }
+                }
             }
         }
-        Ok(())
+        Ok(wanted.and_then(|wanted| gradients.take(wanted.id())))
     }
 }
 
@@ -82,13 +105,13 @@ impl Tape {
 struct Gradients(HashMap<TensorId, Tensor>);
 
 impl Gradients {
-    fn take(&mut self, tensor: &Tensor) -> Option<Tensor> {
-        self.0.remove(&tensor.id())
+    fn take(&mut self, tensor: TensorId) -> Option<Tensor> {
+        self.0.remove(&tensor)
     }
 
     fn add(&mut self, tensor: &Tensor, gradient: Option<Tensor>) -> Result<()> {
         let Some(gradient) = gradient else { return Ok(()) };
-        let sum = match self.take(tensor) {
+        let sum = match self.take(tensor.id()) {
             Some(other) => sum(&other, &gradient)?,
             None => gradient,
         };

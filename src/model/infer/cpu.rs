@@ -47,7 +47,7 @@ impl Cpu {
             first += count;
         }
         let rotary = self.angles.up_to(places.longest);
-        Frame { places: Arc::new(places), rotary }
+        Frame { places: Arc::new(places), rotary, noise: None }
     }
 }
 

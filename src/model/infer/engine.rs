@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::cache::{KeysValues, Layer, Sequence};
 use super::product::{Attending, linear};
 use super::weights::Found;
-use crate::model::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, ParameterId};
+use crate::model::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
 use crate::model::fused::storage::read;
 use crate::model::kernel::Heads;
 use crate::model::kernel::convolution::{Convolving, convolution};
@@ -197,7 +197,7 @@ impl Engine for Continuing<'_, '_> {
         rows(read(x, |x| read(y, |y| x.iter().zip(y).map(|(x, y)| x + y).collect::<Vec<_>>()))??, width)
     }
 
-    fn cross_entropy(&self, _: &Tensor, _: ParameterId, _: &[(usize, u32)], _: f32) -> Result<Loss> {
+    fn cross_entropy(&self, _: &Tensor, _: ParameterId, _: Objective<'_>) -> Result<Loss> {
         bail!("a model that only runs has no loss")
     }
 }

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 
 use super::lanes::{exp_sum, max, vectorised};
 use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
+use crate::model::engine::Objective;
 
 /// Logits that exist at a time: 64 MiB of them.
 const LOGITS: usize = 1 << 24;
@@ -34,30 +35,40 @@ fn gather(x: &[f32], width: usize, labels: &[Label]) -> Vec<f32> {
     out
 }
 
-/// Returns the sum of the losses (nats) of the labelled rows and the gradient of `scale` times it.
+/// The output layer.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    /// A row for each token.
+    pub(crate) weight: &'a [f32],
+    /// Numbers in a row.
+    pub(crate) width: usize,
+}
+
+/// Returns the sum of the plain losses (nats) of the labelled rows, and the gradient of the objective.
 ///
-/// `x` has rows of `width` numbers, `weight` a row of `width` for each token. The gradient of the weight is added to
-/// `weight_gradient`.
+/// `x` has rows of the head's width. The gradient of the head's weight is added to `weight_gradient`.
 pub(crate) fn cross_entropy(
     x: &[f32],
-    weight: &[f32],
-    width: usize,
-    labels: &[Label],
-    scale: f32,
+    head: Head<'_>,
+    objective: Objective<'_>,
     weight_gradient: &mut [f32],
 ) -> (f64, Vec<f32>) {
+    let (Head { weight, width }, Objective { labels, scale, smoothing }) = (head, objective);
     let vocabulary = weight.len() / width;
     let mut x_gradient = vec![0.0; x.len()];
     let mut total = 0.0;
     let at_a_time = rows_at_a_time(vocabulary);
     let mut logits = vec![0.0; at_a_time.min(labels.len()) * vocabulary];
-    for labels in labels.chunks(at_a_time) {
+    for (chunk, labels) in labels.chunks(at_a_time).enumerate() {
         let rows = gather(x, width, labels);
         let logits = &mut logits[..labels.len() * vocabulary];
         let (inputs, table) = (Matrix::new(&rows, width), Matrix::new(weight, width));
         product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
-        let row_losses = |(row, label): (&mut [f32], &Label)| vectorised(|| row_gradient(row, label.1, scale));
-        let losses: Vec<f64> = logits.par_chunks_mut(vocabulary).zip(labels).map(row_losses).collect();
+        let row_losses = |(i, (row, label)): (usize, (&mut [f32], &Label))| {
+            let scale = scale.of(chunk * at_a_time + i);
+            vectorised(|| row_gradient(row, label.1, scale, smoothing))
+        };
+        let losses: Vec<f64> = logits.par_chunks_mut(vocabulary).zip(labels).enumerate().map(row_losses).collect();
         total += losses.iter().sum::<f64>();
         let logits = Matrix::new(logits, vocabulary);
         let mut back = vec![0.0; rows.len()];
@@ -96,15 +107,22 @@ fn row_loss(row: &mut [f32], target: u32) -> (f64, f64) {
     (sum.ln() + f64::from(top) - f64::from(logit), sum)
 }
 
-/// Turns a row of logits into `scale * (softmax - onehot(target))` and returns its loss.
+/// Turns a row of logits into `scale * (softmax - wanted)` and returns its loss. What is wanted is the target, or a share
+/// of it and the rest even over all tokens (Szegedy et al. 2016).
 #[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
 #[inline(always)]
-fn row_gradient(row: &mut [f32], target: u32, scale: f32) -> f64 {
+fn row_gradient(row: &mut [f32], target: u32, scale: f32, smoothing: f32) -> f64 {
     let (loss, sum) = row_loss(row, target);
     let factor = (f64::from(scale) / sum) as f32;
     for value in row.iter_mut() {
         *value *= factor;
     }
-    row[target as usize] -= scale;
+    if smoothing > 0.0 {
+        let even = scale * smoothing / row.len() as f32;
+        for value in row.iter_mut() {
+            *value -= even;
+        }
+    }
+    row[target as usize] -= scale * (1.0 - smoothing);
     loss
 }

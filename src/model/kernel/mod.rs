@@ -17,6 +17,7 @@ pub(crate) mod gated;
 pub(crate) mod lanes;
 pub(crate) mod loss;
 pub(crate) mod matrix;
+pub(crate) mod noise;
 pub(crate) mod norm;
 pub(crate) mod rotary;
 

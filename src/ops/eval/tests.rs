@@ -61,6 +61,7 @@ fn with<T>(answer: Answer, max_length: usize, run: impl FnOnce(&Bench<'_>) -> T)
         inputs: &inputs,
         out,
         scratch: out,
+        checkpoint: None,
         environment: &|_| None,
         threads: 1,
         device: crate::ops::DeviceChoice::Cpu,

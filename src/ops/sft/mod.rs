@@ -1,17 +1,24 @@
 //! `kind: sft`: supervised fine-tuning of all weights.
 //!
 //! The artifact is `model/`, a Hugging Face folder whose configuration and tokenizer are those of the model it began
-//! with, and `log/loss.jsonl`, one line a step with what is the same in every run: no times. Prose is learned whole, a
+//! with, `epoch1/` … if they are wanted, and `log/`: a line a step in `loss.jsonl` and a line an evaluation in `eval.jsonl`,
+//! with what is the same in every run: no times. Prose is learned whole, a
 //! chat where the assistant speaks. The result depends on the data, the settings and the seed alone: the order of
 //! samples and every sum are fixed, whatever the number of threads.
 //!
-//! Left out as yet: checkpoints, evaluation on the way, other optimizers, other devices than the CPU.
+//! [`train`] is the loop, [`objective`] what it makes smaller, [`pack`] in which order, [`optim`] how weights change, and
+//! [`checkpoint`] how a killed training goes on.
 
+mod checkpoint;
+mod log;
+mod objective;
 mod optim;
 mod pack;
 mod samples;
 mod schedule;
+mod state;
 mod train;
+mod turns;
 
 use std::path::Path;
 
@@ -19,9 +26,9 @@ use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
 use crate::model::{CausalLm, ModelError};
-use crate::spec::params::SftParams;
-use samples::Samples;
-use train::Summary;
+use crate::spec::params::{LongSamples, SftParams};
+use objective::NextToken;
+use train::{Summary, Trainer, Work};
 
 /// Files of a model folder, beside weights and tokenizer, that the trained model takes over. The second may be missing.
 const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
@@ -33,13 +40,19 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let tokenizer = Tokenizer::load_with(source, &template_settings(params)?)
         .map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
     check_fit(params, &model, &tokenizer)?;
-    let samples = samples::read(params, &tokenizer, cx)?;
-    let (out, log) = (cx.out.join("model"), cx.out.join("log"));
-    fs_err::create_dir_all(&out)?;
-    fs_err::create_dir_all(&log)?;
-    let summary = train::train(&mut model, &samples.list, params, &log.join("loss.jsonl"), cx)?;
-    save(&model, source, &out).map_err(|error| OpError::caused("cannot save the trained model", error))?;
-    Ok(outcome(&samples, &summary))
+    let samples = samples::read("data", params, &tokenizer, cx)?;
+    let evaluation = match params.eval_data.is_empty() {
+        true => None,
+        false => Some(samples::read("eval_data", params, &tokenizer, cx)?),
+    };
+    let objective = NextToken::new(samples, evaluation, params)?;
+    let save = |model: &CausalLm, out: &Path| {
+        save(model, source, out).map_err(|error| OpError::caused("cannot save the trained model", error))
+    };
+    let work = Work { params, cx, objective: &objective, save: &save };
+    let summary = Trainer::begin(&mut model, work)?.run()?;
+    save(&model, &cx.out.join("model"))?;
+    Ok(outcome(params, &objective, &summary))
 }
 
 /// Returns what the chat template is told beside the chats.
@@ -63,6 +76,7 @@ fn check_fit(params: &SftParams, model: &CausalLm, tokenizer: &Tokenizer) -> Res
 }
 
 fn save(model: &CausalLm, source: &Path, out: &Path) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    fs_err::create_dir_all(out)?;
     for (index, name) in CONFIG_FILES.iter().enumerate() {
         let from = source.join(name);
         if index == 0 || from.is_file() {
@@ -74,20 +88,33 @@ fn save(model: &CausalLm, source: &Path, out: &Path) -> Result<(), Box<dyn std::
     model.save_weights(out).map_err(|error: ModelError| error.into())
 }
 
-fn outcome(samples: &Samples, summary: &Summary) -> Outcome {
-    let metrics = [
-        ("final_loss", summary.final_loss),
-        ("steps", summary.steps as f64),
-        ("tokens", summary.tokens as f64),
-        ("trained_tokens", summary.trained_tokens as f64),
+fn outcome(params: &SftParams, objective: &NextToken, summary: &Summary) -> Outcome {
+    let (state, samples) = (&summary.state, &objective.samples);
+    let mut metrics = vec![
+        ("final_loss", state.final_loss()),
+        ("steps", state.step as f64),
+        ("tokens", state.tokens as f64),
+        ("trained_tokens", state.trained_tokens as f64),
         ("samples", samples.list.len() as f64),
         ("truncated", samples.truncated as f64),
         ("dropped", samples.dropped as f64),
     ];
-    let speed = summary.tokens as f64 / summary.duration.as_secs_f64().max(1e-9);
+    if params.long_samples == LongSamples::Split {
+        metrics.push(("split", samples.split as f64));
+    }
+    if state.spikes > 0 {
+        metrics.push(("loss_spikes", state.spikes as f64));
+    }
+    if let (Some(last), Some((step, best))) = (state.last_evaluation(), state.best()) {
+        metrics.extend([("eval_loss", last), ("eval_perplexity", last.exp())]);
+        metrics.extend([("best_eval_loss", best), ("best_step", step as f64)]);
+        metrics.push(("eval_samples", objective.held_out.len() as f64));
+    }
+    let measured =
+        [("tokens_per_second", summary.tokens_per_second), ("gflops_per_second", summary.gflops_per_second)];
     Outcome {
-        metrics: metrics.map(|(name, value)| (name.to_owned(), value)).into(),
-        measured: [("tokens_per_second".to_owned(), speed)].into(),
+        metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        measured: measured.map(|(name, value)| (name.to_owned(), value)).into(),
         device: None,
     }
 }

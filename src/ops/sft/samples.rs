@@ -1,10 +1,14 @@
 //! Rows as token samples with a mark on every token that is to be learned.
 
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
-use crate::data::{self, DataError, Ending, Row, Tokenizer};
+use super::pack::shuffle;
+use super::turns::{self, Marked};
+use crate::data::{self, DataError, Row, Tokenizer};
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::{SftParams, TrainOn};
+use crate::spec::params::{LongSamples, SftParams};
 
 /// Rows that are read before they are tokenized together.
 const ROWS_AT_A_TIME: usize = 1024;
@@ -16,14 +20,16 @@ pub(super) struct Sample {
     pub(super) ids: Vec<u32>,
     /// For each token whether it is learned. Never the first one, which nothing predicts.
     pub(super) trained: Vec<bool>,
+    /// The data set it comes from, by its place in the list, and its row, from 1.
+    pub(super) origin: (usize, u64),
 }
 
 impl Sample {
-    fn new(ids: Vec<u32>, mut trained: Vec<bool>) -> Self {
+    fn new(ids: Vec<u32>, mut trained: Vec<bool>, origin: (usize, u64)) -> Self {
         if let Some(first) = trained.first_mut() {
             *first = false;
         }
-        Self { ids, trained }
+        Self { ids, trained, origin }
     }
 
     /// Returns how many tokens are learned.
@@ -32,41 +38,46 @@ impl Sample {
     }
 }
 
-/// All samples, and what became of rows that did not fit.
+/// All samples of some data sets, and what became of rows that did not fit.
 #[derive(Debug, Default)]
 pub(super) struct Samples {
     /// In the order of the data.
     pub(super) list: Vec<Sample>,
+    /// The names of the data sets.
+    names: Vec<String>,
     /// How many were cut at `sequence_len`.
     pub(super) truncated: usize,
-    /// How many were left out, because after the cut nothing in them was to be learned.
+    /// How many were cut into pieces.
+    pub(super) split: usize,
+    /// How many were left out: too long, or because after the cut nothing in them was to be learned.
     pub(super) dropped: usize,
 }
 
-/// Reads and tokenizes the data of the node.
-pub(super) fn read(params: &SftParams, tokenizer: &Tokenizer, cx: &OpCx<'_>) -> Result<Samples, OpError> {
+/// Reads and tokenizes the data sets of a slot.
+pub(super) fn read(slot: &str, params: &SftParams, tokenizer: &Tokenizer, cx: &OpCx<'_>) -> Result<Samples, OpError> {
     cx.progress.phase("tokenizing", None, "rows");
     let mut samples = Samples::default();
     let mut rows_read = 0;
-    for input in cx.inputs.list("data") {
+    for (number, input) in cx.inputs.list(slot).enumerate() {
         let failed = |error: DataError| OpError::caused(format!("cannot train on `{}`", input.name), error);
+        samples.names.push(input.name.clone());
         let mut rows = data::open(&input.path).map_err(failed)?;
+        let mut row = 0;
         loop {
             cx.check_cancelled()?;
             let some: Vec<Row> = rows.by_ref().take(ROWS_AT_A_TIME).collect::<Result<_, _>>().map_err(failed)?;
             if some.is_empty() {
                 break;
             }
-            let encoded: Vec<Option<Sample>> = some
-                .par_iter()
-                .map(|row| encode(row, params.train_on, tokenizer))
-                .collect::<Result<_, _>>()
-                .map_err(failed)?;
-            for sample in encoded {
+            let encode = |row: &Row| turns::encode(row, params, tokenizer);
+            let encoded: Vec<Option<Marked>> =
+                some.par_iter().map(encode).collect::<Result<_, _>>().map_err(failed)?;
+            for marked in encoded {
+                row += 1;
                 let pairs = "it holds minimal pairs, which are for evaluation";
-                let sample =
-                    sample.ok_or_else(|| OpError::new(format!("cannot train on `{}`: {pairs}", input.name)))?;
-                samples.add(sample, params.sequence_len);
+                let Marked { ids, trained } =
+                    marked.ok_or_else(|| OpError::new(format!("cannot train on `{}`: {pairs}", input.name)))?;
+                samples.add(Sample::new(ids, trained, (number, row)), params)?;
             }
             rows_read += some.len() as u64;
             cx.progress.position(rows_read);
@@ -81,57 +92,134 @@ pub(super) fn read(params: &SftParams, tokenizer: &Tokenizer, cx: &OpCx<'_>) -> 
 }
 
 impl Samples {
-    fn add(&mut self, mut sample: Sample, longest: usize) {
-        if sample.ids.len() > longest {
-            sample.ids.truncate(longest);
-            sample.trained.truncate(longest);
-            self.truncated += 1;
+    fn add(&mut self, mut sample: Sample, params: &SftParams) -> Result<(), OpError> {
+        let longest = params.sequence_len;
+        if sample.ids.len() <= longest {
+            self.push(sample);
+            return Ok(());
         }
+        match params.long_samples {
+            LongSamples::Truncate => {
+                sample.ids.truncate(longest);
+                sample.trained.truncate(longest);
+                self.truncated += 1;
+                self.push(sample);
+            }
+            LongSamples::Drop => self.dropped += 1,
+            LongSamples::Split => {
+                self.split += 1;
+                let pieces = sample.ids.chunks(longest).zip(sample.trained.chunks(longest));
+                let pieces: Vec<Sample> =
+                    pieces.map(|(ids, trained)| Sample::new(ids.to_vec(), trained.to_vec(), sample.origin)).collect();
+                pieces.into_iter().for_each(|piece| self.push(piece));
+            }
+            LongSamples::Error => {
+                let (name, length) = (self.name(&sample), sample.ids.len());
+                let help = "raise `sequence_len`, or say what to do with such samples: `long_samples: truncate`, `drop` or `split`";
+                return Err(OpError::new(format!("{name} has {length} tokens, more than `sequence_len`")).help(help));
+            }
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, sample: Sample) {
         if sample.trained_tokens() == 0 {
             self.dropped += 1;
         } else {
             self.list.push(sample);
         }
     }
-}
 
-/// Returns the sample of a row; none for a pair.
-fn encode(row: &Row, train_on: TrainOn, tokenizer: &Tokenizer) -> Result<Option<Sample>, DataError> {
-    match row {
-        Row::Text(text) => {
-            let mut ids = vec![tokenizer.document_start()];
-            ids.append(&mut tokenizer.encode(text)?);
-            ids.push(tokenizer.document_end());
-            let trained = vec![true; ids.len()];
-            Ok(Some(Sample::new(ids, trained)))
+    /// Says where a sample comes from.
+    pub(super) fn name(&self, sample: &Sample) -> String {
+        let (data, row) = sample.origin;
+        format!("row {row} of `{}`", self.names[data])
+    }
+
+    /// Takes what is to be kept apart for evaluation out of the list, picked by the seed, in the order of the data.
+    pub(super) fn split_off(&mut self, params: &SftParams) -> Result<Vec<Sample>, OpError> {
+        let (size, all) = (params.val_set_size, self.list.len());
+        let wanted = if size < 1.0 { (size * all as f64).ceil() as usize } else { size as usize };
+        if wanted == 0 {
+            return Ok(Vec::new());
         }
-        Row::Chat(chat) => match train_on {
-            TrainOn::Assistant => {
-                let tokens = tokenizer.encode_chat(chat)?;
-                Ok(Some(Sample::new(tokens.ids, tokens.assistant)))
-            }
-            TrainOn::All => {
-                let ids = tokenizer.chat_ids(chat, Ending::Whole)?;
-                let trained = vec![true; ids.len()];
-                Ok(Some(Sample::new(ids, trained)))
-            }
-        },
-        Row::Pair { .. } => Ok(None),
+        if wanted >= all {
+            let message = format!("`val_set_size` keeps {wanted} samples apart, and there are only {all}");
+            return Err(OpError::new(message).help("lower it, or give more data"));
+        }
+        let mut generator = ChaCha8Rng::seed_from_u64(params.seed);
+        // Passes over the data have the streams from zero.
+        generator.set_stream(u64::MAX);
+        let mut order: Vec<usize> = (0..all).collect();
+        shuffle(&mut order, &mut generator);
+        let mut apart = vec![false; all];
+        order[..wanted].iter().for_each(|sample| apart[*sample] = true);
+        let (kept, taken): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.list).into_iter().zip(apart).partition(|(_, apart)| !*apart);
+        self.list = kept.into_iter().map(|(sample, _)| sample).collect();
+        Ok(taken.into_iter().map(|(sample, _)| sample).collect())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    fn params(change: &serde_json::Value) -> SftParams {
+        let mut fields = json!({"model": "m", "data": ["d"], "sequence_len": 3});
+        fields.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        serde_json::from_value(fields).unwrap()
+    }
+
+    fn sample(trained: &[bool]) -> Sample {
+        Sample::new((0..trained.len() as u32).collect(), trained.to_vec(), (0, 1))
+    }
 
     #[test]
     fn long_samples_are_cut_and_counted_and_empty_ones_left_out() {
+        let params = params(&json!({}));
         let mut samples = Samples::default();
-        samples.add(Sample::new(vec![1, 2, 3], vec![true; 3]), 3);
-        samples.add(Sample::new(vec![1, 2, 3, 4], vec![true; 4]), 3);
-        samples.add(Sample::new(vec![1, 2, 3, 4], vec![false, false, false, true]), 3);
-        samples.add(Sample::new(vec![1], vec![true]), 3);
+        for trained in [&[true; 3][..], &[true; 4], &[false, false, false, true], &[true]] {
+            samples.add(sample(trained), &params).unwrap();
+        }
         assert_eq!((samples.truncated, samples.dropped), (2, 2));
         assert_eq!(samples.list.iter().map(Sample::trained_tokens).collect::<Vec<_>>(), [2, 2]);
+    }
+
+    #[test]
+    fn long_samples_may_be_left_out_split_or_refused() {
+        let mut samples = Samples { names: vec!["d".into()], ..Samples::default() };
+        samples.add(sample(&[true; 7]), &params(&json!({"long_samples": "split"}))).unwrap();
+        // The last piece has one token, which nothing predicts.
+        assert_eq!(samples.list.iter().map(|sample| sample.ids.clone()).collect::<Vec<_>>(), [[0, 1, 2], [3, 4, 5]]);
+        assert_eq!((samples.split, samples.dropped), (1, 1));
+        samples.add(sample(&[true; 7]), &params(&json!({"long_samples": "drop"}))).unwrap();
+        assert_eq!((samples.list.len(), samples.dropped), (2, 2));
+        let error = samples.add(sample(&[true; 7]), &params(&json!({"long_samples": "error"}))).unwrap_err();
+        assert_eq!(error.to_string(), "row 1 of `d` has 7 tokens, more than `sequence_len`");
+    }
+
+    #[test]
+    fn what_is_kept_apart_is_picked_by_the_seed() {
+        let all = |change: &serde_json::Value| {
+            let list: Vec<Sample> = (0..10).map(|row| Sample { origin: (0, row), ..sample(&[true; 3]) }).collect();
+            let mut samples = Samples { list, ..Samples::default() };
+            let apart = samples.split_off(&params(change)).map_err(|error| error.to_string())?;
+            let rows = |list: &[Sample]| list.iter().map(|sample| sample.origin.1).collect::<Vec<_>>();
+            let mut both = [rows(&samples.list), rows(&apart)].concat();
+            both.sort_unstable();
+            assert_eq!(both, (0..10).collect::<Vec<_>>());
+            Ok::<_, String>(rows(&apart))
+        };
+        assert_eq!(all(&json!({"val_set_size": 0.25})).unwrap().len(), 3);
+        let three = all(&json!({"val_set_size": 3})).unwrap();
+        assert!(three.is_sorted() && three == all(&json!({"val_set_size": 3})).unwrap());
+        assert!((1..5).any(|seed| all(&json!({"val_set_size": 3, "seed": seed})).unwrap() != three));
+        assert_eq!(
+            all(&json!({"val_set_size": 10})).unwrap_err(),
+            "`val_set_size` keeps 10 samples apart, and there are only 10"
+        );
     }
 }

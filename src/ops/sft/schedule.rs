@@ -8,17 +8,24 @@ use crate::spec::params::{Schedule, SftParams};
 
 /// Returns the learning rate of step `step` of `steps`, counted from zero.
 pub(super) fn learning_rate(params: &SftParams, step: usize, steps: usize) -> f64 {
-    let warmup = (steps as f64 * params.warmup_ratio).ceil() as usize;
+    let warmup = params.warmup_steps.unwrap_or_else(|| (steps as f64 * params.warmup_ratio).ceil() as usize);
     if step < warmup {
         return params.learning_rate * (step + 1) as f64 / (warmup + 1) as f64;
     }
-    let done = (step - warmup) as f64 / (steps - warmup).max(1) as f64;
-    params.learning_rate
-        * match params.lr_scheduler {
-            Schedule::Cosine => f64::midpoint(1.0, (std::f64::consts::PI * done).cos()),
-            Schedule::Linear => 1.0 - done,
-            Schedule::Constant => 1.0,
+    let cosine = |done: f64| f64::midpoint(1.0, (std::f64::consts::PI * done).cos());
+    let after = steps.saturating_sub(warmup);
+    let done = (step - warmup) as f64 / after.max(1) as f64;
+    let share = match params.lr_scheduler {
+        Schedule::Cosine => cosine(done),
+        Schedule::Linear => 1.0 - done,
+        Schedule::Constant => 1.0,
+        Schedule::Wsd => {
+            let decay = ((steps as f64 * params.decay_ratio).ceil() as usize).clamp(1, after.max(1));
+            let stable = after - decay.min(after);
+            cosine((step - warmup).saturating_sub(stable) as f64 / decay as f64)
         }
+    };
+    params.learning_rate * (share * (1.0 - params.min_lr_ratio) + params.min_lr_ratio)
 }
 
 #[cfg(test)]

@@ -1,84 +1,357 @@
-//! The training loop.
+//! The training loop: one step after the other, what follows a step, and where to go on after a kill.
+//!
+//! A step and what follows it (an evaluation, the model of an epoch) are two things that a checkpoint can lie between:
+//! [`State`] says what is still due. Everything random follows from the seed and the number of the step, so a training
+//! that goes on ends in the same bytes as one that was never stopped.
 
-use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::optim::{AdamW, clip_factor, gradient_norm};
+use super::checkpoint::{self, Checkpoints};
+use super::log::Logs;
+use super::objective::Objective;
+use super::optim::{Optimizer, clip_factor, gradient_norm};
 use super::pack::{Plan, Step};
-use super::samples::Sample;
 use super::schedule::learning_rate;
-use crate::model::{CausalLm, ModelError, Packed};
+use super::state::State;
+use crate::model::{CausalLm, ModelError, Noise, Pass};
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::SftParams;
+use crate::spec::params::{SaveStrategy, SftParams};
+
+/// The weights of the best evaluation, beside the checkpoints.
+const BEST: &str = "best.safetensors";
+/// Samples that a message names.
+const NAMED: usize = 5;
+
+/// A training on its way.
+pub(super) struct Trainer<'a> {
+    params: &'a SftParams,
+    cx: &'a OpCx<'a>,
+    model: &'a mut CausalLm,
+    objective: &'a dyn Objective,
+    plan: Plan<'a>,
+    optimizer: Optimizer,
+    state: State,
+    checkpoints: Checkpoints,
+    logs: Logs,
+    /// Where checkpoints, the best weights and the models of epochs are until the end.
+    keep: PathBuf,
+    /// Writes a model folder.
+    save: &'a dyn Fn(&CausalLm, &Path) -> Result<(), OpError>,
+    /// The steps of the pass that is gone through.
+    steps: (u64, Vec<Option<Step>>),
+    /// How long the steps of this process took, and their tokens.
+    measured: (Duration, u64),
+}
 
 /// What a training run came to.
 #[derive(Debug)]
 pub(super) struct Summary {
-    /// Optimizer steps.
-    pub(super) steps: usize,
-    /// The mean loss of the last tenth of the steps, in nats a token.
-    pub(super) final_loss: f64,
-    /// Tokens that went through the model.
-    pub(super) tokens: usize,
-    /// Those of them that were learned.
-    pub(super) trained_tokens: usize,
-    /// How long the steps took.
-    pub(super) duration: Duration,
+    pub(super) state: State,
+    /// Tokens a second, in this process.
+    pub(super) tokens_per_second: f64,
+    pub(super) gflops_per_second: f64,
 }
 
-/// A step's figures: a line of the log.
-struct StepFigures {
+/// What a training is of.
+pub(super) struct Work<'a> {
+    pub(super) params: &'a SftParams,
+    pub(super) cx: &'a OpCx<'a>,
+    pub(super) objective: &'a dyn Objective,
+    /// Writes a model folder.
+    pub(super) save: &'a dyn Fn(&CausalLm, &Path) -> Result<(), OpError>,
+}
+
+impl<'a> Trainer<'a> {
+    /// Begins a training, or goes on with one that was stopped.
+    pub(super) fn begin(model: &'a mut CausalLm, work: Work<'a>) -> Result<Self, OpError> {
+        let Work { params, cx, objective, save } = work;
+        let plan = Plan::new(objective.lengths(), params, cx)?;
+        let checkpoints = Checkpoints::new(cx.checkpoint, params);
+        let keep = cx.checkpoint.unwrap_or(cx.scratch).to_owned();
+        fs_err::create_dir_all(&keep)?;
+        let mut optimizer = Optimizer::new(params, model.parameters());
+        let found = checkpoints.latest()?;
+        if let Some(found) = &found {
+            let fits = found.restore(&mut optimizer, model.parameters());
+            let help = format!("remove {} to begin anew", keep.display());
+            fits.ok_or_else(|| OpError::new("the checkpoint does not fit the training").help(help))?;
+            cx.progress.note(&format!("goes on after step {}", found.state.step));
+        }
+        let log = cx.out.join("log");
+        let logs = Logs::begin(&log, params.evaluates(), found.as_ref().map(|found| found.folder.as_path()))?;
+        let state = found.map(|found| found.state).unwrap_or_default();
+        let steps = (u64::MAX, Vec::new());
+        let measured = (Duration::ZERO, 0);
+        Ok(Self { params, cx, model, objective, plan, optimizer, state, checkpoints, logs, keep, save, steps, measured })
+    }
+
+    /// Trains to the end.
+    pub(super) fn run(mut self) -> Result<Summary, OpError> {
+        let started = self.state.gflops;
+        self.announce();
+        match self.steps_to_the_end() {
+            Err(error) if self.cx.check_cancelled().is_err() => {
+                if self.state.step > 0 {
+                    self.save_checkpoint()?;
+                }
+                return Err(error);
+            }
+            done => done?,
+        }
+        self.finish()?;
+        let seconds = self.measured.0.as_secs_f64().max(1e-9);
+        let gflops = (self.state.gflops - started) as f64;
+        Ok(Summary {
+            tokens_per_second: self.measured.1 as f64 / seconds,
+            gflops_per_second: gflops / seconds,
+            state: self.state,
+        })
+    }
+
+    fn announce(&self) {
+        self.cx.progress.phase("training", Some(self.plan.steps() as u64), "steps");
+        self.cx.progress.position(self.state.step as u64);
+    }
+
+    fn steps_to_the_end(&mut self) -> Result<(), OpError> {
+        loop {
+            self.follow()?;
+            if self.state.step == self.plan.steps() || self.state.stopped {
+                return Ok(());
+            }
+            let step = self.next_step()?;
+            let began = Instant::now();
+            let before = self.state.tokens;
+            self.take(&step).map_err(|failure| self.locate(failure, &step))?;
+            self.measured.0 += began.elapsed();
+            self.measured.1 += self.state.tokens - before;
+            self.cx.progress.position(self.state.step as u64);
+            // The last step is followed by the end, which is a checkpoint itself.
+            if self.checkpoints.due(self.state.step) && self.state.step < self.plan.steps() {
+                self.save_checkpoint()?;
+            }
+        }
+    }
+
+    /// Returns the step that comes next. Where the last one was the end of a pass, the pass after it is packed.
+    fn next_step(&mut self) -> Result<Step, OpError> {
+        if self.steps.0 != self.state.pass {
+            let steps = self.plan.pass(self.state.pass, self.cx)?;
+            self.steps = (self.state.pass, steps.into_iter().map(Some).collect());
+        }
+        let step = self.steps.1.get_mut(self.state.in_pass).and_then(Option::take);
+        step.ok_or_else(|| OpError::new("the plan of the training has fewer steps than were counted"))
+    }
+
+    /// Takes a step, and notes what is due after it.
+    fn take(&mut self, step: &Step) -> Result<(), Failure> {
+        let index = self.state.step;
+        let figures = self.gradients(step)?;
+        let rate = learning_rate(self.params, index, self.plan.steps());
+        self.optimizer.step(self.model.parameters(), rate, clip_factor(figures.grad_norm, self.params.max_grad_norm));
+        let spike = self.state.note_loss(figures.loss);
+        self.state.step += 1;
+        self.state.tokens += figures.tokens as u64;
+        self.state.trained_tokens += figures.trained_tokens as u64;
+        self.state.samples += step.batches.iter().map(Vec::len).sum::<usize>() as u64;
+        self.state.gflops += (figures.flops / 1e9).round() as u64;
+        self.note_due(step);
+        let mut line = json!({
+            "step": index + 1,
+            "epoch": step.done.0 as f64 / step.done.1 as f64,
+            "loss": figures.loss,
+            "learning_rate": rate,
+            "grad_norm": figures.grad_norm,
+            "tokens": figures.tokens,
+            "trained_tokens": figures.trained_tokens,
+        });
+        self.cx.progress.note(&format!("loss {:.3}", figures.loss));
+        if spike {
+            line["spike"] = self.names(step.batches.iter().flatten().copied()).into();
+            self.cx.progress.note(&format!("loss {:.3}, a spike", figures.loss));
+        }
+        self.logs.step(&line).map_err(Failure::Stopped)?;
+        if self.state.is_lost(self.params) { Err(Failure::Lost(figures.loss)) } else { Ok(()) }
+    }
+
+    /// Adds up the gradients of all batches of a step. The loss is the mean over all that counts in the step, so a token
+    /// weighs the same in whatever batch it is.
+    fn gradients(&mut self, step: &Step) -> Result<Figures, Failure> {
+        let units = || step.batches.iter().flatten().copied();
+        let count: usize = units().map(|unit| self.objective.count(unit)).sum();
+        let mut loss = 0.0;
+        for (number, batch) in step.batches.iter().enumerate() {
+            self.cx.check_cancelled().map_err(Failure::Stopped)?;
+            let pass = self.pass(number, 1.0 / count as f32);
+            loss += self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
+        }
+        let loss = loss / count as f64;
+        if !loss.is_finite() {
+            return Err(Failure::Loss(loss));
+        }
+        let grad_norm = gradient_norm(self.model.parameters());
+        // A weight cut off from the loss shows at the first step or never.
+        if self.state.step == 0 || !grad_norm.is_finite() {
+            self.model.check_gradients().map_err(Failure::Model)?;
+        }
+        let lengths = self.plan.lengths();
+        let trained_tokens = units().map(|unit| self.objective.trained_tokens(unit)).sum();
+        let flops = self.model.training_flops(units().map(|unit| lengths[unit]), trained_tokens);
+        let tokens = units().map(|unit| lengths[unit]).sum();
+        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops })
+    }
+
+    /// Returns how a batch of the next step goes through the model.
+    fn pass(&self, batch: usize, scale: f32) -> Pass {
+        // A batch has a seed of its own: the seed of the node, the step, and its place in the step.
+        let place = ((self.state.step as u64) << 24) | batch as u64;
+        let noise = |alpha: f64| Noise { alpha: alpha as f32, seed: crate::model::mixed(self.params.seed, place) };
+        Pass {
+            scale,
+            smoothing: self.params.label_smoothing as f32,
+            noise: self.params.neftune_noise_alpha.map(noise),
+            recompute: self.params.gradient_checkpointing,
+        }
+    }
+
+    /// Moves on behind a step.
+    fn note_due(&mut self, step: &Step) {
+        let (done, bins) = step.done;
+        let before = done - step.bins;
+        let last = self.state.step == self.plan.steps();
+        let due = match (self.params.eval_steps, self.params.evals_per_epoch.unwrap_or(1)) {
+            (Some(steps), _) => self.state.step % steps == 0,
+            (None, times) => done * times / bins > before * times / bins,
+        };
+        self.state.evaluation_due = self.params.evaluates() && (due || last);
+        self.state.in_pass += 1;
+        if self.state.in_pass == self.steps.1.len() {
+            self.state.pass += 1;
+            self.state.in_pass = 0;
+            if self.params.save_strategy == SaveStrategy::Epoch && !last {
+                self.state.epoch_due = Some(self.state.pass);
+            }
+        }
+    }
+
+    /// Does what is due after a step.
+    fn follow(&mut self) -> Result<(), OpError> {
+        if let Some(epoch) = self.state.epoch_due {
+            self.cx.progress.phase("saving the model of the epoch", None, "");
+            let (folder, unfinished) = (self.keep.join(format!("epoch{epoch}")), self.keep.join("epoch.unfinished"));
+            checkpoint::remove(&unfinished)?;
+            (self.save)(self.model, &unfinished)?;
+            checkpoint::remove(&folder)?;
+            fs_err::rename(&unfinished, &folder)?;
+            self.state.epoch_due = None;
+            self.announce();
+        }
+        if self.state.evaluation_due {
+            self.evaluate()?;
+            self.state.evaluation_due = false;
+            self.announce();
+        }
+        Ok(())
+    }
+
+    fn evaluate(&mut self) -> Result<(), OpError> {
+        let score = self.objective.evaluate(self.model, self.cx)?;
+        if self.state.note_evaluation(score.loss, self.params) && self.params.load_best_model_at_end {
+            checkpoint::write_weights(&self.keep.join(BEST), self.model.parameters())?;
+        }
+        self.cx.progress.note(&format!("loss {:.3} of what is kept apart", score.loss));
+        self.logs.evaluation(&json!({
+            "step": self.state.step,
+            "loss": score.loss,
+            "perplexity": score.loss.exp(),
+            "tokens": score.count,
+        }))
+    }
+
+    fn save_checkpoint(&mut self) -> Result<(), OpError> {
+        self.cx.progress.phase("saving a checkpoint", None, "");
+        self.checkpoints.save(&self.state, &self.optimizer, self.model.parameters(), &self.logs.files())?;
+        self.announce();
+        Ok(())
+    }
+
+    /// Takes the best weights, if they are wanted, and moves the models of epochs to where they belong.
+    fn finish(&mut self) -> Result<(), OpError> {
+        let best = self.state.best().filter(|(step, _)| *step != self.state.step);
+        if self.params.load_best_model_at_end && best.is_some() {
+            checkpoint::read_weights(&self.keep.join(BEST), self.model.parameters())?;
+        }
+        for epoch in self.params.epoch_outputs() {
+            // Not moved: should the result not be kept, the next run goes on from here.
+            link_all(&self.keep.join(&epoch), &self.cx.out.join(&epoch))?;
+        }
+        Ok(())
+    }
+
+    /// Names some units.
+    fn names(&self, units: impl Iterator<Item = usize> + Clone) -> Vec<String> {
+        let more = units.clone().count().saturating_sub(NAMED);
+        let mut names: Vec<String> = units.take(NAMED).map(|unit| self.objective.name(unit)).collect();
+        if more > 0 {
+            names.push(format!("{more} more"));
+        }
+        names
+    }
+
+    fn locate(&self, failure: Failure, step: &Step) -> OpError {
+        let help = "lower `learning_rate`, lengthen the warm-up (`warmup_ratio`), or clip harder (`max_grad_norm`)";
+        let number = self.state.step + 1;
+        match failure {
+            Failure::Stopped(error) => error,
+            Failure::Lost(loss) => {
+                let (patience, step) = (self.params.loss_watchdog_patience, self.state.step);
+                let above = "above `loss_watchdog_threshold`";
+                OpError::new(format!("the loss is {loss} at step {step}, for {patience} steps {above}")).help(help)
+            }
+            Failure::Loss(loss) => {
+                let of = self.culprits(step);
+                OpError::new(format!("the loss is {loss} at step {number}, in {of}")).help(help)
+            }
+            Failure::Model(error @ ModelError::NotFinite { .. }) => {
+                let of = self.culprits(step);
+                OpError::caused(format!("training broke down at step {number}, in {of}"), error).help(help)
+            }
+            Failure::Model(error) => OpError::caused(format!("cannot take step {number}"), error),
+        }
+    }
+
+    /// Names the samples of a step that have no finite loss by themselves, or all of them.
+    fn culprits(&self, step: &Step) -> String {
+        let units = || step.batches.iter().flatten().copied();
+        let broken = |unit: &usize| !self.objective.loss_of(self.model, *unit).is_ok_and(f64::is_finite);
+        let culprits: Vec<usize> = units().filter(broken).take(NAMED + 1).collect();
+        let names = if culprits.is_empty() { self.names(units()) } else { self.names(culprits.into_iter()) };
+        names.join(", ")
+    }
+}
+
+/// Links all files of a folder into a new one, or copies them where that cannot be.
+fn link_all(from: &Path, to: &Path) -> Result<(), OpError> {
+    fs_err::create_dir_all(to)?;
+    for entry in fs_err::read_dir(from)? {
+        let (file, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
+        if fs_err::hard_link(&file, to.join(&name)).is_err() {
+            fs_err::copy(&file, to.join(&name))?;
+        }
+    }
+    Ok(())
+}
+
+/// A step's figures.
+struct Figures {
     loss: f64,
     grad_norm: f64,
     tokens: usize,
     trained_tokens: usize,
-}
-
-/// Trains a model on samples, and writes a line for each step to `log`.
-pub(super) fn train(
-    model: &mut CausalLm,
-    samples: &[Sample],
-    params: &SftParams,
-    log: &Path,
-    cx: &OpCx<'_>,
-) -> Result<Summary, OpError> {
-    let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
-    let plan = Plan::new(lengths, params, cx)?;
-    let steps = plan.steps();
-    let mut optimizer = AdamW::new(params);
-    let mut log = std::io::BufWriter::new(fs_err::File::create(log)?);
-    let mut summary = Summary { steps, final_loss: 0.0, tokens: 0, trained_tokens: 0, duration: Duration::ZERO };
-    let averaged = steps.div_ceil(10);
-    cx.progress.phase("training", Some(steps as u64), "steps");
-    let start = Instant::now();
-    let mut index = 0;
-    for pass in 0..plan.passes() {
-        if index == steps {
-            break;
-        }
-        for step in plan.pass(pass, cx)?.iter().take(steps - index) {
-            let figures = gradients(model, samples, step, cx).and_then(|figures| check(model, index, figures));
-            let figures = figures.map_err(|error| locate(error, index + 1))?;
-            let rate = learning_rate(params, index, steps);
-            optimizer.step(model.parameters(), rate, clip_factor(figures.grad_norm, params.max_grad_norm));
-            index += 1;
-            write_line(&mut log, index, step, rate, &figures)?;
-            if index > steps - averaged {
-                summary.final_loss += figures.loss;
-            }
-            summary.tokens += figures.tokens;
-            summary.trained_tokens += figures.trained_tokens;
-            cx.progress.position(index as u64);
-            cx.progress.note(&format!("loss {:.3}", figures.loss));
-        }
-    }
-    summary.duration = start.elapsed();
-    log.flush()?;
-    summary.final_loss /= averaged as f64;
-    Ok(summary)
+    flops: f64,
 }
 
 /// Why a step failed.
@@ -86,69 +359,5 @@ enum Failure {
     Stopped(OpError),
     Model(ModelError),
     Loss(f64),
-}
-
-fn locate(failure: Failure, step: usize) -> OpError {
-    let help = "lower `learning_rate`, lengthen the warm-up (`warmup_ratio`), or clip harder (`max_grad_norm`)";
-    match failure {
-        Failure::Stopped(error) => error,
-        Failure::Loss(loss) => OpError::new(format!("the loss is {loss} at step {step}")).help(help),
-        Failure::Model(error @ ModelError::NotFinite { .. }) => {
-            OpError::caused(format!("training broke down at step {step}"), error).help(help)
-        }
-        Failure::Model(error) => OpError::caused(format!("cannot take step {step}"), error),
-    }
-}
-
-/// Adds up the gradients of all batches of a step. The loss is the mean over all learned tokens of the step, so a token
-/// weighs the same in whatever batch it is.
-fn gradients(model: &mut CausalLm, samples: &[Sample], step: &Step, cx: &OpCx<'_>) -> Result<StepFigures, Failure> {
-    let trained_tokens: usize = step.batches.iter().flatten().map(|sample| samples[*sample].trained_tokens()).sum();
-    let mut figures = StepFigures { loss: 0.0, grad_norm: 0.0, tokens: 0, trained_tokens };
-    for batch in &step.batches {
-        cx.check_cancelled().map_err(Failure::Stopped)?;
-        let mut packed = Packed::default();
-        let mut trained = Vec::new();
-        for sample in batch.iter().map(|sample| &samples[*sample]) {
-            packed.push(&sample.ids);
-            trained.extend_from_slice(&sample.trained);
-        }
-        figures.tokens += packed.ids.len();
-        let scale = 1.0 / trained_tokens as f32;
-        figures.loss += model.add_gradients(&packed, &trained, scale).map_err(Failure::Model)?;
-    }
-    figures.loss /= trained_tokens as f64;
-    Ok(figures)
-}
-
-/// Finds out the norm of the gradients, and that nothing is infinite or undefined.
-fn check(model: &CausalLm, index: usize, mut figures: StepFigures) -> Result<StepFigures, Failure> {
-    if !figures.loss.is_finite() {
-        return Err(Failure::Loss(figures.loss));
-    }
-    figures.grad_norm = gradient_norm(model.parameters());
-    // A weight cut off from the loss shows at the first step or never.
-    if index == 0 || !figures.grad_norm.is_finite() {
-        model.check_gradients().map_err(Failure::Model)?;
-    }
-    Ok(figures)
-}
-
-fn write_line(
-    log: &mut impl Write,
-    step: usize,
-    planned: &Step,
-    learning_rate: f64,
-    figures: &StepFigures,
-) -> Result<(), OpError> {
-    let line = json!({
-        "step": step,
-        "epoch": planned.done.0 as f64 / planned.done.1 as f64,
-        "loss": figures.loss,
-        "learning_rate": learning_rate,
-        "grad_norm": figures.grad_norm,
-        "tokens": figures.tokens,
-        "trained_tokens": figures.trained_tokens,
-    });
-    Ok(writeln!(log, "{line}")?)
+    Lost(f64),
 }

@@ -1,34 +1,25 @@
 //! Which samples go into which forward pass: shuffled, packed without padding, counted before the first step.
 //!
-//! Each pass over the data is shuffled by its own random stream and packed best-fit-decreasing (Johnson 1973): longest
-//! sample first, each into the fullest bin that still has room. Bins are then shuffled, since packing leaves the long
-//! samples in the first ones. The whole plan depends on the lengths, the settings and the seed alone, so the number of
-//! steps is exact and the learning rate falls to its end.
-//!
-//! How many bins come out depends on the lengths and not on the order of samples that are equally long. So one packing
-//! tells the number of steps of all passes, and a pass is packed when its turn comes: a thousand passes need the memory
-//! of one.
+//! Each pass over the data is shuffled by its own random stream and packed ([`bin`]). The whole plan depends on the
+//! lengths, the settings and the seed alone, so the number of steps is exact and the learning rate falls to its end. A
+//! pass is packed again when its turn comes: a thousand passes need the memory of one.
 
-use std::collections::BTreeSet;
-
-use rand_chacha::ChaCha8Rng;
-use rand_chacha::rand_core::{RngCore, SeedableRng};
+mod bin;
 
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::SftParams;
-
-/// Samples packed between two looks at whether to stop.
-const SAMPLES_AT_A_TIME: usize = 1 << 16;
-
-/// The samples of one packed sequence, by their place in the list.
-type Bin = Vec<usize>;
+use crate::spec::params::{Packing, SftParams};
+use bin::Bin;
+pub(super) use bin::shuffle;
 
 /// An optimizer step.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Step {
     /// The samples of each forward pass.
     pub(super) batches: Vec<Bin>,
-    /// Bins gone through when the step is done, in all passes so far, and bins of a pass: their quotient is the epoch.
+    /// How many bins they are.
+    pub(super) bins: usize,
+    /// Bins gone through when the step is done, if all passes had as many as this one, and bins of this pass: their quotient
+    /// is the epoch.
     pub(super) done: (usize, usize),
 }
 
@@ -36,8 +27,8 @@ pub(super) struct Step {
 pub(super) struct Plan<'a> {
     params: &'a SftParams,
     lengths: Vec<usize>,
-    /// Bins of a whole pass.
-    bins: usize,
+    /// Bins of each whole pass.
+    bins: Vec<usize>,
     /// Steps of the whole run.
     steps: usize,
 }
@@ -45,17 +36,30 @@ pub(super) struct Plan<'a> {
 impl<'a> Plan<'a> {
     /// Plans a training run over samples of these lengths, none longer than `sequence_len`.
     pub(super) fn new(lengths: Vec<usize>, params: &'a SftParams, cx: &OpCx<'_>) -> Result<Self, OpError> {
-        cx.progress.phase("packing", Some(lengths.len() as u64), "samples");
-        let bins = pack(&lengths, params, 0, |packed| {
-            cx.progress.position(packed as u64);
-            cx.check_cancelled()
-        })?;
-        let mut plan = Self { params, lengths, bins: bins.len(), steps: 0 };
+        let passes = params.epochs.ceil() as usize;
+        // Only first-fit depends on the order of samples that are equally long.
+        let packings = if params.packing == Packing::Multipack { passes } else { 1 };
+        cx.progress.phase("packing", Some((packings * lengths.len()) as u64), "samples");
+        let count = |pass: usize| {
+            let packed = bin::pack(&lengths, params, pass as u64, |packed| {
+                cx.progress.position((pass * lengths.len() + packed) as u64);
+                cx.check_cancelled()
+            });
+            packed.map(|bins| bins.len())
+        };
+        let mut bins = (0..packings).map(count).collect::<Result<Vec<usize>, OpError>>()?;
+        bins.resize(passes, bins[0]);
+        let mut plan = Self { params, lengths, bins, steps: 0 };
         let steps = (0..plan.passes())
             .map(|pass| plan.bins_of(pass).div_ceil(plan.bins_in_step()))
             .fold(0_usize, usize::saturating_add);
         plan.steps = steps.min(params.max_steps.unwrap_or(usize::MAX));
         Ok(plan)
+    }
+
+    /// Returns how many tokens each unit has.
+    pub(super) fn lengths(&self) -> &[usize] {
+        &self.lengths
     }
 
     /// Returns the number of steps of the whole run.
@@ -70,66 +74,32 @@ impl<'a> Plan<'a> {
 
     /// Returns the steps of a pass. `max_steps` does not shorten it: whoever takes the steps counts them.
     pub(super) fn pass(&self, pass: u64, cx: &OpCx<'_>) -> Result<Vec<Step>, OpError> {
-        let mut bins = pack(&self.lengths, self.params, pass, |_| cx.check_cancelled())?;
+        let mut bins = bin::pack(&self.lengths, self.params, pass, |_| cx.check_cancelled())?;
+        let in_pass = bins.len();
         bins.truncate(self.bins_of(pass));
-        let mut done = pass as usize * self.bins;
+        let mut done = pass as usize * in_pass;
         let step = |bins: &[Bin]| {
             done += bins.len();
-            let batches = bins.chunks(self.params.micro_batch_size).map(<[Bin]>::concat).collect();
-            Step { batches, done: (done, self.bins) }
+            let batches = bins.chunks(self.bins_in_batch()).map(<[Bin]>::concat).collect();
+            Step { batches, bins: bins.len(), done: (done, in_pass) }
         };
         Ok(bins.chunks(self.bins_in_step()).map(step).collect())
     }
 
+    /// Returns how many bins go through the model together.
+    fn bins_in_batch(&self) -> usize {
+        if self.params.packing == Packing::Multipack { 1 } else { self.params.micro_batch_size }
+    }
+
     fn bins_in_step(&self) -> usize {
-        self.params.micro_batch_size.saturating_mul(self.params.gradient_accumulation_steps)
+        self.bins_in_batch().saturating_mul(self.params.gradient_accumulation_steps)
     }
 
     /// Returns how many bins of a pass are gone through.
     fn bins_of(&self, pass: u64) -> usize {
         let share = (self.params.epochs - pass as f64).min(1.0);
-        ((self.bins as f64 * share).ceil() as usize).clamp(1, self.bins)
-    }
-}
-
-/// Packs all samples once. `go_on` is told from time to time how many are packed, and may end it.
-fn pack(
-    lengths: &[usize],
-    params: &SftParams,
-    pass: u64,
-    go_on: impl Fn(usize) -> Result<(), OpError>,
-) -> Result<Vec<Bin>, OpError> {
-    let mut generator = ChaCha8Rng::seed_from_u64(params.seed);
-    generator.set_stream(pass);
-    let mut order: Vec<usize> = (0..lengths.len()).collect();
-    shuffle(&mut order, &mut generator);
-    order.sort_by_key(|sample| std::cmp::Reverse(lengths[*sample]));
-    let mut bins: Vec<Bin> = Vec::new();
-    // Room left, and the bin that has it.
-    let mut room: BTreeSet<(usize, usize)> = BTreeSet::new();
-    for (packed, sample) in order.into_iter().enumerate() {
-        if packed % SAMPLES_AT_A_TIME == 0 {
-            go_on(packed)?;
-        }
-        let length = lengths[sample];
-        let found = room.range((length, 0)..).next().copied();
-        let (left, bin) = found.unwrap_or_else(|| {
-            bins.push(Bin::new());
-            (params.sequence_len, bins.len() - 1)
-        });
-        room.remove(&(left, bin));
-        bins[bin].push(sample);
-        room.insert((left.saturating_sub(length), bin));
-    }
-    shuffle(&mut bins, &mut generator);
-    Ok(bins)
-}
-
-/// Puts items in random order (Fisher and Yates). Fewer than 2³² items, so the bias of the remainder is below 2⁻³².
-fn shuffle<T>(items: &mut [T], generator: &mut ChaCha8Rng) {
-    for last in (1..items.len()).rev() {
-        let other = generator.next_u64() % (last as u64 + 1);
-        items.swap(last, other as usize);
+        let bins = self.bins[pass as usize];
+        ((bins as f64 * share).ceil() as usize).clamp(1, bins)
     }
 }
 
@@ -139,6 +109,7 @@ mod tests {
 
     use serde_json::json;
 
+    use super::bin::pack;
     use super::*;
     use crate::ops::{Inputs, Progress};
 
@@ -170,6 +141,7 @@ mod tests {
             inputs: &inputs,
             out,
             scratch: out,
+            checkpoint: None,
             environment: &|_| None,
             threads: 1,
             device: crate::ops::DeviceChoice::Cpu,

@@ -1,0 +1,52 @@
+//! What a training pass costs in floating-point operations.
+//!
+//! Counted are the products of matrices, two operations a weight and token forward and twice that backward, and attention
+//! over the pairs of tokens that see each other (Chowdhery et al. 2022, appendix B). Rows that predict nothing do not go
+//! through the output layer. What is computed a second time to save memory is not counted.
+
+use super::CausalLm;
+use super::config::LayerKind;
+use super::parameter::ParameterKind;
+
+impl CausalLm {
+    /// Returns the operations of a forward and a backward pass over documents of these lengths, of which `labels` tokens
+    /// predict something that counts.
+    pub fn training_flops(&self, lengths: impl Iterator<Item = usize> + Clone, labels: usize) -> f64 {
+        let config = self.config();
+        let count = |id: usize| self.parameters()[id].value().len();
+        let (embedding, head) = (self.arch().embedding.0, self.arch().head.0);
+        let inner = self.parameters().iter().enumerate();
+        let inner = inner.filter(|(id, one)| one.kind() == ParameterKind::Matrix && *id != embedding && *id != head);
+        let inner: usize = inner.map(|(id, _)| count(id)).sum();
+        let tokens: usize = lengths.clone().sum();
+        let heads = config.heads();
+        let width = (heads.query * heads.width) as f64;
+        let attention = config.layers.iter().filter_map(|layer| match layer {
+            LayerKind::Attention { window, .. } => Some(lengths.clone().map(|length| pairs(length, *window)).sum::<f64>()),
+            LayerKind::Convolution => None,
+        });
+        6.0 * (inner as f64 * tokens as f64 + count(head) as f64 * labels as f64) + 12.0 * width * attention.sum::<f64>()
+    }
+}
+
+/// Returns how many pairs of tokens of a document see each other.
+fn pairs(length: usize, window: Option<usize>) -> f64 {
+    let window = window.unwrap_or(length).min(length) as f64;
+    window * (window + 1.0) / 2.0 + (length as f64 - window) * window
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pairs_are_counted_inside_the_window() {
+        let counted = |length: usize, window: usize| {
+            (0..length).map(|token| (token + 1).min(window)).sum::<usize>() as f64
+        };
+        for (length, window) in [(1, 1), (5, 2), (5, 5), (5, 9), (100, 7)] {
+            assert_eq!(pairs(length, Some(window)), counted(length, window));
+        }
+        assert_eq!(pairs(10, None), 55.0);
+    }
+}

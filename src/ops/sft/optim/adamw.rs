@@ -1,0 +1,104 @@
+//! AdamW in f32, step by step as `torch.optim.AdamW` computes it. Decay is decoupled from the gradient (Loshchilov and
+//! Hutter 2019). Each weight's update depends on nothing but itself.
+
+use rayon::prelude::*;
+
+use super::{Array, BLOCK, Beat, State};
+use crate::model::vectorised;
+use crate::spec::params::SftParams;
+
+/// The moments of a parameter. Empty before the first step.
+#[derive(Debug)]
+pub(super) struct AdamW {
+    settings: Settings,
+    first: Vec<f32>,
+    second: Vec<f32>,
+}
+
+/// What is the same for all parameters.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings {
+    beta1: f64,
+    beta2: f64,
+    epsilon: f64,
+}
+
+impl Settings {
+    pub(super) fn of(params: &SftParams) -> Self {
+        Self { beta1: params.adam_beta1, beta2: params.adam_beta2, epsilon: params.adam_epsilon }
+    }
+}
+
+/// The factors of one step that are the same for all numbers of a parameter.
+#[derive(Clone, Copy)]
+struct Factors {
+    keep: f32,
+    clip: f32,
+    first: f32,
+    second: f32,
+    /// `1 - beta2`, rounded once as torch does.
+    fresh: f32,
+    step: f32,
+    correction: f32,
+    epsilon: f32,
+}
+
+impl Settings {
+    fn factors(self, beat: &Beat) -> Factors {
+        let correction = |beta: f64| 1.0 - beta.powi(i32::try_from(beat.step).unwrap_or(i32::MAX));
+        Factors {
+            keep: (1.0 - beat.learning_rate * beat.decay) as f32,
+            clip: beat.clip as f32,
+            first: (1.0 - self.beta1) as f32,
+            second: self.beta2 as f32,
+            fresh: (1.0 - self.beta2) as f32,
+            step: (beat.learning_rate / correction(self.beta1)) as f32,
+            correction: correction(self.beta2).sqrt() as f32,
+            epsilon: self.epsilon as f32,
+        }
+    }
+}
+
+impl AdamW {
+    pub(super) fn new(settings: Settings) -> Self {
+        Self { settings, first: Vec::new(), second: Vec::new() }
+    }
+}
+
+impl State for AdamW {
+    fn update(&mut self, value: &mut [f32], gradient: &mut [f32], beat: &Beat) {
+        let factors = self.settings.factors(beat);
+        self.first.resize(value.len(), 0.0);
+        self.second.resize(value.len(), 0.0);
+        let moments = self.first.par_chunks_mut(BLOCK).zip(self.second.par_chunks_mut(BLOCK));
+        let weights = value.par_chunks_mut(BLOCK).zip(gradient.par_chunks_mut(BLOCK));
+        weights.zip(moments).for_each(|((value, gradient), (first, second))| {
+            vectorised(|| update(value, gradient, first, second, factors));
+        });
+    }
+
+    fn arrays(&self) -> Vec<(&'static str, Array<'_>)> {
+        vec![("first", Array::F32(&self.first)), ("second", Array::F32(&self.second))]
+    }
+
+    fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Vec<f32>>) -> Option<()> {
+        self.first = take("first")?;
+        self.second = take("second")?;
+        Some(())
+    }
+}
+
+/// Updates a block of weights and sets its gradient to zero.
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[inline(always)]
+fn update(value: &mut [f32], gradient: &mut [f32], first: &mut [f32], second: &mut [f32], factors: Factors) {
+    let states = first.iter_mut().zip(second);
+    for ((value, gradient), (first, second)) in value.iter_mut().zip(gradient).zip(states) {
+        let slope = *gradient * factors.clip;
+        *gradient = 0.0;
+        *first += (slope - *first) * factors.first;
+        *second = *second * factors.second + factors.fresh * slope * slope;
+        let divisor = second.sqrt() / factors.correction + factors.epsilon;
+        *value = *value * factors.keep - factors.step * (*first / divisor);
+    }
+}

@@ -1,0 +1,221 @@
+//! A training that is stopped anywhere ends, when it goes on, in the bytes of one that was not.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::spec::params::{Kind, Op};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::tiny::{data_folder, model_folder, rows};
+use crate::world::World;
+
+/// Stops the node once it has said so much.
+struct Stopper<'a> {
+    left: AtomicU64,
+    cancelled: &'a AtomicBool,
+}
+
+impl Stopper<'_> {
+    fn heard(&self) {
+        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.cancelled.store(true, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Progress for Stopper<'_> {
+    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {
+        self.heard();
+    }
+
+    fn position(&self, _: u64) {
+        self.heard();
+    }
+
+    fn note(&self, _: &str) {}
+}
+
+/// A training and where it keeps its checkpoints.
+struct Training {
+    fields: Value,
+    model: TempDir,
+    data: TempDir,
+    checkpoint: TempDir,
+}
+
+impl Training {
+    fn new(settings: &Value) -> Self {
+        let mut fields = json!({"model": "m", "data": ["d"], "sequence_len": 128, "epochs": 4.0, "learning_rate": 1e-2});
+        fields.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+        let all = rows().repeat(3);
+        Self { fields, model: model_folder("tied"), data: data_folder(&all), checkpoint: TempDir::new().unwrap() }
+    }
+
+    /// Runs it until it has said so much.
+    fn run(&self, out: &Path, scratch: &Path, patience: u64) -> Result<Outcome, OpError> {
+        let op = Op::from_fields(Kind::Sft, self.fields.clone()).unwrap();
+        let input = |path: &Path| InputArtifact {
+            name: "input".into(),
+            label: "input".into(),
+            axes: BTreeMap::new(),
+            path: path.to_path_buf(),
+            digest: None,
+            chosen: false,
+        };
+        let slots = [("model", self.model.path()), ("data[0]", self.data.path())];
+        let inputs = Inputs(slots.into_iter().map(|(slot, path)| (slot.to_owned(), vec![input(path)])).collect());
+        let cancelled = AtomicBool::new(false);
+        let cx = OpCx {
+            inputs: &inputs,
+            out,
+            scratch,
+            checkpoint: Some(self.checkpoint.path()),
+            environment: &|_| None,
+            threads: 2,
+            device: luthflow::ops::DeviceChoice::Cpu,
+            progress: &Stopper { left: AtomicU64::new(patience), cancelled: &cancelled },
+            cancelled: &cancelled,
+        };
+        ops::run(&op, &cx)
+    }
+
+    /// Runs it to its end, stopped again and again after having said so much; returns every file and all figures.
+    fn stopped_every(&self, patience: u64) -> (BTreeMap<String, Vec<u8>>, BTreeMap<String, f64>, usize) {
+        for stops in 0..1000 {
+            let (out, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+            match self.run(out.path(), scratch.path(), patience) {
+                Ok(outcome) => {
+                    let mut files = BTreeMap::new();
+                    collect(out.path(), out.path(), &mut files);
+                    return (files, outcome.metrics, stops);
+                }
+                Err(error) => assert_eq!(error.to_string(), "interrupted"),
+            }
+        }
+        panic!("it never comes to an end");
+    }
+}
+
+fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
+    for entry in fs_err::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            collect(root, &path, files);
+        } else {
+            files.insert(path.strip_prefix(root).unwrap().display().to_string(), fs_err::read(&path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn a_training_that_goes_on_ends_in_the_same_bytes() {
+    for settings in [
+        json!({}),
+        json!({"gradient_accumulation_steps": 2, "packing": "multipack", "packing_bin_size": 3, "micro_batch_size": 2}),
+        json!({"bf16": true, "neftune_noise_alpha": 5.0, "label_smoothing": 0.1, "gradient_checkpointing": true}),
+        json!({"val_set_size": 0.2, "evals_per_epoch": 2, "load_best_model_at_end": true, "save_strategy": "epoch"}),
+        json!({"val_set_size": 4, "eval_steps": 3, "early_stopping_patience": 1, "learning_rate": 0.3, "epochs": 30}),
+    ] {
+        let (files, metrics, stops) = Training::new(&settings).stopped_every(u64::MAX);
+        assert_eq!(stops, 0);
+        for patience in [7, 11, 20] {
+            let stopped = Training::new(&settings);
+            let (again, metrics_again, stops) = stopped.stopped_every(patience);
+            assert!(stops > 0, "{settings}: it was never stopped");
+            assert_eq!(files.keys().collect::<Vec<_>>(), again.keys().collect::<Vec<_>>(), "{settings}");
+            let other = files.iter().find(|(name, bytes)| again[*name] != **bytes);
+            assert!(other.is_none(), "{settings}, after {stops} stops: {} differs", other.unwrap().0);
+            assert_eq!(metrics, metrics_again, "{settings}");
+        }
+    }
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let settings = json!({"epochs": 6.0});
+    let (files, ..) = Training::new(&settings).stopped_every(u64::MAX);
+    for damage in ["flip", "cut", "state"] {
+        let training = Training::new(&settings);
+        let (out, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+        training.run(out.path(), scratch.path(), 20).unwrap_err();
+        let kept = fs_err::read_dir(training.checkpoint.path()).unwrap().next().unwrap().unwrap().path();
+        let (tensors, state) = (kept.join("tensors.safetensors"), kept.join("state.json"));
+        let mut bytes = fs_err::read(&tensors).unwrap();
+        match damage {
+            "flip" => {
+                let last = bytes.len() - 1;
+                bytes[last] ^= 1;
+                fs_err::write(&tensors, bytes).unwrap();
+            }
+            "cut" => fs_err::write(&tensors, &bytes[..bytes.len() / 2]).unwrap(),
+            _ => fs_err::write(&state, "{").unwrap(),
+        }
+        let (again, ..) = training.stopped_every(u64::MAX);
+        assert!(again == files, "{damage}");
+    }
+}
+
+const PIPELINE: &str = "\
+version: 1
+nodes:
+  data:
+    kind: source
+    files: [data.jsonl]
+  start:
+    kind: source
+    model: start
+  sft:
+    kind: sft
+    model: start
+    data: [data]
+    sequence_len: 128
+    epochs: 60
+    learning_rate: 1e-2
+    checkpoint_steps: 5
+";
+
+/// The program itself, killed with all it has started.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
+    let world = |killed: bool| {
+        let world = World::empty();
+        world.write("data.jsonl", &rows().repeat(10));
+        let start = model_folder("tied");
+        fs_err::create_dir(world.path("start")).unwrap();
+        for entry in fs_err::read_dir(start.path()).unwrap() {
+            let path = entry.unwrap().path();
+            fs_err::copy(&path, world.path("start").join(path.file_name().unwrap())).unwrap();
+        }
+        world.write("pipeline.yaml", PIPELINE);
+        let (mut kills, mut seen) = (0, 0);
+        while killed && kills < 6 {
+            let mut child = world.command(&["run", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+            let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+            for line in lines.map_while(Result::ok) {
+                let event: Value = serde_json::from_str(&line).unwrap();
+                let done = if event["phase"] == "training" { event["done"].as_u64().unwrap_or(0) } else { 0 };
+                // Later each time, or it would begin anew for ever.
+                if done > seen {
+                    seen = done + 7 + 5 * kills;
+                    break;
+                }
+            }
+            let workers = crate::crash::children_of(child.id());
+            child.kill().unwrap();
+            workers.into_iter().for_each(|worker| crate::crash::send("KILL", worker));
+            child.wait().unwrap();
+            kills += 1;
+        }
+        world.run_ok(&[]);
+        let checkpoints = fs_err::read_dir(world.path("cache/checkpoints")).map_or(0, Iterator::count);
+        assert_eq!(checkpoints, 0, "what is done needs no checkpoint");
+        (world.read("pipeline.lock"), seen)
+    };
+    let (killed, seen) = world(true);
+    assert!(seen > 0);
+    assert_eq!(killed, world(false).0);
+}
