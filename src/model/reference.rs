@@ -6,8 +6,8 @@
 use candle_core::{DType, Device, Result, Var};
 
 use super::causal_lm::CausalLm;
-use super::composed::Composed;
 use super::causal_lm::Pass;
+use super::composed::Composed;
 use super::engine::{Engine, Frame};
 use super::packed::Packed;
 use super::{ModelError, Parameter};

@@ -50,7 +50,8 @@ struct Training {
 
 impl Training {
     fn new(settings: &Value) -> Self {
-        let mut fields = json!({"model": "m", "data": ["d"], "sequence_len": 128, "epochs": 9.0, "learning_rate": 1e-2});
+        let mut fields =
+            json!({"model": "m", "data": ["d"], "sequence_len": 128, "epochs": 9.0, "learning_rate": 1e-2});
         fields.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let all = rows().repeat(3);
         Self { fields, model: model_folder("tied"), data: data_folder(&all), checkpoint: TempDir::new().unwrap() }
@@ -208,7 +209,9 @@ fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
             }
             let workers = crate::crash::children_of(child.id());
             child.kill().unwrap();
-            workers.into_iter().for_each(|worker| crate::crash::send("KILL", worker));
+            for worker in workers {
+                crate::crash::send("KILL", worker);
+            }
             child.wait().unwrap();
             kills += 1;
         }

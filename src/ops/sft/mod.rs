@@ -41,10 +41,8 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
         .map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
     check_fit(params, &model, &tokenizer)?;
     let samples = samples::read("data", params, &tokenizer, cx)?;
-    let evaluation = match params.eval_data.is_empty() {
-        true => None,
-        false => Some(samples::read("eval_data", params, &tokenizer, cx)?),
-    };
+    let evaluation =
+        if params.eval_data.is_empty() { None } else { Some(samples::read("eval_data", params, &tokenizer, cx)?) };
     let objective = NextToken::new(samples, evaluation, params)?;
     let save = |model: &CausalLm, out: &Path| {
         save(model, source, out).map_err(|error| OpError::caused("cannot save the trained model", error))
@@ -110,8 +108,7 @@ fn outcome(params: &SftParams, objective: &NextToken, summary: &Summary) -> Outc
         metrics.extend([("best_eval_loss", best), ("best_step", step as f64)]);
         metrics.push(("eval_samples", objective.held_out.len() as f64));
     }
-    let measured =
-        [("tokens_per_second", summary.tokens_per_second), ("gflops_per_second", summary.gflops_per_second)];
+    let measured = [("tokens_per_second", summary.tokens_per_second), ("gflops_per_second", summary.gflops_per_second)];
     Outcome {
         metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         measured: measured.map(|(name, value)| (name.to_owned(), value)).into(),

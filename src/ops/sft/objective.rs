@@ -116,7 +116,9 @@ impl Objective for NextToken {
 /// Returns the summed loss of the trained tokens of some samples, in nats.
 fn loss_of(model: &CausalLm, samples: &[&Sample]) -> Result<f64, ModelError> {
     let mut packed = Packed::default();
-    samples.iter().for_each(|sample| packed.push(&sample.ids));
+    for sample in samples {
+        packed.push(&sample.ids);
+    }
     let log_probs = model.log_probs(&packed)?;
     let trained = samples.iter().flat_map(|sample| &sample.trained);
     Ok(trained.zip(log_probs).filter(|(trained, _)| **trained).map(|(_, log_prob)| -f64::from(log_prob)).sum())

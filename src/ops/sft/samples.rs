@@ -70,8 +70,7 @@ pub(super) fn read(slot: &str, params: &SftParams, tokenizer: &Tokenizer, cx: &O
                 break;
             }
             let encode = |row: &Row| turns::encode(row, params, tokenizer);
-            let encoded: Vec<Option<Marked>> =
-                some.par_iter().map(encode).collect::<Result<_, _>>().map_err(failed)?;
+            let encoded: Vec<Option<Marked>> = some.par_iter().map(encode).collect::<Result<_, _>>().map_err(failed)?;
             for marked in encoded {
                 row += 1;
                 let pairs = "it holds minimal pairs, which are for evaluation";
@@ -111,7 +110,9 @@ impl Samples {
                 let pieces = sample.ids.chunks(longest).zip(sample.trained.chunks(longest));
                 let pieces: Vec<Sample> =
                     pieces.map(|(ids, trained)| Sample::new(ids.to_vec(), trained.to_vec(), sample.origin)).collect();
-                pieces.into_iter().for_each(|piece| self.push(piece));
+                for piece in pieces {
+                    self.push(piece);
+                }
             }
             LongSamples::Error => {
                 let (name, length) = (self.name(&sample), sample.ids.len());

@@ -15,7 +15,7 @@ use super::objective::Objective;
 use super::optim::{Optimizer, clip_factor, gradient_norm};
 use super::pack::{Plan, Step};
 use super::schedule::learning_rate;
-use super::state::State;
+use super::state::{State, watchdog_patience};
 use crate::model::{CausalLm, ModelError, Noise, Pass};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{SaveStrategy, SftParams};
@@ -56,6 +56,7 @@ pub(super) struct Summary {
 }
 
 /// What a training is of.
+#[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) params: &'a SftParams,
     pub(super) cx: &'a OpCx<'a>,
@@ -85,7 +86,21 @@ impl<'a> Trainer<'a> {
         let state = found.map(|found| found.state).unwrap_or_default();
         let steps = (u64::MAX, Vec::new());
         let measured = (Duration::ZERO, 0);
-        Ok(Self { params, cx, model, objective, plan, optimizer, state, checkpoints, logs, keep, save, steps, measured })
+        Ok(Self {
+            params,
+            cx,
+            model,
+            objective,
+            plan,
+            optimizer,
+            state,
+            checkpoints,
+            logs,
+            keep,
+            save,
+            steps,
+            measured,
+        })
     }
 
     /// Trains to the end.
@@ -199,7 +214,7 @@ impl<'a> Trainer<'a> {
         }
         let lengths = self.plan.lengths();
         let trained_tokens = units().map(|unit| self.objective.trained_tokens(unit)).sum();
-        let flops = self.model.training_flops(units().map(|unit| lengths[unit]), trained_tokens);
+        let flops = self.model.training_flops(&units().map(|unit| lengths[unit]).collect::<Vec<_>>(), trained_tokens);
         let tokens = units().map(|unit| lengths[unit]).sum();
         Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops })
     }
@@ -223,7 +238,7 @@ impl<'a> Trainer<'a> {
         let before = done - step.bins;
         let last = self.state.step == self.plan.steps();
         let due = match (self.params.eval_steps, self.params.evals_per_epoch.unwrap_or(1)) {
-            (Some(steps), _) => self.state.step % steps == 0,
+            (Some(steps), _) => self.state.step.is_multiple_of(steps),
             (None, times) => done * times / bins > before * times / bins,
         };
         self.state.evaluation_due = self.params.evaluates() && (due || last);
@@ -307,7 +322,7 @@ impl<'a> Trainer<'a> {
         match failure {
             Failure::Stopped(error) => error,
             Failure::Lost(loss) => {
-                let (patience, step) = (self.params.loss_watchdog_patience, self.state.step);
+                let (patience, step) = (watchdog_patience(self.params), self.state.step);
                 let above = "above `loss_watchdog_threshold`";
                 OpError::new(format!("the loss is {loss} at step {step}, for {patience} steps {above}")).help(help)
             }

@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::data::{Chat, ChatTokens, DataError, Ending, Row, Tokenizer};
+use crate::data::{Chat, ChatTokens, DataError, Ending, Message, Row, Tokenizer};
 use crate::spec::params::{SftParams, TrainOn, TrainOnEos};
 
 /// Tokens, and for each whether it is learned.
@@ -89,7 +89,7 @@ fn runs(assistant: &[bool]) -> Vec<Range<usize>> {
 /// Returns the turns of the assistant that the messages themselves say are not to be learned.
 fn untrained_turns(chat: &Chat, turns: usize) -> Result<Vec<usize>, String> {
     let said = chat.messages.iter().filter(|message| message.role == "assistant");
-    let wanted: Vec<bool> = said.map(|message| message.is_trained()).collect::<Result<_, _>>()?;
+    let wanted: Vec<bool> = said.map(Message::is_trained).collect::<Result<_, _>>()?;
     if wanted.iter().all(|wanted| *wanted) {
         return Ok(Vec::new());
     }
@@ -107,7 +107,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::data::Message;
 
     const END: u32 = 9;
 

@@ -16,6 +16,10 @@ use crate::spec::params::{Packing, SftParams};
 /// Samples packed between two looks at whether to stop.
 const SAMPLES_AT_A_TIME: usize = 1 << 16;
 
+/// Axolotl's `sample_packing_bin_size` and `sample_packing_group_size`.
+const BIN_SIZE: usize = 200;
+const GROUP_SIZE: usize = 100_000;
+
 /// The samples of one packed sequence, by their place in the list.
 pub(super) type Bin = Vec<usize>;
 
@@ -40,10 +44,11 @@ pub(super) fn pack(
         }
         Packing::Multipack => {
             let room = params.micro_batch_size.saturating_mul(params.sequence_len);
+            let group_size = params.packing_group_size.unwrap_or(GROUP_SIZE);
             let mut bins = Vec::new();
-            for (group, order) in order.chunks(params.packing_group_size).enumerate() {
-                go_on(group * params.packing_group_size)?;
-                bins.append(&mut first_fit(lengths, order, room, params.packing_bin_size));
+            for (group, order) in order.chunks(group_size).enumerate() {
+                go_on(group * group_size)?;
+                bins.append(&mut first_fit(lengths, order, room, params.packing_bin_size.unwrap_or(BIN_SIZE)));
             }
             Ok(bins)
         }

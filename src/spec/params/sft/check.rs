@@ -56,13 +56,11 @@ impl Mistakes {
         self.demand(length >= 2, "sequence_len", format!("{length} leaves no token to predict"));
         self.demand(params.micro_batch_size > 0, "micro_batch_size", "must be 1 or more");
         self.demand(params.gradient_accumulation_steps > 0, "gradient_accumulation_steps", "must be 1 or more");
-        self.demand(params.packing_bin_size > 0, "packing_bin_size", "must be 1 or more");
-        self.demand(params.packing_group_size > 0, "packing_group_size", "must be 1 or more");
+        self.demand(params.packing_bin_size != Some(0), "packing_bin_size", "must be 1 or more");
+        self.demand(params.packing_group_size != Some(0), "packing_group_size", "must be 1 or more");
         if params.packing != Packing::Multipack {
-            let bin_size = params.packing_bin_size != super::default_bin_size();
-            self.without_effect(bin_size, "packing_bin_size", "packing: multipack");
-            let group_size = params.packing_group_size != super::default_group_size();
-            self.without_effect(group_size, "packing_group_size", "packing: multipack");
+            self.without_effect(params.packing_bin_size.is_some(), "packing_bin_size", "packing: multipack");
+            self.without_effect(params.packing_group_size.is_some(), "packing_group_size", "packing: multipack");
         }
     }
 
@@ -74,9 +72,9 @@ impl Mistakes {
         self.share("adam_beta2", params.adam_beta2);
         self.demand(params.adam_epsilon > 0.0, "adam_epsilon", format!("{} is not above 0", params.adam_epsilon));
         self.demand(params.max_grad_norm >= 0.0, "max_grad_norm", format!("{} is below 0", params.max_grad_norm));
-        self.share("muon_momentum", params.muon_momentum);
-        let momentum = params.muon_momentum.to_bits() != super::default_muon_momentum().to_bits();
-        self.without_effect(momentum && params.optimizer != OptimizerName::Muon, "muon_momentum", "optimizer: muon");
+        self.share("muon_momentum", params.muon_momentum.unwrap_or_default());
+        let useless = params.muon_momentum.is_some() && params.optimizer != OptimizerName::Muon;
+        self.without_effect(useless, "muon_momentum", "optimizer: muon");
     }
 
     fn schedule(&mut self, params: &SftParams) {
@@ -84,13 +82,11 @@ impl Mistakes {
         self.share("min_lr_ratio", params.min_lr_ratio);
         let floor = params.min_lr_ratio > 0.0 && params.lr_scheduler == Schedule::Constant;
         self.demand(!floor, "min_lr_ratio", "a constant learning rate does not fall");
-        self.demand(
-            params.decay_ratio > 0.0 && params.decay_ratio <= 1.0,
-            "decay_ratio",
-            format!("{} is not above 0 and at most 1", params.decay_ratio),
-        );
-        let decay = params.decay_ratio.to_bits() != super::default_decay_ratio().to_bits();
-        self.without_effect(decay && params.lr_scheduler != Schedule::Wsd, "decay_ratio", "lr_scheduler: wsd");
+        if let Some(ratio) = params.decay_ratio {
+            let sound = ratio > 0.0 && ratio <= 1.0;
+            self.demand(sound, "decay_ratio", format!("{ratio} is not above 0 and at most 1"));
+            self.without_effect(params.lr_scheduler != Schedule::Wsd, "decay_ratio", "lr_scheduler: wsd");
+        }
     }
 
     fn loss(&mut self, params: &SftParams) {
@@ -103,10 +99,9 @@ impl Mistakes {
         if let Some(threshold) = params.loss_watchdog_threshold {
             self.demand(threshold > 0.0, "loss_watchdog_threshold", format!("{threshold} is not above 0"));
         }
-        self.demand(params.loss_watchdog_patience > 0, "loss_watchdog_patience", "must be 1 or more");
-        let patience = params.loss_watchdog_patience != super::default_watchdog_patience();
-        let watched = params.loss_watchdog_threshold.is_some();
-        self.without_effect(patience && !watched, "loss_watchdog_patience", "loss_watchdog_threshold");
+        self.demand(params.loss_watchdog_patience != Some(0), "loss_watchdog_patience", "must be 1 or more");
+        let useless = params.loss_watchdog_patience.is_some() && params.loss_watchdog_threshold.is_none();
+        self.without_effect(useless, "loss_watchdog_patience", "loss_watchdog_threshold");
         if let Some(date) = &params.template_date {
             self.demand(is_date(date), "template_date", format!("`{date}` is no date; write it as `2024-07-26`"));
         }
