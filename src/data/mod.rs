@@ -28,7 +28,7 @@ pub use folder::{RowWriter, Rows, SourceManifest, open};
 pub use message::{Chat, Content, Message};
 pub use pattern::Pattern;
 pub use reader::{FileRows, Format, TextUnit};
-pub use row::Row;
+pub use row::{Preference, Row};
 pub use spans::Rendered;
 pub use stream::TextStream;
 pub use template::{CHATML_TEMPLATE, TemplateSettings};

@@ -53,6 +53,7 @@ mod real;
 mod report;
 mod run;
 mod sft;
+mod sft_dpo;
 mod sft_resume;
 mod snapshot;
 mod sweep;

@@ -69,7 +69,7 @@ impl<'a> Trainer<'a> {
     /// Begins a training, or goes on with one that was stopped.
     pub(super) fn begin(model: &'a mut CausalLm, work: Work<'a>) -> Result<Self, OpError> {
         let Work { params, cx, objective, save } = work;
-        let plan = Plan::new(objective.lengths(), params, cx)?;
+        let plan = Plan::new(objective.lengths(), objective.room(params), params, cx)?;
         let checkpoints = Checkpoints::new(cx.checkpoint, params);
         let keep = cx.checkpoint.unwrap_or(cx.scratch).to_owned();
         fs_err::create_dir_all(&keep)?;
@@ -183,6 +183,9 @@ impl<'a> Trainer<'a> {
             "tokens": figures.tokens,
             "trained_tokens": figures.trained_tokens,
         });
+        for (name, mean) in &figures.more {
+            line[*name] = (*mean).into();
+        }
         self.cx.progress.note(&format!("loss {:.3}", figures.loss));
         if spike {
             line["spike"] = self.names(step.batches.iter().flatten().copied()).into();
@@ -197,11 +200,16 @@ impl<'a> Trainer<'a> {
     fn gradients(&mut self, step: &Step) -> Result<Figures, Failure> {
         let units = || step.batches.iter().flatten().copied();
         let count: usize = units().map(|unit| self.objective.count(unit)).sum();
-        let mut loss = 0.0;
+        let (mut loss, mut more) = (0.0, Vec::new());
         for (number, batch) in step.batches.iter().enumerate() {
             self.cx.check_cancelled().map_err(Failure::Stopped)?;
             let pass = self.pass(number, 1.0 / count as f32);
-            loss += self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
+            let added = self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
+            loss += added.loss;
+            more.resize(added.more.len(), ("", 0.0));
+            for (all, (name, sum)) in more.iter_mut().zip(added.more) {
+                *all = (name, all.1 + sum / count as f64);
+            }
         }
         let loss = loss / count as f64;
         if !loss.is_finite() {
@@ -216,7 +224,7 @@ impl<'a> Trainer<'a> {
         let trained_tokens = units().map(|unit| self.objective.trained_tokens(unit)).sum();
         let flops = self.model.training_flops(&units().map(|unit| lengths[unit]).collect::<Vec<_>>(), trained_tokens);
         let tokens = units().map(|unit| lengths[unit]).sum();
-        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops })
+        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops, more })
     }
 
     /// Returns how a batch of the next step goes through the model.
@@ -278,12 +286,11 @@ impl<'a> Trainer<'a> {
             checkpoint::write_weights(&self.keep.join(BEST), self.model.parameters())?;
         }
         self.cx.progress.note(&format!("loss {:.3} of what is kept apart", score.loss));
-        self.logs.evaluation(&json!({
-            "step": self.state.step,
-            "loss": score.loss,
-            "perplexity": score.loss.exp(),
-            "tokens": score.count,
-        }))
+        let mut line = json!({"step": self.state.step, "loss": score.loss});
+        for (name, figure) in score.more {
+            line[name] = figure.into();
+        }
+        self.logs.evaluation(&line)
     }
 
     fn save_checkpoint(&mut self) -> Result<(), OpError> {
@@ -367,6 +374,8 @@ struct Figures {
     tokens: usize,
     trained_tokens: usize,
     flops: f64,
+    /// Means of other figures.
+    more: Vec<(&'static str, f64)>,
 }
 
 /// Why a step failed.

@@ -43,7 +43,9 @@ pub use merge::{
 pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
-pub use sft::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+pub use sft::{
+    DpoSettings, LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos,
+};
 pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 

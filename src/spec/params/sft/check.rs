@@ -1,7 +1,7 @@
 //! What is wrong with the settings of a training beyond their types.
 
 use super::super::Mistake;
-use super::{OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+use super::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
 
 /// Returns all mistakes.
 pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
@@ -11,6 +11,7 @@ pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
     mistakes.optimizer(params);
     mistakes.schedule(params);
     mistakes.loss(params);
+    mistakes.preference(params);
     mistakes.evaluation(params);
     mistakes.0
 }
@@ -105,6 +106,25 @@ impl Mistakes {
         if let Some(date) = &params.template_date {
             self.demand(is_date(date), "template_date", format!("`{date}` is no date; write it as `2024-07-26`"));
         }
+    }
+
+    fn preference(&mut self, params: &SftParams) {
+        let Some(dpo) = &params.dpo else { return };
+        let beta = dpo.beta;
+        self.demand(beta > 0.0 && beta.is_finite(), "dpo.beta", format!("{beta} is not above 0"));
+        let share = dpo.label_smoothing;
+        self.demand(
+            (0.0..0.5).contains(&share),
+            "dpo.label_smoothing",
+            format!("{share} is not at least 0 and below 0.5"),
+        );
+        let no_effect = "has no effect with `dpo`, which learns the answers";
+        self.demand(params.train_on == TrainOn::Assistant, "train_on", no_effect);
+        self.demand(params.train_on_eos == TrainOnEos::Turn, "train_on_eos", no_effect);
+        let smooth = params.label_smoothing > 0.0;
+        self.demand(!smooth, "label_smoothing", "is for texts; that of pairs is `dpo.label_smoothing`");
+        let split = params.long_samples == LongSamples::Split;
+        self.demand(!split, "long_samples", "cannot be `split` with `dpo`: an answer is judged whole");
     }
 
     fn evaluation(&mut self, params: &SftParams) {

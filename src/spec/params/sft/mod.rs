@@ -4,6 +4,7 @@
 
 mod check;
 mod parts;
+mod preference;
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
 pub use parts::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, TrainOn, TrainOnEos};
+pub use preference::DpoSettings;
 
 /// Trains all weights of a model on chats (loss on the assistant's words) and prose (loss on every token).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -121,6 +123,9 @@ pub struct SftParams {
     /// their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_date: Option<String>,
+    /// Learns from pairs of answers which one is better, instead of learning texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoSettings>,
     /// Finds the loss of the evaluation data out after every so many steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_steps: Option<usize>,
@@ -233,7 +238,9 @@ impl Params for SftParams {
             let slot = move |(i, from)| Input::one(format!("{name}[{i}]"), from, InputType::Dataset);
             list.iter().enumerate().map(slot)
         });
-        std::iter::once(Input::one("model", &self.model, InputType::Model)).chain(slots).collect()
+        let reference = self.dpo.as_ref().and_then(|dpo| dpo.reference.as_ref());
+        let reference = reference.map(|from| Input::one("dpo.reference", from, InputType::Model));
+        std::iter::once(Input::one("model", &self.model, InputType::Model)).chain(slots).chain(reference).collect()
     }
 
     fn outputs(&self) -> Vec<Output> {
