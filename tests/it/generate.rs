@@ -392,7 +392,7 @@ fn world() -> World {
     world
 }
 
-fn with_input(world: &World, args: &[&str], input: &str) -> Ran {
+pub(crate) fn with_input(world: &World, args: &[&str], input: &str) -> Ran {
     let mut command = world.command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
