@@ -13,7 +13,10 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, TensorError> {
     let file = fs_err::File::open(path)?;
     // SAFETY: the map is only read. The files are artifacts, which nobody changes once they exist; should somebody cut
     // one short all the same, the access ends the process with a signal, and does not read other memory.
-    Ok(unsafe { Mmap::map(file.file()) }?)
+    let mapped = unsafe { Mmap::map(file.file()) };
+    mapped.map_err(|error| {
+        std::io::Error::new(error.kind(), format!("{} cannot be mapped into memory: {error}", path.display())).into()
+    })
 }
 
 /// Fails on a pipe or a device, which would be waited for or read for ever.

@@ -332,7 +332,7 @@ mod tests {
             ("{{- a % b -}}", "{{- (a )|luthflow_percent( b) -}}"),
             (
                 "{{ x + -a*b%c[1:] ~ d }}",
-                "{{ x|luthflow_bounded + (-a|luthflow_factor*b|luthflow_times)|luthflow_percent((c|luthflow_slice([1,none])))|luthflow_bounded ~ d|luthflow_text }}",
+                "{{ x|luthflow_bounded + (-a|luthflow_bounded|luthflow_factor*b|luthflow_times)|luthflow_percent((c|luthflow_slice([1,none])))|luthflow_bounded ~ d|luthflow_text }}",
             ),
             (
                 "{{ 'a' 'b' % (1, 2) * 2 }}",
