@@ -10,6 +10,7 @@ mod chat;
 mod control;
 mod error;
 mod folder;
+mod growth;
 mod lines;
 mod merges;
 mod message;
