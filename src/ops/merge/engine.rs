@@ -146,7 +146,9 @@ impl<'a> Engine<'a> {
             let written = self.slab(ready, number, from, SLAB.min(count - from), &mut buffers);
             self.locked().push(buffers);
             written
-        })
+        })?;
+        work.release();
+        Ok(())
     }
 
     fn slab(
@@ -185,7 +187,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.writer.write_at(number, from * out.size(), bytes).map_err(unwritable)?;
-        work.release(from, from + count);
+        work.passed(from, from + count);
         self.advance(count);
         Ok(())
     }
@@ -217,6 +219,11 @@ impl Kernel for Piece<'_, '_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn run(self) -> bool {
+        if let (Combine::Task(task), Dtype::BF16) = (self.combine, self.out)
+            && let Some(finite) = task.short(self.work, self.from, self.bytes.as_chunks_mut().0, self.scratch)
+        {
+            return finite;
+        }
         self.combine.numbers(self.work, self.from, self.numbers, self.scratch);
         self.out.write_f32(self.numbers, self.bytes);
         // No early end: a loop that looks at all of them is faster.
