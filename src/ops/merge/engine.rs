@@ -30,6 +30,9 @@ pub(super) const PIECE: usize = 1 << 12;
 /// Numbers that one thread computes before it writes them.
 pub(super) const SLAB: usize = 1 << 18;
 
+/// Numbers that take less time than to wake another thread does.
+const FEW: usize = 64;
+
 /// Bytes that are copied between two looks at whether to stop.
 const COPIED: usize = 64 << 20;
 
