@@ -69,7 +69,7 @@ fn parts_that_are_not_followed_are_refused_where_they_stand() {
         let ran = world.run(&["merge", "merge.yaml", "out"]);
         assert!(ran.code == 2 && ran.stderr.contains(said), "{reference}: {}", ran.stderr);
         let column = 12 + reference.find(under).unwrap();
-        assert!(ran.stderr.contains(&format!("merge.yaml:3:{}", column)), "{reference}: {}", ran.stderr);
+        assert!(ran.stderr.contains(&format!("merge.yaml:3:{column}")), "{reference}: {}", ran.stderr);
         // The same inside of a pipeline.
         world.write("pipeline.yaml", &format!("{SOURCES}  it:\n    kind: merge\n    config: {{merge_method: linear, models: [{{model: {reference}, parameters: {{weight: 1}}}}]}}\n"));
         let ran = world.run(&["check"]);

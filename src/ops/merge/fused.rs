@@ -98,7 +98,7 @@ mod tests {
         for upper in 0x7f81..=0x7fff_u32 {
             let nan = f32::from_bits(upper << 16);
             assert!(
-                round_short(nan - 1.0).is_nan() && round_short(0.5 * -nan).is_nan() && round_short(nan / nan).is_nan()
+                round_short(nan - 1.0).is_nan() && round_short(0.5 * -nan).is_nan() && round_short(nan / 3.0).is_nan()
             );
         }
         assert!(round_short(std::hint::black_box(f32::INFINITY) * 0.0).is_nan());
