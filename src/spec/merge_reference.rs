@@ -73,13 +73,11 @@ fn text_of(place: &str, parts: &Map<String, Value>, mistakes: &mut Vec<Mistake>)
             ),
         }
     }
-    let model = match parts.get("model") {
-        Some(model) => path_of(&format!("{place}.model"), model, mistakes),
-        None => {
-            mistakes
-                .push(Mistake::new(place, "the `model` is missing").help("write `{model: …, lora: …}`, or its path"));
-            String::new()
-        }
+    let model = if let Some(model) = parts.get("model") {
+        path_of(&format!("{place}.model"), model, mistakes)
+    } else {
+        mistakes.push(Mistake::new(place, "the `model` is missing").help("write `{model: …, lora: …}`, or its path"));
+        String::new()
     };
     match parts.get("lora").filter(|lora| !lora.is_null()) {
         Some(lora) => format!("{model}+{}", path_of(&format!("{place}.lora"), lora, mistakes)),

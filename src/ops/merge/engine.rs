@@ -112,7 +112,7 @@ impl<'a> Engine<'a> {
             merged.straight += usize::from(matches!(ready.combine, Combine::Pair { straight: true, .. }));
             merged.parameters += ready.work.count();
             merged.tensors += 1;
-            if ahead {
+            if ahead && ready.work.count() > FEW {
                 let written;
                 (written, next) = rayon::join(|| self.write(&ready, number), || prepare(number + 1));
                 written?;

@@ -57,7 +57,9 @@ pub(super) fn sums<const N: usize>(
             let at_once = (NEAR / block).max(1);
             for from in (first..last).step_by(at_once) {
                 let count = at_once.min(last - from) * block;
-                numbers.iter_mut().for_each(|numbers| numbers.resize(count, 0.0));
+                for numbers in numbers.iter_mut() {
+                    numbers.resize(count, 0.0);
+                }
                 read(from * block, numbers);
                 for (rows, numbers) in rows.iter_mut().zip(&*numbers) {
                     rows.extend(numbers.chunks_exact(block).map(|rows| vectorized(AddRows { numbers: rows, width })));

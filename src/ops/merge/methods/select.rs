@@ -289,7 +289,7 @@ impl<'a> Numbers<'a> {
         let limits = usize::from(high - low) + 2;
         let below = self.blocks(SHORT_BLOCK, |block| {
             let mut below = vec![0_u32; limits];
-            self.uppers(block, |keys| vectorized(Below { keys, low, below: &mut below }));
+            self.uppers(block, |keys| vectorized(Below { keys, low, counts: &mut below }));
             below
         });
         let total = |limit: usize| below.iter().map(|below| below[limit] as usize).sum::<usize>();
@@ -380,7 +380,7 @@ impl Kernel for Upper<'_> {
 struct Below<'a> {
     keys: &'a [u16],
     low: u16,
-    below: &'a mut [u32],
+    counts: &'a mut [u32],
 }
 
 impl Kernel for Below<'_> {
@@ -389,7 +389,7 @@ impl Kernel for Below<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn run(self) {
-        for (limit, below) in (self.low..).zip(self.below) {
+        for (limit, below) in (self.low..).zip(self.counts) {
             // A piece is short enough for its count to fit.
             let count = self.keys.iter().fold(0_u16, |count, key| count + u16::from(*key < limit));
             *below += u32::from(count);

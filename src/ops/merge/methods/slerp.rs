@@ -136,7 +136,9 @@ fn cosine(a: &Part<'_>, b: &Part<'_>) -> f32 {
     let lengths = [length(0), length(1)];
     let product = |i: usize| {
         let start = chunk(i).start;
-        [a, b].iter().for_each(|part| part.expect(start, chunk(i).end));
+        for part in [a, b] {
+            part.expect(start, chunk(i).end);
+        }
         let sum = torch::sum(chunk(i).len(), false, &|from, out: &mut [f32]| {
             vectorized(Products { parts: [a, b], lengths, from: start + from, out });
         });
@@ -152,7 +154,9 @@ fn cosine(a: &Part<'_>, b: &Part<'_>) -> f32 {
 /// Returns the lengths of a chunk of both vectors.
 fn lengths(a: &Part<'_>, b: &Part<'_>, chunk: std::ops::Range<usize>) -> [f32; 2] {
     let mut lengths = torch::Lengths::default();
-    [a, b].iter().for_each(|part| part.expect(chunk.start, chunk.end));
+    for part in [a, b] {
+        part.expect(chunk.start, chunk.end);
+    }
     for from in chunk.clone().step_by(PIECE) {
         let size = PIECE.min(chunk.end - from);
         vectorized(Squares { parts: [a, b], from, size, lengths: &mut lengths });
