@@ -177,6 +177,7 @@ fn understand(written: &Written) -> Result<Understood, CliError> {
     let mut parsed = parse_files(main, &name, overrides, &include);
     if let Some(pipeline) = &mut parsed.pipeline {
         parsed.files.extend(merge_files(pipeline, folder)?);
+        parsed.diagnostics.extend(merge_file::settle(pipeline));
     }
     let mut diagnostics = parsed.diagnostics;
     let mut understood = None;

@@ -5,15 +5,17 @@
 use serde_json::Value;
 
 use super::document::Document;
+pub use super::merge_reference::settle;
 use super::params::{MergeConfig, MergeParams, Mistake, MoeParams, Params};
 use super::path::FieldPath;
-use super::{Diagnostic, suggest};
+use super::{Diagnostic, merge_reference, suggest};
 
 /// Returns what the text says, and what is wrong with it.
 pub fn value(text: &str) -> (Value, Vec<Diagnostic>) {
     match Document::read(text) {
-        Ok(document) => {
-            let (_, diagnostics) = understand(&document);
+        Ok(mut document) => {
+            let mut diagnostics = flatten(&mut document);
+            diagnostics.extend(understand(&document).1);
             (document.value, diagnostics)
         }
         Err(diagnostics) => (Value::Null, diagnostics),
@@ -45,12 +47,22 @@ impl MergeFile {
 
 /// Reads a configuration, or returns all that is wrong with it.
 pub fn read(text: &str) -> Result<(MergeFile, Document), Vec<Diagnostic>> {
-    let document = Document::read(text)?;
+    let mut document = Document::read(text)?;
+    let diagnostics = flatten(&mut document);
+    if !diagnostics.is_empty() {
+        return Err(diagnostics);
+    }
     if document.value.get("experts").is_some() {
         return read_moe(document);
     }
     let (config, document) = read_merge(document)?;
     Ok((MergeFile::Merge(Box::new(config)), document))
+}
+
+/// Makes text of the models that are written as a mapping.
+fn flatten(document: &mut Document) -> Vec<Diagnostic> {
+    let mistakes = merge_reference::flatten(&mut document.value);
+    mistakes.into_iter().map(|mistake| told(document, mistake, "merge_method")).collect()
 }
 
 fn read_moe(document: Document) -> Result<(MergeFile, Document), Vec<Diagnostic>> {

@@ -20,6 +20,7 @@ pub mod include;
 mod load;
 pub mod lock;
 pub mod merge_file;
+mod merge_reference;
 mod overrides;
 pub mod params;
 pub mod parse;

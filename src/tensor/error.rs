@@ -17,6 +17,14 @@ pub enum TensorError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file cannot be looked at.
+    #[error("{}: {reason}", file.display())]
+    Unmapped {
+        /// The file.
+        file: PathBuf,
+        /// Why not.
+        reason: String,
+    },
     /// One tensor of the file cannot be used.
     #[error("tensor `{tensor}` of {}: {reason}", file.display())]
     Tensor {

@@ -3,25 +3,24 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-
 use super::header::{self, Entry};
-use super::{Dtype, TensorError, map};
+use super::map::Bytes;
+use super::{Dtype, TensorError};
 
 /// A safetensors file whose header has been checked. The data stays on disk until it is looked at.
 #[derive(Debug)]
 pub struct TensorFile {
     path: PathBuf,
-    map: Mmap,
+    bytes: Bytes,
     entries: BTreeMap<String, Entry>,
 }
 
 impl TensorFile {
     /// Opens a file and checks its header against its size.
     pub fn open(path: &Path) -> Result<Self, TensorError> {
-        let map = map::map(path)?;
-        let entries = header::read(path, &map)?;
-        Ok(Self { path: path.to_owned(), map, entries })
+        let bytes = Bytes::of(path)?;
+        let entries = header::read(path, &bytes)?;
+        Ok(Self { path: path.to_owned(), bytes, entries })
     }
 
     /// Returns where the file is.
@@ -41,20 +40,20 @@ impl TensorFile {
 
     /// Has a tensor's numbers `from .. to` brought into memory at once.
     pub fn expect(&self, name: &str, from: usize, to: usize) {
-        if let Some((start, end)) = self.bytes(name, from, to) {
-            map::expect(&self.map, start, end);
+        if let Some((start, end)) = self.place(name, from, to) {
+            self.bytes.expect(start, end);
         }
     }
 
     /// Lets go of the memory behind a tensor's numbers `from .. to`; they are read again when they are needed.
     pub fn release(&self, name: &str, from: usize, to: usize) {
-        if let Some((start, end)) = self.bytes(name, from, to) {
-            map::release(&self.map, start, end);
+        if let Some((start, end)) = self.place(name, from, to) {
+            self.bytes.release(start, end);
         }
     }
 
     /// Returns where a tensor's numbers `from .. to` lie in the file.
-    fn bytes(&self, name: &str, from: usize, to: usize) -> Option<(usize, usize)> {
+    fn place(&self, name: &str, from: usize, to: usize) -> Option<(usize, usize)> {
         let entry = self.entries.get(name)?;
         let at = |number: usize| entry.end.min(entry.start.saturating_add(number.saturating_mul(entry.dtype.size())));
         Some((at(from), at(to)))
@@ -63,7 +62,7 @@ impl TensorFile {
     /// Returns a tensor, if it is there.
     pub fn get(&self, name: &str) -> Option<View<'_>> {
         let entry = self.entries.get(name)?;
-        Some(View { dtype: entry.dtype, shape: &entry.shape, bytes: &self.map[entry.start..entry.end] })
+        Some(View { dtype: entry.dtype, shape: &entry.shape, bytes: &self.bytes[entry.start..entry.end] })
     }
 }
 

@@ -1,10 +1,60 @@
 //! The one place where a file is mapped into memory.
+//!
+//! A small file is read instead: a system allows a process only so many maps (65,530 where nobody changed it), and a model
+//! may well lie in more files than that if each holds next to nothing.
 
+use std::ops::Deref;
 use std::path::Path;
 
 use memmap2::Mmap;
 
 use super::TensorError;
+
+/// Files of at most so many bytes are read.
+const SMALL: u64 = 1 << 14;
+
+/// The bytes of a file.
+#[derive(Debug)]
+pub(super) enum Bytes {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Bytes::Mapped(map) => map,
+            Bytes::Read(bytes) => bytes,
+        }
+    }
+}
+
+impl Bytes {
+    /// Opens a file for reading.
+    pub(super) fn of(path: &Path) -> Result<Self, TensorError> {
+        regular(path)?;
+        if fs_err::metadata(path)?.len() <= SMALL {
+            return Ok(Bytes::Read(fs_err::read(path)?));
+        }
+        map(path).map(Bytes::Mapped)
+    }
+
+    /// Gives the memory behind a piece back to the system, if it is mapped.
+    pub(super) fn release(&self, start: usize, end: usize) {
+        if let Bytes::Mapped(map) = self {
+            release(map, start, end);
+        }
+    }
+
+    /// Brings a piece into memory in one step, if it is mapped.
+    pub(super) fn expect(&self, start: usize, end: usize) {
+        if let Bytes::Mapped(map) = self {
+            expect(map, start, end);
+        }
+    }
+}
 
 /// Maps a file for reading.
 #[expect(unsafe_code, reason = "a memory map is a promise about the file that the compiler cannot check")]
@@ -13,9 +63,14 @@ pub(crate) fn map(path: &Path) -> Result<Mmap, TensorError> {
     let file = fs_err::File::open(path)?;
     // SAFETY: the map is only read. The files are artifacts, which nobody changes once they exist; should somebody cut
     // one short all the same, the access ends the process with a signal, and does not read other memory.
-    let mapped = unsafe { Mmap::map(file.file()) };
-    mapped.map_err(|error| {
-        std::io::Error::new(error.kind(), format!("{} cannot be mapped into memory: {error}", path.display())).into()
+    unsafe { Mmap::map(file.file()) }.map_err(|error| {
+        let reason = if error.kind() == std::io::ErrorKind::OutOfMemory {
+            "the system maps no more files for one process: write the model into fewer, or raise vm.max_map_count"
+                .into()
+        } else {
+            format!("it cannot be mapped into memory: {error}")
+        };
+        TensorError::Unmapped { file: path.to_owned(), reason }
     })
 }
 
@@ -45,7 +100,7 @@ pub(crate) fn release(map: &Mmap, start: usize, end: usize) {
 
 /// Brings a piece of a map into memory in one step. Otherwise every few pages that are looked at interrupt the program.
 #[cfg(target_os = "linux")]
-pub(super) fn expect(map: &Mmap, start: usize, end: usize) {
+fn expect(map: &Mmap, start: usize, end: usize) {
     const WORTH_IT: usize = 1 << 16;
     if end.saturating_sub(start) >= WORTH_IT {
         // Older systems don't know this, and go page by page.
@@ -55,7 +110,7 @@ pub(super) fn expect(map: &Mmap, start: usize, end: usize) {
 
 /// Elsewhere it comes page by page.
 #[cfg(not(target_os = "linux"))]
-pub(super) fn expect(_map: &Mmap, _start: usize, _end: usize) {}
+fn expect(_map: &Mmap, _start: usize, _end: usize) {}
 
 /// Elsewhere the system decides alone.
 #[cfg(not(unix))]

@@ -40,6 +40,7 @@ mod merge;
 mod merge_config;
 mod merge_engine;
 mod merge_parity;
+mod merge_reference;
 mod merge_rules;
 mod model;
 mod model_folders;

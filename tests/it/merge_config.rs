@@ -70,7 +70,7 @@ fn one_merge_needs_no_pipeline_and_is_made_once() {
     assert!(world.path("out/config.json").is_file());
     let again = world.run(&["merge", "merge_slerp.yaml", "again", "--json"]);
     assert_eq!(again.code, 0, "{}", again.stderr);
-    assert!(!again.stdout.contains("\"started\""), "all of it was there: {}", again.stdout);
+    assert!(!again.stdout.contains("\"node_started\""), "all of it was there: {}", again.stdout);
     assert!(weights(&world.path("again")) == wanted);
     let ran = world.run(&["merge", "merge_slerp.yaml", "out"]);
     assert_eq!((ran.code, ran.stderr.contains("is not empty")), (2, true), "{}", ran.stderr);

@@ -30,6 +30,9 @@ pub(super) const PIECE: usize = 1 << 12;
 /// Numbers that one thread computes before it writes them.
 pub(super) const SLAB: usize = 1 << 18;
 
+/// Numbers that take less time than to wake another thread does.
+const FEW: usize = 64;
+
 /// Bytes that are copied between two looks at whether to stop.
 const COPIED: usize = 64 << 20;
 
@@ -109,7 +112,7 @@ impl<'a> Engine<'a> {
             merged.straight += usize::from(matches!(ready.combine, Combine::Pair { straight: true, .. }));
             merged.parameters += ready.work.count();
             merged.tensors += 1;
-            if ahead {
+            if ahead && ready.work.count() > FEW {
                 let written;
                 (written, next) = rayon::join(|| self.write(&ready, number), || prepare(number + 1));
                 written?;
@@ -146,7 +149,9 @@ impl<'a> Engine<'a> {
             let written = self.slab(ready, number, from, SLAB.min(count - from), &mut buffers);
             self.locked().push(buffers);
             written
-        })
+        })?;
+        work.release();
+        Ok(())
     }
 
     fn slab(
@@ -185,7 +190,7 @@ impl<'a> Engine<'a> {
             }
         }
         self.writer.write_at(number, from * out.size(), bytes).map_err(unwritable)?;
-        work.release(from, from + count);
+        work.passed(from, from + count);
         self.advance(count);
         Ok(())
     }
@@ -217,6 +222,11 @@ impl Kernel for Piece<'_, '_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn run(self) -> bool {
+        if let (Combine::Task(task), Dtype::BF16) = (self.combine, self.out)
+            && let Some(finite) = task.short(self.work, self.from, self.bytes.as_chunks_mut().0, self.scratch)
+        {
+            return finite;
+        }
         self.combine.numbers(self.work, self.from, self.numbers, self.scratch);
         self.out.write_f32(self.numbers, self.bytes);
         // No early end: a loop that looks at all of them is faster.

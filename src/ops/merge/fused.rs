@@ -59,6 +59,17 @@ pub(super) fn multiply_add(sums: &mut [f32], from: &[f32], weight: f32) {
     }
 }
 
+/// Rounds to bfloat16 a number that was computed from numbers in bfloat16, and keeps it as `f32`.
+///
+/// Without the choice that [`crate::tensor::round_bf16`] makes for a NaN, which takes a third of the time: a NaN whose lower
+/// half is zero stays one, and arithmetic gives no other, because it hands on the bits of a NaN it is given.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+pub(super) fn round_short(number: f32) -> f32 {
+    let bits = number.to_bits();
+    f32::from_bits(bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) & 0xffff_0000)
+}
+
 #[cfg(test)]
 #[expect(clippy::float_cmp, reason = "the same bits are what is asked for")]
 mod tests {
@@ -74,6 +85,23 @@ mod tests {
         fn run(self) {
             multiply_add(self.0, self.1, 0.3);
         }
+    }
+
+    #[test]
+    fn sums_of_short_numbers_are_rounded_as_any_number_is() {
+        for bits in (0..=u32::MAX).step_by(9973).chain([0x7f7f_8000, 0x7f7f_7fff, 0x7f80_0000, 0xff80_0000]) {
+            let number = f32::from_bits(bits);
+            if !number.is_nan() {
+                assert_eq!(round_short(number).to_bits(), crate::tensor::round_bf16(number).to_bits(), "{bits:#x}");
+            }
+        }
+        for upper in 0x7f81..=0x7fff_u32 {
+            let nan = f32::from_bits(upper << 16);
+            assert!(
+                round_short(nan - 1.0).is_nan() && round_short(0.5 * -nan).is_nan() && round_short(nan / 3.0).is_nan()
+            );
+        }
+        assert!(round_short(std::hint::black_box(f32::INFINITY) * 0.0).is_nan());
     }
 
     #[test]

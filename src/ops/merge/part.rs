@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::fused::{Kernel, vectorized};
+use super::fused::{Kernel, round_short, vectorized};
 use crate::spec::params::Compat;
 use crate::tensor::{Dtype, ModelTensors};
 
@@ -11,7 +12,7 @@ use crate::tensor::{Dtype, ModelTensors};
 pub(super) const KEPT: usize = 16 << 20;
 
 /// Numbers brought into memory at once where a tensor is read from one end to the other.
-const AHEAD: usize = 1 << 17;
+const AHEAD: usize = 1 << 18;
 
 /// A tensor of one of the models, as the method sees it.
 pub(super) struct Part<'a> {
@@ -21,18 +22,26 @@ pub(super) struct Part<'a> {
     round: Option<Dtype>,
     /// Where it lies, to let go of the memory behind it.
     place: Option<(&'a ModelTensors, &'a str)>,
+    /// Whether all of it was brought into memory, to stay there.
+    kept: AtomicBool,
 }
 
 impl<'a> Part<'a> {
     /// Returns a tensor of a model, if it has it.
     pub(super) fn of(model: &'a ModelTensors, name: &'a str) -> Option<Self> {
         let view = model.get(name)?;
-        Some(Self { dtype: view.dtype, bytes: Cow::Borrowed(view.bytes), round: None, place: Some((model, name)) })
+        Some(Self {
+            dtype: view.dtype,
+            bytes: Cow::Borrowed(view.bytes),
+            round: None,
+            place: Some((model, name)),
+            kept: AtomicBool::new(false),
+        })
     }
 
     /// Returns a tensor that was made anew.
     pub(super) fn made(dtype: Dtype, bytes: Vec<u8>) -> Self {
-        Self { dtype, bytes: Cow::Owned(bytes), round: None, place: None }
+        Self { dtype, bytes: Cow::Owned(bytes), round: None, place: None, kept: AtomicBool::new(false) }
     }
 
     /// Returns the tensor, converted to `dtype` first.
@@ -112,17 +121,14 @@ impl<'a> Part<'a> {
         (self.dtype == dtype && self.round.is_none()).then(|| &self.bytes[from * size..to * size])
     }
 
-    /// Has some numbers brought into memory at once, rather than page by page when they are looked at.
+    /// Has some numbers brought into memory at once, rather than page by page when they are looked at. All of them, once,
+    /// if they are few.
     pub(super) fn expect(&self, from: usize, to: usize) {
-        if let Some((model, name)) = self.place {
+        let Some((model, name)) = self.place else { return };
+        if self.bytes.len() > KEPT {
             model.expect(name, from, to);
-        }
-    }
-
-    /// Lets go of the memory behind some numbers.
-    pub(super) fn release(&self, from: usize, to: usize) {
-        if let Some((model, name)) = self.place {
-            model.release(name, from, to);
+        } else if !self.kept.swap(true, Ordering::Relaxed) {
+            model.expect(name, 0, self.count());
         }
     }
 
@@ -130,6 +136,12 @@ impl<'a> Part<'a> {
     pub(super) fn passed(&self, from: usize, to: usize) {
         if self.bytes.len() > KEPT {
             self.release(from, to);
+        }
+    }
+
+    fn release(&self, from: usize, to: usize) {
+        if let Some((model, name)) = self.place {
+            model.release(name, from, to);
         }
     }
 }
@@ -205,14 +217,32 @@ impl Work<'_> {
 
     /// As [`Self::difference`], and lets go of the memory behind the inputs.
     pub(super) fn passing(&self, part: &Part<'_>, from: usize, out: &mut [f32], scratch: &mut [f32]) {
+        self.around(part, from, out.len(), || self.difference(part, from, out, scratch));
+    }
+
+    /// Has what lies ahead of some numbers of a part and the base brought into memory, and lets go of what lies behind
+    /// them after they were looked at: rarely, because both interrupt all threads.
+    pub(super) fn around(&self, part: &Part<'_>, from: usize, count: usize, look: impl FnOnce()) {
         let parts = || self.base().into_iter().chain([part]);
         if from.is_multiple_of(AHEAD) {
             parts().for_each(|part| part.expect(from, from + AHEAD));
         }
-        self.difference(part, from, out, scratch);
-        for part in parts() {
-            part.passed(from, from + out.len());
+        look();
+        let to = from + count;
+        if to.is_multiple_of(AHEAD) || to == part.count() {
+            parts().for_each(|part| part.passed((to - 1) / AHEAD * AHEAD, to));
         }
+    }
+
+    /// Returns the stored numbers of a part and of the base, if all is in bfloat16.
+    pub(super) fn short<'b>(&'b self, part: &'b Part<'_>, from: usize, to: usize) -> Option<[&'b [[u8; 2]]; 2]> {
+        if self.dtype != Dtype::BF16 {
+            return None;
+        }
+        Some(
+            [part.stored(Dtype::BF16, from, to)?, self.base()?.stored(Dtype::BF16, from, to)?]
+                .map(|raw| raw.as_chunks().0),
+        )
     }
 
     /// Has some numbers of all parts brought into memory.
@@ -220,9 +250,14 @@ impl Work<'_> {
         self.parts.iter().for_each(|part| part.expect(from, to));
     }
 
-    /// Lets go of the memory behind some numbers of all parts.
-    pub(super) fn release(&self, from: usize, to: usize) {
-        self.parts.iter().for_each(|part| part.release(from, to));
+    /// Lets go of the memory behind some numbers of all parts, unless they are few.
+    pub(super) fn passed(&self, from: usize, to: usize) {
+        self.parts.iter().for_each(|part| part.passed(from, to));
+    }
+
+    /// Lets go of the memory behind all parts.
+    pub(super) fn release(&self) {
+        self.parts.iter().for_each(|part| part.release(0, part.count()));
     }
 }
 
@@ -250,6 +285,20 @@ impl Kernel for Difference<'_, '_> {
             self.work.dtype.round(self.out);
         }
     }
+}
+
+/// Returns the difference of two numbers that are stored in bfloat16, rounded to it.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+pub(super) fn short_difference(number: [u8; 2], base: [u8; 2]) -> f32 {
+    round_short(short_number(number) - short_number(base))
+}
+
+/// Returns a number that is stored in bfloat16.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+pub(super) fn short_number(raw: [u8; 2]) -> f32 {
+    f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)
 }
 
 /// Returns a number rounded to a type.

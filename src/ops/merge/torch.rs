@@ -19,6 +19,8 @@ const SIDE: usize = 4;
 const LEVELS: usize = 4;
 /// Rows that a thread adds at a time, at least.
 const ROWS_AT_ONCE: usize = 1 << 9;
+/// Numbers of a sum that are read at a time, if the rows between two moves are no more.
+const NEAR: usize = 1 << 12;
 /// Numbers of a length that a thread reads at a time; a multiple of every vector.
 const PIECE: usize = 1 << 14;
 
@@ -50,13 +52,20 @@ pub(super) fn sums<const N: usize>(
         .into_par_iter()
         .map_init(empty, |numbers, part| {
             let (first, last) = (part * per_thread, ((part + 1) * per_thread).min(blocks));
-            for numbers in numbers.iter_mut() {
-                numbers.resize((last - first) * block, 0.0);
+            let mut rows = [(); N].map(|()| Vec::with_capacity(last - first));
+            // Few at a time, so that they stay in the nearest cache.
+            let at_once = (NEAR / block).max(1);
+            for from in (first..last).step_by(at_once) {
+                let count = at_once.min(last - from) * block;
+                for numbers in numbers.iter_mut() {
+                    numbers.resize(count, 0.0);
+                }
+                read(from * block, numbers);
+                for (rows, numbers) in rows.iter_mut().zip(&*numbers) {
+                    rows.extend(numbers.chunks_exact(block).map(|rows| vectorized(AddRows { numbers: rows, width })));
+                }
             }
-            read(first * block, numbers);
-            numbers.each_ref().map(|numbers| {
-                numbers.chunks_exact(block).map(|rows| vectorized(AddRows { numbers: rows, width })).collect()
-            })
+            rows
         })
         .collect();
     let start = blocks * block;

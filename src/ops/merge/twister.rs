@@ -13,22 +13,28 @@ const BLOCK: usize = 1 << 18;
 const SIZE: usize = 624;
 const SHIFT: usize = 397;
 
+/// New states that do not depend on one another, and numbers in the widest vector.
+const APART: usize = SIZE - SHIFT;
+const LANES: usize = 16;
+
 /// A Mersenne Twister (MT19937).
 #[derive(Debug, Clone)]
 pub(super) struct Twister {
-    state: [u32; SIZE],
+    /// The states after the last twist and before it, and which of the two are the later ones.
+    states: [[u32; SIZE]; 2],
+    now: usize,
     next: usize,
 }
 
 impl Twister {
     /// Returns the generator of a seed.
     pub(super) fn new(seed: u32) -> Self {
-        let mut state = [seed; SIZE];
+        let mut states = [[seed; SIZE], [0; SIZE]];
         for i in 1..SIZE {
-            let before = state[i - 1];
-            state[i] = 1_812_433_253_u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
+            let before = states[0][i - 1];
+            states[0][i] = 1_812_433_253_u32.wrapping_mul(before ^ (before >> 30)).wrapping_add(i as u32);
         }
-        Self { state, next: SIZE }
+        Self { states, now: 0, next: SIZE }
     }
 
     /// Returns the next 32 bits.
@@ -88,11 +94,14 @@ impl Twister {
     /// Returns up to `most` states that were not drawn yet, and what `next` is after them.
     fn next_states(&mut self, most: usize) -> (&[u32], usize) {
         if self.next == SIZE {
-            vectorized(Twist(&mut self.state));
+            let [first, second] = &mut self.states;
+            let (old, new) = if self.now == 0 { (first, second) } else { (second, first) };
+            vectorized(Twist { old, new });
+            self.now = 1 - self.now;
             self.next = 0;
         }
         let end = SIZE.min(self.next + most);
-        (&self.state[self.next..end], end)
+        (&self.states[self.now][self.next..end], end)
     }
 
     fn block_below(&mut self, limit: u32, count: usize, mask: &mut [u64]) {
@@ -118,7 +127,10 @@ impl Twister {
 }
 
 /// The next 624 states.
-struct Twist<'a>(&'a mut [u32; SIZE]);
+struct Twist<'a> {
+    old: &'a [u32; SIZE],
+    new: &'a mut [u32; SIZE],
+}
 
 impl Kernel for Twist<'_> {
     type Out = ();
@@ -126,14 +138,29 @@ impl Kernel for Twist<'_> {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn run(self) {
-        let state = self.0;
-        for i in 0..SIZE - SHIFT {
-            state[i] = state[i + SHIFT] ^ mix(state[i], state[i + 1]);
+        let Self { old, new } = self;
+        let (first, rest) = new.split_at_mut(APART);
+        step(first, &old[SHIFT..], old);
+        step(&mut rest[..APART], first, &old[APART..]);
+        let (second, third) = rest.split_at_mut(APART);
+        let last = third.len() - 1;
+        step(&mut third[..last], second, &old[2 * APART..]);
+        third[last] = second[last] ^ mix(old[SIZE - 1], first[0]);
+    }
+}
+
+/// Makes states: the last vector of them begins early enough to be whole, and makes some again.
+#[inline(always)]
+#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+fn step(new: &mut [u32], far: &[u32], old: &[u32]) {
+    let count = new.len();
+    for from in [0, count - LANES] {
+        let to = if from == 0 { count / LANES * LANES } else { count };
+        let (new, far) = (&mut new[from..to], &far[from..to]);
+        let (high, low) = (&old[from..to], &old[from + 1..=to]);
+        for i in 0..to - from {
+            new[i] = far[i] ^ mix(high[i], low[i]);
         }
-        for i in SIZE - SHIFT..SIZE - 1 {
-            state[i] = state[i + SHIFT - SIZE] ^ mix(state[i], state[i + 1]);
-        }
-        state[SIZE - 1] = state[SHIFT - 1] ^ mix(state[SIZE - 1], state[0]);
     }
 }
 

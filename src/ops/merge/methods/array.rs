@@ -5,7 +5,7 @@
 //! a piece is in the nearest cache.
 
 use super::super::fused::{Kernel, vectorized};
-use super::super::part::{Part, Work};
+use super::super::part::Work;
 use crate::tensor::Dtype;
 
 /// Numbers that a thread reads at a time.
@@ -106,5 +106,5 @@ pub(super) fn split<const N: usize>(scratch: &mut Vec<f32>, sizes: [usize; N]) -
 
 /// Lets go of the memory behind what was read of all parts.
 pub(super) fn passed(work: &Work<'_>, from: usize, count: usize) {
-    work.parts.iter().for_each(|part: &Part<'_>| part.passed(from, from + count));
+    work.passed(from, from + count);
 }

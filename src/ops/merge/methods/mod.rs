@@ -14,6 +14,7 @@ pub(super) mod nuslerp;
 pub(super) mod ram;
 pub(super) mod sce;
 mod select;
+mod short;
 pub(super) mod slerp;
 pub(super) mod sparsify;
 pub(super) mod task;

@@ -7,7 +7,7 @@ use super::super::combine::{Combine, Each};
 use super::super::part::{Work, rounded};
 use super::super::torch;
 use super::array::{self, PIECE, map, split};
-use super::select::{self, Between};
+use super::select::{self, Between, Read};
 
 /// Below this sum of energies all models count the same.
 const TOO_SMALL: f64 = 1e-6;
@@ -71,7 +71,7 @@ impl Sce {
             })
             .sum();
         let keep = if share <= 0.0 { 0 } else { (some as f64 * share) as usize };
-        select::largest(count, keep, false, &read)
+        select::largest(count, keep, Read::Numbers(&read))
     }
 
     /// Reads the differences of a piece, and makes those zero that are not kept.

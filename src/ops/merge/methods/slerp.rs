@@ -91,7 +91,7 @@ fn older_cosine(a: &Part<'_>, b: &Part<'_>, work: &Work<'_>) -> f32 {
         for (x, y) in out.iter_mut().zip(&others) {
             *x = (*x / length_a) * (*y / length_b);
         }
-        work.release(from, from + out.len());
+        work.passed(from, from + out.len());
     })
 }
 
@@ -136,6 +136,9 @@ fn cosine(a: &Part<'_>, b: &Part<'_>) -> f32 {
     let lengths = [length(0), length(1)];
     let product = |i: usize| {
         let start = chunk(i).start;
+        for part in [a, b] {
+            part.expect(start, chunk(i).end);
+        }
         let sum = torch::sum(chunk(i).len(), false, &|from, out: &mut [f32]| {
             vectorized(Products { parts: [a, b], lengths, from: start + from, out });
         });
@@ -151,6 +154,9 @@ fn cosine(a: &Part<'_>, b: &Part<'_>) -> f32 {
 /// Returns the lengths of a chunk of both vectors.
 fn lengths(a: &Part<'_>, b: &Part<'_>, chunk: std::ops::Range<usize>) -> [f32; 2] {
     let mut lengths = torch::Lengths::default();
+    for part in [a, b] {
+        part.expect(chunk.start, chunk.end);
+    }
     for from in chunk.clone().step_by(PIECE) {
         let size = PIECE.min(chunk.end - from);
         vectorized(Squares { parts: [a, b], from, size, lengths: &mut lengths });
@@ -226,7 +232,7 @@ fn chunks<T: Send>(
         a.read(from, &mut x[..size]);
         b.read(from, &mut y[..size]);
         let reduced = reduce(&mut x[..size], &mut y[..size]);
-        work.release(from, from + size);
+        work.passed(from, from + size);
         reduced
     });
     each.collect()

@@ -11,10 +11,10 @@ use rayon::prelude::*;
 
 use super::super::OpError;
 use super::super::fused::{Kernel, vectorized};
-use super::super::part::{Part, Work, rounded};
+use super::super::part::{Part, Work, rounded, short_difference};
 use super::super::torch;
 use super::super::twister::{Twister, uniform};
-use super::select::{self, Between};
+use super::select::{self, Between, Read, Upper};
 use crate::spec::params::MergeMethod as M;
 use crate::tensor::Dtype;
 
@@ -56,20 +56,16 @@ pub(in super::super) fn sparsify(method: M, work: &Work<'_>, i: usize, twister: 
         twister.skip(if random || della { count } else { 0 });
         return Ok(Kept::Nothing);
     }
-    let read = |from: usize, out: &mut [f32]| {
-        let mut scratch = vec![0.0; 1 << 13];
-        for (i, out) in out.chunks_mut(scratch.len()).enumerate() {
-            work.passing(part, from + i * (1 << 13), out, &mut scratch[..out.len()]);
-        }
-    };
+    let numbers = |from: usize, out: &mut [f32]| work.passing(part, from, out, &mut vec![0.0; out.len()]);
+    let keys = |from: usize, out: &mut [u16]| work.around(part, from, out.len(), || keys(work, part, from, out));
+    let read = if work.dtype == Dtype::BF16 { Read::Keys(&keys) } else { Read::Numbers(&numbers) };
     let share = |part: f64| (part * count as f64) as usize;
-    let short = work.dtype == Dtype::BF16;
     let mut kept = match method {
-        M::Ties => Kept::Between { between: select::largest(count, share(density).max(1), short, &read), factor: None },
+        M::Ties => Kept::Between { between: select::largest(count, share(density).max(1), read), factor: None },
         M::Breadcrumbs | M::BreadcrumbsTies => {
             let kept = share(density);
             let low = count.saturating_sub(kept).saturating_sub(share(values.number("gamma")));
-            Kept::Between { between: select::ranks(count, low, low + kept, short, &read), factor: None }
+            Kept::Between { between: select::ranks(count, low, low + kept, read), factor: None }
         }
         M::Della | M::DellaLinear => {
             Kept::Some { mask: della_mask(work, part, density, values.number("epsilon"), twister), factor: None }
@@ -110,10 +106,15 @@ impl Kept {
     /// Returns what gives the kept differences the sum of magnitudes of all.
     fn rescale(&self, work: &Work<'_>, part: &Part<'_>, dtype: Dtype) -> Option<f32> {
         let read = |from: usize, [all, some]: &mut [Vec<f32>; 2]| {
-            // The second one holds the base until it gets its own numbers.
-            work.passing(part, from, all, some);
-            self.flags(from, all, some);
-            vectorized(Magnitudes { all, some });
+            work.around(part, from, all.len(), || {
+                if let (Kept::Some { mask, .. }, Some(stored)) = (self, work.short(part, from, from + all.len())) {
+                    return vectorized(ShortMagnitudes { stored, mask, from, all, some });
+                }
+                // The second one holds the base until it gets its own numbers.
+                work.difference(part, from, all, some);
+                self.flags(from, all, some);
+                vectorized(Magnitudes { all, some });
+            });
         };
         let [before, after] = torch::sums(work.count(), dtype != Dtype::F32, read).map(|sum| rounded(dtype, sum));
         (before >= TOO_SMALL && after >= TOO_SMALL).then(|| rounded(dtype, before / after))
@@ -149,6 +150,59 @@ impl Kernel for Magnitudes<'_> {
         for (number, flag) in self.all.iter_mut().zip(self.some) {
             *number = number.abs();
             *flag *= *number;
+        }
+    }
+}
+
+/// The magnitudes of differences in bfloat16, and those that are kept, in one pass.
+struct ShortMagnitudes<'a> {
+    stored: [&'a [[u8; 2]]; 2],
+    mask: &'a Mask,
+    from: usize,
+    all: &'a mut [f32],
+    some: &'a mut [f32],
+}
+
+impl Kernel for ShortMagnitudes<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        let [part, base] = self.stored;
+        spread(self.mask, self.from, self.some);
+        for (((all, some), number), base) in self.all.iter_mut().zip(self.some).zip(part).zip(base) {
+            *all = short_difference(*number, *base).abs();
+            *some *= *all;
+        }
+    }
+}
+
+/// Writes what [`select`] compares of the differences of a part.
+fn keys(work: &Work<'_>, part: &Part<'_>, from: usize, out: &mut [u16]) {
+    if let Some(stored) = work.short(part, from, from + out.len()) {
+        return vectorized(ShortKeys { stored, keys: out });
+    }
+    let (mut numbers, mut scratch) = (vec![0.0; out.len()], vec![0.0; out.len()]);
+    work.difference(part, from, &mut numbers, &mut scratch);
+    vectorized(Upper { numbers: &numbers, keys: out });
+}
+
+/// The keys of differences in bfloat16.
+struct ShortKeys<'a> {
+    stored: [&'a [[u8; 2]]; 2],
+    keys: &'a mut [u16],
+}
+
+impl Kernel for ShortKeys<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
+    fn run(self) {
+        let [part, base] = self.stored;
+        for ((key, number), base) in self.keys.iter_mut().zip(part).zip(base) {
+            *key = (short_difference(*number, *base).to_bits() >> 16) as u16 & 0x7fff;
         }
     }
 }

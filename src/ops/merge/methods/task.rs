@@ -6,26 +6,26 @@
 
 use super::super::OpError;
 use super::super::combine::Combine;
+use super::super::fused::round_short;
 use super::super::part::Work;
 use super::super::twister::Twister;
-use super::select::Span;
 use super::sparsify::{Kept, sparsify, spread};
 use crate::spec::params::MergeMethod as M;
-use crate::tensor::{Dtype, round_bf16, round_f16};
+use crate::tensor::{Dtype, round_f16};
 
 /// Numbers computed at a time: all buffers together fit the nearest cache.
 const BLOCK: usize = 1 << 10;
 
 /// What is needed for every number.
 pub(in super::super) struct Task {
-    kept: Vec<Kept>,
+    pub(super) kept: Vec<Kept>,
     /// Rounded to the type of the tensors.
-    weights: Vec<f32>,
-    consensus: bool,
-    normalize: bool,
-    lambda: f32,
+    pub(super) weights: Vec<f32>,
+    pub(super) consensus: bool,
+    pub(super) normalize: bool,
+    pub(super) lambda: f32,
     /// The sum of the weights, where it is the same for all numbers.
-    sum: f32,
+    pub(super) sum: f32,
 }
 
 pub(super) fn prepare(method: M, work: &Work<'_>, twister: &mut Twister) -> Result<Combine, OpError> {
@@ -83,11 +83,16 @@ impl Round for ToBf16 {
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     fn r(number: f32) -> f32 {
-        round_bf16(number)
+        round_short(number)
     }
 }
 
 impl Task {
+    /// Returns whether nothing is multiplied by lambda.
+    pub(super) fn plain(&self) -> bool {
+        (self.lambda - 1.0).abs() < f32::EPSILON / 4.0
+    }
+
     #[inline(always)]
     #[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
     pub(in super::super) fn numbers(&self, work: &Work<'_>, from: usize, out: &mut [f32], scratch: &mut Vec<f32>) {
@@ -133,11 +138,16 @@ impl Task {
                     let flags = &flags[..size];
                     scale.by::<R>(weighted, base, signs, |i, _| flags[i]);
                 }
-                Kept::Between { between, .. } => between.spans(from, from + size, |range, span: Span| {
-                    let here = range.start - from..range.end - from;
-                    let (base, signs) = (&base[here.clone()], &mut signs[here.clone()]);
-                    scale.by::<R>(&mut weighted[here], base, signs, |_, number| span.flag(number));
-                }),
+                Kept::Between { between, .. } => {
+                    let mut place = 0;
+                    while place < size {
+                        let span = between.span(from + place);
+                        let here = place..size.min(span.until - from);
+                        place = here.end;
+                        let (base, signs) = (&base[here.clone()], &mut signs[here.clone()]);
+                        scale.by::<R>(&mut weighted[here], base, signs, |_, number| span.flag(number));
+                    }
+                }
             }
         }
         if self.consensus {
@@ -148,7 +158,7 @@ impl Task {
         }
         for ((out, divisor), base) in out.iter_mut().zip(&*divisor).zip(&*base) {
             let mixed = if self.normalize { R::r(*out / divisor) } else { *out };
-            let mixed = if (self.lambda - 1.0).abs() < f32::EPSILON / 4.0 { mixed } else { R::r(mixed * self.lambda) };
+            let mixed = if self.plain() { mixed } else { R::r(mixed * self.lambda) };
             *out = R::r(base + mixed);
         }
     }
