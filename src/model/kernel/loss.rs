@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{exp_sum, max, vectorised};
+use super::lanes::{Unit, exp_sum, max, vectorised};
 use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
 
 /// Logits that exist at a time: 64 MiB of them.
@@ -56,7 +56,7 @@ pub(crate) fn cross_entropy(
         let logits = &mut logits[..labels.len() * vocabulary];
         let (inputs, table) = (Matrix::new(&rows, width), Matrix::new(weight, width));
         product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
-        let row_losses = |(row, label): (&mut [f32], &Label)| vectorised(|| row_gradient(row, label.1, scale));
+        let row_losses = |(row, label): (&mut [f32], &Label)| row_gradient(Unit::best(), row, label.1, scale);
         let losses: Vec<f64> = logits.par_chunks_mut(vocabulary).zip(labels).map(row_losses).collect();
         total += losses.iter().sum::<f64>();
         let logits = Matrix::new(logits, vocabulary);
@@ -81,30 +81,40 @@ pub(crate) fn log_probs(x: &[f32], weight: &[f32], width: usize, labels: &[Label
         let logits = &mut logits[..labels.len() * vocabulary];
         let (inputs, table) = (Matrix::new(&rows, width), Matrix::new(weight, width));
         product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
-        let log_prob = |(row, label): (&mut [f32], &Label)| vectorised(|| -row_loss(row, label.1).0 as f32);
+        let log_prob = |(row, label): (&mut [f32], &Label)| row_log_prob(Unit::best(), row, label.1);
         out.par_extend(logits.par_chunks_mut(vocabulary).zip(labels).map(log_prob));
     }
     out
 }
 
 /// Returns the loss of a row of logits and the sum of the exponentials that it leaves in the row.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised!`")]
 #[inline(always)]
 fn row_loss(row: &mut [f32], target: u32) -> (f64, f64) {
     let (top, logit) = (max(row), row[target as usize]);
-    let sum: f64 = row.chunks_mut(SUM_BLOCK).map(|chunk| f64::from(exp_sum(chunk, 1.0, top))).sum();
+    let mut sum = 0.0;
+    for chunk in row.chunks_mut(SUM_BLOCK) {
+        sum += f64::from(exp_sum(chunk, 1.0, top));
+    }
     (sum.ln() + f64::from(top) - f64::from(logit), sum)
 }
 
-/// Turns a row of logits into `scale * (softmax - onehot(target))` and returns its loss.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
-#[inline(always)]
-fn row_gradient(row: &mut [f32], target: u32, scale: f32) -> f64 {
-    let (loss, sum) = row_loss(row, target);
-    let factor = (f64::from(scale) / sum) as f32;
-    for value in row.iter_mut() {
-        *value *= factor;
+vectorised! {
+    /// Returns the logarithm of the probability of the target; spoils the row.
+    fn row_log_prob(row: &mut [f32], target: u32) -> f32 {
+        -row_loss(row, target).0 as f32
     }
-    row[target as usize] -= scale;
-    loss
+}
+
+vectorised! {
+    /// Turns a row of logits into `scale * (softmax - onehot(target))` and returns its loss.
+    fn row_gradient(row: &mut [f32], target: u32, scale: f32) -> f64 {
+        let (loss, sum) = row_loss(row, target);
+        let factor = (f64::from(scale) / sum) as f32;
+        for value in row.iter_mut() {
+            *value *= factor;
+        }
+        row[target as usize] -= scale;
+        loss
+    }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 
-use crate::model::{Parameter, vectorised};
+use crate::model::{Parameter, Unit, vectorised};
 use crate::spec::params::SftParams;
 
 /// Numbers that one task updates, and the size of the blocks in the sum of squares.
@@ -82,32 +82,26 @@ impl AdamW {
                 let states = moments.first.par_chunks_mut(BLOCK).zip(moments.second.par_chunks_mut(BLOCK));
                 let weights = value.par_chunks_mut(BLOCK).zip(gradient.par_chunks_mut(BLOCK));
                 weights.zip(states).for_each(|((value, gradient), (first, second))| {
-                    vectorised(|| update(value, gradient, first, second, factors, fresh));
+                    update(Unit::best(), [value, gradient, first, second], factors, fresh);
                 });
             });
         }
     }
 }
 
-/// Updates a block of weights. `fresh` is `1 - beta2`, rounded once as torch does.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
-#[inline(always)]
-fn update(
-    value: &mut [f32],
-    gradient: &mut [f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    factors: Factors,
-    fresh: f32,
-) {
-    let states = first.iter_mut().zip(second);
-    for ((value, gradient), (first, second)) in value.iter_mut().zip(gradient).zip(states) {
-        let slope = *gradient * factors.clip;
-        *gradient = 0.0;
-        *first += (slope - *first) * factors.first;
-        *second = *second * factors.second + fresh * slope * slope;
-        let divisor = second.sqrt() / factors.correction + factors.epsilon;
-        *value = *value * factors.keep - factors.step * (*first / divisor);
+vectorised! {
+    /// Updates a block: weights, gradients, first and second moments. `fresh` is `1 - beta2`, rounded once as torch does.
+    fn update(block: [&mut [f32]; 4], factors: Factors, fresh: f32) {
+        let [value, gradient, first, second] = block;
+        let states = first.iter_mut().zip(second);
+        for ((value, gradient), (first, second)) in value.iter_mut().zip(gradient).zip(states) {
+            let slope = *gradient * factors.clip;
+            *gradient = 0.0;
+            *first += (slope - *first) * factors.first;
+            *second = *second * factors.second + fresh * slope * slope;
+            let divisor = second.sqrt() / factors.correction + factors.epsilon;
+            *value = *value * factors.keep - factors.step * (*first / divisor);
+        }
     }
 }
 
@@ -116,25 +110,28 @@ pub(super) fn gradient_norm(parameters: &[Arc<Parameter>]) -> f64 {
     let squares = |parameter: &Arc<Parameter>| {
         parameter.update(|_, gradient| {
             let blocks: Vec<f64> =
-                gradient.par_chunks(BLOCK).map(|block| vectorised(|| sum_of_squares(block))).collect();
+                gradient.par_chunks(BLOCK).map(|block| sum_of_squares(Unit::best(), block)).collect();
             blocks.iter().sum::<f64>()
         })
     };
     parameters.iter().map(squares).sum::<f64>().sqrt()
 }
 
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
-#[inline(always)]
-fn sum_of_squares(numbers: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; LANES];
-    let chunks = numbers.chunks_exact(LANES);
-    let rest: f64 = chunks.remainder().iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+vectorised! {
+    fn sum_of_squares(numbers: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; LANES];
+        let chunks = numbers.chunks_exact(LANES);
+        let mut rest = 0.0;
+        for x in chunks.remainder() {
+            rest += f64::from(*x) * f64::from(*x);
         }
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+            }
+        }
+        lanes.iter().sum::<f64>() + rest
     }
-    lanes.iter().sum::<f64>() + rest
 }
 
 /// Returns what gradients of this norm are multiplied with; a limit of zero means no clipping.

@@ -11,8 +11,9 @@ use super::lanes::{F32, LANES, Lanes};
 use super::mix::mix;
 use super::tile::{Out, Rows, products};
 use super::{Work, dispatch};
+use crate::model::Unit;
 use crate::model::kernel::Heads;
-use crate::model::kernel::lanes::{exp_sum, max, vectorised};
+use crate::model::kernel::lanes::{exp_sum, max};
 
 /// Positions of a text whose keys and values lie together.
 pub(in super::super) const PAGE: usize = 32;
@@ -43,7 +44,7 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Attending<'a, P> {
     pub(in super::super) fn run(&self) -> Vec<f32> {
         let width = self.heads.sharing() * self.heads.width;
         let mut out = vec![0.0; self.positions.len() * width];
-        dispatch(Group { with: self, out: &mut out });
+        dispatch(Unit::best(), Group { with: self, out: &mut out });
         out
     }
 
@@ -101,16 +102,16 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
 
 impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Group<'a, '_, P> {
     /// Turns the scores that a query sees into powers, and returns their sums. `start` is the position of the first score.
+    #[inline(always)]
     fn weigh(&self, scores: &mut [f32], stride: usize, start: usize) -> Vec<f32> {
-        let weigh = |(query, row): (usize, &mut [f32])| {
+        let mut sums = vec![0.0; scores.len() / stride];
+        for (query, (row, sum)) in scores.chunks_exact_mut(stride).zip(&mut sums).enumerate() {
             let seen = self.with.seen(query);
             let row = &mut row[seen.start - start..seen.end - start];
-            vectorised(|| {
-                let top = self.with.scale * max(row);
-                exp_sum(row, self.with.scale, top)
-            })
-        };
-        scores.chunks_exact_mut(stride).enumerate().map(weigh).collect()
+            let top = self.with.scale * max(row);
+            *sum = exp_sum(row, self.with.scale, top);
+        }
+        sums
     }
 
     /// Mixes values. Queries see nearly the same positions: what is common to all goes together, the ends one by one.

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::lanes::{Bf16, F16, F32, Lanes, Stored};
 use super::tile::{Out, Rows, products};
 use super::{Work, dispatch};
+use crate::model::Unit;
 use crate::tensor::Dtype;
 
 /// Rows of the matrix whose products are collected before they are written out, so that whole cache lines are written.
@@ -46,6 +47,7 @@ pub(in super::super) fn linear(
     let total: usize = parts.iter().map(rows).sum();
     assert!(x.len() == tokens * columns && out.len() == tokens * total, "a product's rows are not of one length");
     assert!(bias.is_none_or(|bias| bias.len() == total), "a bias has a number for each row");
+    let unit = Unit::best();
     let target = Target { start: out.as_mut_ptr(), rows: tokens, stride: total, numbers: PhantomData };
     let pieces = rayon::current_num_threads() * PIECES;
     let size = if total * columns * tokens < 2 * WORTH_A_THREAD { total } else { total.div_ceil(pieces) };
@@ -62,7 +64,7 @@ pub(in super::super) fn linear(
         first += rows(part);
     }
     // SAFETY (of the writes in `Piece`): no two pieces have a column in common.
-    work.into_par_iter().with_max_len(1).for_each(dispatch);
+    work.into_par_iter().with_max_len(1).for_each(|piece| dispatch(unit, piece));
 }
 
 /// A matrix that is written by columns.
