@@ -308,3 +308,36 @@ fn softmax_backward(row: &mut [f32], slope: &mut [f32], visible: Range<usize>, l
     future.fill(0.0);
     future_slope.fill(0.0);
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_attend_alike() {
+        let heads = Heads { query: 1, key_value: 1, width: 24 };
+        let task = Task { document: 0..50, key_head: 0 };
+        for (window, first, size) in [(None, 0, 50), (Some(5), 20, 17), (Some(40), 33, 1)] {
+            let views = Views { rows: &[], heads, scale: 0.3, window, task: &task };
+            let from = views.first_seen(first);
+            let seen = first + size - from;
+            let (scores, slopes) = (numbers(size * seen, 1), numbers(size * seen, 2));
+            let (out, gradient) = (numbers(size * heads.width, 3), numbers(size * heads.width, 4));
+            on_all_units(|unit| {
+                let (mut chances, mut log_sums) = (scores.clone(), vec![0.0; size]);
+                softmax_rows(unit, &mut chances, &mut log_sums, &views, first, from);
+                for (r, row) in chances.chunks_exact(seen).enumerate() {
+                    let visible = views.visible(first + r, from);
+                    assert!((row[visible.clone()].iter().sum::<f32>() - 1.0).abs() < 1e-5, "{unit:?}");
+                    assert!(row.iter().enumerate().all(|(i, x)| visible.contains(&i) || x.to_bits() == 0), "{unit:?}");
+                }
+                let (mut again, mut slopes) = (scores.clone(), slopes.clone());
+                let made = [&out[..], &gradient[..]];
+                softmax_rows_backward(unit, [&mut again, &mut slopes], &log_sums, made, &views, (first, from));
+                assert!(again.iter().zip(&chances).all(|(a, b)| (a - b).abs() < 1e-5), "{unit:?}");
+                [chances, log_sums, again, slopes].concat()
+            });
+        }
+    }
+}

@@ -42,3 +42,30 @@ vectorised! {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_add_rows() {
+        for width in [1, 15, 16, 33, 70] {
+            let (rows, bias) = (numbers(5 * width, 1), numbers(width, 2));
+            let found = on_all_units(|unit| {
+                let mut rows = rows.clone();
+                add_to_rows(unit, &mut rows, &bias);
+                rows
+            });
+            let exact = rows.iter().enumerate().map(|(i, x)| f64::from(*x) + f64::from(bias[i % width]));
+            assert_close(&found, &exact.collect::<Vec<_>>());
+            let found = on_all_units(|unit| {
+                let mut total = bias.clone();
+                sum_rows(unit, &mut total, &rows);
+                total
+            });
+            let column = |i: usize| rows.iter().skip(i).step_by(width).map(|x| f64::from(*x)).sum::<f64>();
+            assert_close(&found, &(0..width).map(|i| f64::from(bias[i]) + column(i)).collect::<Vec<_>>());
+        }
+    }
+}

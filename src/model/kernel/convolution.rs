@@ -199,3 +199,41 @@ fn add_parameters(parts: &mut [f32], d: &[f32], laid: &Laid<'_>, row: usize) {
         *total += d;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_convolve() {
+        for (channels, width) in [(1, 1), (7, 3), (16, 3), (37, 4)] {
+            let documents = [0..2, 2..9];
+            let (weight, bias) = (numbers(channels * width, 1), numbers(channels, 2));
+            let with = Convolving { weight: &weight, bias: Some(&bias), width, documents: &documents };
+            let (rows, gradient) = (numbers(9 * 3 * channels, 3), numbers(9 * channels, 4));
+            let found = on_all_units(|unit| {
+                let mut out = vec![0.0; 9 * channels];
+                convolve_rows(unit, &with.laid(&rows), 0, &mut out);
+                out
+            });
+            let number =
+                |row: usize, part: usize, channel: usize| f64::from(rows[(row * 3 + part) * channels + channel]);
+            let exact = (0..9 * channels).map(|i| {
+                let (row, channel) = (i / channels, i % channels);
+                let first = if row < 2 { 0 } else { 2 };
+                let taps = (0..width).filter(|back| first + back <= row).map(|back| {
+                    let w = f64::from(weight[channel * width + width - 1 - back]);
+                    w * number(row - back, 0, channel) * number(row - back, 2, channel)
+                });
+                (f64::from(bias[channel]) + taps.sum::<f64>()) * number(row, 1, channel)
+            });
+            assert_close(&found, &exact.collect::<Vec<_>>());
+            on_all_units(|unit| {
+                let (mut out, mut parts) = (vec![0.0; rows.len()], vec![0.0; (width + 1) * channels]);
+                convolve_rows_backward(unit, &with.laid(&rows), 0, &gradient, &mut out, &mut parts);
+                [out, parts].concat()
+            });
+        }
+    }
+}

@@ -32,38 +32,39 @@ fn gelu_tanh(z: f32) -> (f32, f32) {
     (z * s, s + z * s * (1.0 - s) * inner)
 }
 
-#[inline(always)]
-fn silu(z: f32) -> f32 {
-    z * sigmoid(z)
-}
-
 /// Returns rows of `width` numbers from rows `[gate | up]` of twice as many.
 pub(crate) fn gated(rows: &[f32], width: usize, activation: Activation) -> Vec<f32> {
     let mut out = vec![0.0; rows.len() / 2];
     let blocks = out.par_chunks_mut(width * BLOCK_ROWS).zip(rows.par_chunks(2 * width * BLOCK_ROWS));
     blocks.for_each(|(out, rows)| {
         for (out, row) in out.chunks_exact_mut(width).zip(rows.chunks_exact(2 * width)) {
-            let (gate, up) = row.split_at(width);
-            gate_row(Unit::best(), activation, gate, up, out);
+            gate_row(Unit::best(), activation, row, out);
         }
     });
     out
 }
 
 vectorised! {
-    /// Writes `activation(gate) * up`.
-    pub(crate) fn gate_row(activation: Activation, gate: &[f32], up: &[f32], out: &mut [f32]) {
-        let numbers = out.iter_mut().zip(gate).zip(up);
-        match activation {
-            Activation::Silu => {
-                for ((out, gate), up) in numbers {
-                    *out = silu(*gate) * up;
-                }
+    fn gate_row(activation: Activation, row: &[f32], out: &mut [f32]) {
+        let (before, up) = row.split_at(out.len());
+        out.copy_from_slice(before);
+        gate(activation, out, up);
+    }
+}
+
+/// Replaces each number of a gate by `activation(gate) * up`.
+#[inline(always)]
+pub(crate) fn gate(activation: Activation, gate: &mut [f32], up: &[f32]) {
+    let numbers = gate.iter_mut().zip(up);
+    match activation {
+        Activation::Silu => {
+            for (gate, up) in numbers {
+                *gate = *gate * sigmoid(*gate) * up;
             }
-            Activation::GeluTanh => {
-                for ((out, gate), up) in numbers {
-                    *out = gelu_tanh(*gate).0 * up;
-                }
+        }
+        Activation::GeluTanh => {
+            for (gate, up) in numbers {
+                *gate = gelu_tanh(*gate).0 * up;
             }
         }
     }
@@ -105,6 +106,47 @@ vectorised! {
                     *up_out = gradient * value;
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_gate() {
+        for (width, activation) in
+            [1, 15, 16, 37].into_iter().flat_map(|width| [(width, Activation::Silu), (width, Activation::GeluTanh)])
+        {
+            let (row, gradient) = (numbers(2 * width, 1), numbers(width, 2));
+            let found = on_all_units(|unit| {
+                let mut out = vec![0.0; width];
+                gate_row(unit, activation, &row, &mut out);
+                out
+            });
+            let act = |z: f64| match activation {
+                Activation::Silu => z / (1.0 + (-z).exp()),
+                Activation::GeluTanh => {
+                    z / 2.0 * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (z + 0.044_715 * z.powi(3))).tanh())
+                }
+            };
+            let exact: Vec<f64> = (0..width).map(|i| act(f64::from(row[i])) * f64::from(row[width + i])).collect();
+            assert_close(&found, &exact);
+            let back = on_all_units(|unit| {
+                let mut out = vec![0.0; 2 * width];
+                gate_row_backward(unit, activation, &row, &gradient, &mut out);
+                out
+            });
+            let step = 1e-4;
+            let exact = (0..2 * width).map(|i| {
+                let (z, up, g) =
+                    (f64::from(row[i % width]), f64::from(row[width + i % width]), f64::from(gradient[i % width]));
+                let slope = (act(z + step) - act(z - step)) / (2.0 * step);
+                if i < width { g * up * slope } else { g * act(z) }
+            });
+            assert_close(&back, &exact.collect::<Vec<_>>());
         }
     }
 }

@@ -196,6 +196,32 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::Unit;
+
+    /// Returns numbers between -1 and 1.
+    pub(crate) fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// Returns what all units make of the same, bit for bit.
+    pub(crate) fn on_all_units(run: impl Fn(Unit) -> Vec<f32>) -> Vec<f32> {
+        let all: Vec<Vec<f32>> = Unit::all().into_iter().map(run).collect();
+        let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(all.iter().all(|other| bits(other) == bits(&all[0])), "vector units differ");
+        all.into_iter().next().unwrap()
+    }
+
+    /// Panics unless numbers are as close as f32 sums of a few hundred of them are.
+    pub(crate) fn assert_close(found: &[f32], exact: &[f64]) {
+        assert_eq!(found.len(), exact.len());
+        for (i, (x, y)) in found.iter().zip(exact).enumerate() {
+            assert!((f64::from(*x) - y).abs() <= 1e-5 * y.abs().max(1.0), "{x} instead of {y} at {i}");
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 

@@ -118,3 +118,27 @@ vectorised! {
         loss
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_find_the_loss_of_a_row() {
+        for count in [1, 15, 16, 1000, 2500] {
+            let (row, target) = (numbers(count, 1), count / 2);
+            let found = on_all_units(|unit| {
+                let (mut first, mut second) = (row.clone(), row.clone());
+                let log_prob = row_log_prob(unit, &mut first, target as u32);
+                let loss = row_gradient(unit, &mut second, target as u32, 0.5);
+                second.extend([log_prob, loss as f32]);
+                second
+            });
+            let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+            let loss = sum.ln() - f64::from(row[target]);
+            let gradient = |i: usize| 0.5 * (f64::from(row[i]).exp() / sum - f64::from(u8::from(i == target)));
+            assert_close(&found, &(0..count).map(gradient).chain([-loss, loss]).collect::<Vec<_>>());
+        }
+    }
+}

@@ -106,3 +106,42 @@ pub(crate) fn norm_row_backward(
         *total += gradient * x * scale;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    /// Widths that fill groups of numbers and ones that do not.
+    const WIDTHS: [usize; 6] = [1, 7, 16, 33, 64, 577];
+
+    #[test]
+    fn all_units_normalise() {
+        for width in WIDTHS {
+            let (x, weight) = (numbers(3 * width, 1), numbers(width, 2));
+            let found = on_all_units(|unit| {
+                let mut y = vec![0.0; x.len()];
+                norm_rows(unit, &mut y, &x, &weight, 1e-5);
+                y
+            });
+            let exact = x.chunks_exact(width).flat_map(|row| {
+                let mean = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>() / width as f64;
+                let scale = 1.0 / (mean + 1e-5).sqrt();
+                row.iter().zip(&weight).map(move |(x, weight)| f64::from(*x) * scale * f64::from(*weight))
+            });
+            assert_close(&found, &exact.collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn all_units_go_back() {
+        for width in WIDTHS {
+            let (x, weight, gradient) = (numbers(3 * width, 1), numbers(width, 2), numbers(3 * width, 3));
+            on_all_units(|unit| {
+                let (mut out, mut part) = (vec![0.0; x.len()], vec![0.0; width]);
+                norm_rows_backward(unit, [&x, &gradient, &weight], 1e-5, &mut out, &mut part);
+                [out, part].concat()
+            });
+        }
+    }
+}

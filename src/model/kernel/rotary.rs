@@ -166,3 +166,54 @@ fn turn(head: &mut [f32], cosines: &[f32], sines: &[f32], sign: f32) {
         *b = y * cosine + x * sine;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_prepare_heads() {
+        for (width, normed) in [(2, true), (6, false), (32, true), (34, true), (64, false)] {
+            let heads = Heads { query: 3, key_value: 1, width };
+            let frequencies: Vec<f32> = (0..width / 2).map(|i| 0.5 / (i + 1) as f32).collect();
+            let table = RotaryTable::new(9, &frequencies, 1.0);
+            let (rows, positions) = (numbers(5 * heads.fused_width(), 1), [0, 1, 2, 8, 3]);
+            let weights = [numbers(width, 2), numbers(width, 3)];
+            let norms = normed.then(|| [&weights[0][..], &weights[1][..]]);
+            let with = Preparation { heads, norms, epsilon: 1e-5, table: &table, positions: &positions };
+            let prepared = on_all_units(|unit| {
+                let mut out = vec![0.0; rows.len()];
+                prepare_rows(unit, &mut out, &rows, with);
+                out
+            });
+            let gradient = numbers(rows.len(), 4);
+            let back = on_all_units(|unit| {
+                let (mut out, mut part) = (vec![0.0; rows.len()], [vec![0.0; width], vec![0.0; width]]);
+                prepare_rows_backward(unit, &mut out, [&rows, &gradient], with, &mut part);
+                out.into_iter().chain(part.concat()).collect()
+            });
+            assert_eq!(prepare(&rows, with), prepared);
+            assert_eq!(prepare_backward(&rows, &gradient, with, None), back[..rows.len()]);
+            if !normed {
+                assert_close(&prepared, &turned(&rows, with, &frequencies));
+            }
+        }
+    }
+
+    /// Returns rows whose query and key heads are turned, by the definition.
+    fn turned(rows: &[f32], with: Preparation<'_>, frequencies: &[f32]) -> Vec<f64> {
+        let (fused, width) = (with.heads.fused_width(), with.heads.width);
+        let number = |i: usize| {
+            let (row, column) = (i / fused, i % fused);
+            if column >= (with.heads.query + with.heads.key_value) * width {
+                return f64::from(rows[i]);
+            }
+            let (j, half) = (column % width, width / 2);
+            let angle = f64::from(with.positions[row]) * f64::from(frequencies[j % half]);
+            let (pair, sign) = if j < half { (i + half, -1.0) } else { (i - half, 1.0) };
+            f64::from(rows[i]) * angle.cos() + sign * f64::from(rows[pair]) * angle.sin()
+        };
+        (0..rows.len()).map(number).collect()
+    }
+}

@@ -138,3 +138,30 @@ vectorised! {
 pub(super) fn clip_factor(norm: f64, limit: f64) -> f64 {
     if limit > 0.0 { (limit / (norm + NORM_GUARD)).min(1.0) } else { 1.0 }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_units_take_the_same_step() {
+        let numbers =
+            |seed: usize| (0..37).map(|i| ((i * 7919 + seed) % 100) as f32 / 50.0 - 1.0).collect::<Vec<f32>>();
+        let factors =
+            Factors { keep: 0.99, clip: 0.5, first: 0.1, second: 0.999, step: 0.01, correction: 0.3, epsilon: 1e-8 };
+        let run = |unit: Unit| {
+            let [mut value, mut gradient, mut first, mut second] = [1, 2, 3, 4].map(numbers);
+            second.iter_mut().for_each(|x| *x *= *x);
+            let norm = sum_of_squares(unit, &gradient);
+            update(unit, [&mut value, &mut gradient, &mut first, &mut second], factors, 0.001);
+            ([value, gradient, first, second], norm.to_bits())
+        };
+        let all: Vec<_> = Unit::all().into_iter().map(run).collect();
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+        // By hand, for the first weight: -0.98, with gradient -0.96, moments -0.94 and 0.92².
+        let [value, gradient, first, second] = &all[0].0;
+        let (m, v) = (-0.94 + (-0.96 * 0.5 + 0.94) * 0.1, 0.92_f32.powi(2) * 0.999 + 0.001 * 0.48_f32.powi(2));
+        assert!((first[0] - m).abs() < 1e-6 && (second[0] - v).abs() < 1e-6 && gradient[0] == 0.0);
+        assert!((value[0] - (-0.98 * 0.99 - 0.01 * m / (v.sqrt() / 0.3))).abs() < 1e-6);
+    }
+}

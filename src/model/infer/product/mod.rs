@@ -25,11 +25,13 @@ mod attend;
 mod lanes;
 mod linear;
 mod mix;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 pub(super) use attend::{Attending, PAGE};
 pub(super) use lanes::LANES;
-pub(super) use linear::{StoredRows, linear};
+pub(super) use linear::{Layer, StoredRows, Then, linear};
 
 use crate::model::Unit;
 #[cfg(target_arch = "x86_64")]
