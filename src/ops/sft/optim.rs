@@ -151,7 +151,9 @@ mod tests {
             Factors { keep: 0.99, clip: 0.5, first: 0.1, second: 0.999, step: 0.01, correction: 0.3, epsilon: 1e-8 };
         let run = |unit: Unit| {
             let [mut value, mut gradient, mut first, mut second] = [1, 2, 3, 4].map(numbers);
-            second.iter_mut().for_each(|x| *x *= *x);
+            for x in &mut second {
+                *x *= *x;
+            }
             let norm = sum_of_squares(unit, &gradient);
             update(unit, [&mut value, &mut gradient, &mut first, &mut second], factors, 0.001);
             ([value, gradient, first, second], norm.to_bits())

@@ -67,6 +67,10 @@ impl Layer<'_> {
 /// Returns what a layer makes of rows `x` of `layer.columns` numbers each.
 pub(in super::super) fn linear(unit: Unit, layer: Layer<'_>, x: &[f32], then: Then<'_>) -> Vec<f32> {
     let (columns, tokens) = (layer.columns, x.len() / layer.columns);
+    if tokens == 0 {
+        // Of a step that ends no text nothing is wanted.
+        return Vec::new();
+    }
     let all: usize = layer.parts.iter().map(|part| layer.rows(part)).sum();
     let gated = matches!(then, Then::Gate(_));
     let total = if gated { all / 2 } else { all };
@@ -223,7 +227,9 @@ impl Piece<'_> {
         if let (Ok(out), Ok(products)) = (<&mut [_; PANEL]>::try_from(&mut *out), <&[f32; PANEL]>::try_from(&*products))
         {
             // Of a length that is known it takes no call.
-            *out = products.map(MaybeUninit::new);
+            for (out, x) in out.iter_mut().zip(products) {
+                out.write(*x);
+            }
         } else {
             for (out, x) in out.iter_mut().zip(products) {
                 out.write(*x);

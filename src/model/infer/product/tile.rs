@@ -17,9 +17,6 @@ use super::lanes::{F32, LANES, Lanes, Stored};
 pub(super) const CHUNK: usize = 768;
 /// Rows of the matrix in a tile.
 const ROWS: usize = 4;
-/// The most tokens that go with two rows of the matrix, all at once: the matrix comes from memory then, and with a second
-/// tile of the same rows nothing would be fetched for half of the time.
-const MANY_TOKENS: usize = 8;
 /// Tokens in a tile.
 pub(super) const TOKENS: usize = 6;
 
@@ -77,8 +74,6 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
     while row < count {
         let rows = if tokens == 1 && L::WIDE && count - row >= 2 * ROWS {
             2 * ROWS
-        } else if L::WIDE && TOKENS < tokens && tokens <= MANY_TOKENS && count - row >= 2 {
-            2
         } else if count - row >= ROWS {
             ROWS
         } else {
@@ -116,11 +111,7 @@ unsafe fn strip<L: Lanes, N: Stored>(
     let mut token = 0;
     while token < tokens {
         let left = tokens - token;
-        let size = match (rows, L::WIDE) {
-            (2, true) => left,
-            _ if left > 2 * TOKENS => TOKENS,
-            _ => left.div_ceil(left.div_ceil(TOKENS)),
-        };
+        let size = if left > 2 * TOKENS { TOKENS } else { left.div_ceil(left.div_ceil(TOKENS)) };
         // SAFETY: within what the caller promised.
         unsafe {
             let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
@@ -128,8 +119,6 @@ unsafe fn strip<L: Lanes, N: Stored>(
             // single token are fetched fast enough without.
             let ahead = if token > 0 || (tokens == 1 && N::DTYPE.size() == 4) { 0 } else { ROWS * columns * 4 };
             match (rows, L::WIDE) {
-                (2, true) if size == MANY_TOKENS => tile::<L, N, 2, MANY_TOKENS>(matrix, x, columns, out, add, ahead),
-                (2, true) => tile::<L, N, 2, { MANY_TOKENS - 1 }>(matrix, x, columns, out, add, ahead),
                 (1, _) => few::<L, N, 1>(matrix, x, size, columns, out, add, ahead),
                 (ROWS, true) => many::<L, N>(matrix, x, size, columns, out, add, ahead),
                 (ROWS, false) if size == 1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, ahead),
