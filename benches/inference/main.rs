@@ -31,29 +31,37 @@ fn measure(folder: &Path, prompt: usize, new: usize, threads: usize) {
     let text = session.start();
     session.feed(&[(text, &[1])]).unwrap();
     let first = start.elapsed().as_secs_f64();
-    let (peak, bandwidth) = (product_speed(threads), read_speed(threads));
-    let weights = bytes(folder);
     println!("{}: opened in {opened:.3} s, first token after {first:.3} s", folder.display());
+    let runs = [1, 8].map(|batch| (batch, run(&model, batch, prompt, new)));
+    // Before the machine is measured, which takes memory of its own.
+    let (memory, weights) = (memory(), bytes(folder));
+    let kept = 8.0 * (prompt + new) as f64 * kept_bytes(&model);
+    println!(
+        "memory at its most: {:.1} MB, {:.1} of it the program's own; weights {:.1} MB, keys and values {:.1} MB: {:.1} % of both",
+        memory.peak / 1e6,
+        memory.own / 1e6,
+        weights / 1e6,
+        kept / 1e6,
+        100.0 * memory.peak / (weights + kept)
+    );
+    let (peak, bandwidth) = (product_speed(threads), read_speed(threads));
     println!("machine, {threads} threads: products {peak:.0} GFLOP/s, reading {bandwidth:.1} GB/s");
-    for batch in [1, 8] {
-        let (prefill, decode, reading, busy) = run(&model, batch, prompt, new);
-        let flops = 2.0 * matrix_numbers(&model) as f64 * prefill / 1e9;
-        let read = weights * decode / batch as f64 / 1e9;
+    for (batch, (prefill, decode, reading, busy)) in runs {
+        let [linear, all] = prompt_flops(&model, prompt).map(|flops| 100.0 * flops * prefill / 1e9 / peak);
+        let read = weights * decode / f64::from(batch) / 1e9;
         println!(
-            "batch {batch}: prompt {prefill:.0} tokens/s ({:.0} % of the product), new {decode:.1} tokens/s ({read:.1} GB/s of \
-             weights, {:.0} % of reading), CPU ms a token: {:.2} prompt, \
-             {:.2} new",
-            100.0 * flops / peak,
+            "batch {batch}: prompt {prefill:.0} tokens/s ({linear:.0} % of the product in linear layers, {all:.0} % with attention), \
+             new {decode:.1} tokens/s ({read:.1} GB/s of weights, {:.0} % of reading), CPU ms a token: {:.2} prompt, {:.2} new",
             100.0 * read / bandwidth,
             1e3 * reading,
             1e3 * busy
         );
     }
-    println!("memory: {}", memory());
 }
 
 /// Returns tokens a second of the prompt and of what follows it, and CPU seconds for each of either.
-fn run(model: &LanguageModel, batch: usize, prompt: usize, new: usize) -> (f64, f64, f64, f64) {
+fn run(model: &LanguageModel, batch: u32, prompt: usize, new: usize) -> (f64, f64, f64, f64) {
+    let batch = batch as usize;
     let [mut prefill, mut decode, mut reading, mut busy] = [f64::INFINITY; 4];
     let vocabulary = model.config().vocab_size;
     for round in 0..3 {
@@ -91,11 +99,21 @@ fn likeliest(row: &[f32]) -> u32 {
     best as u32
 }
 
-/// Returns how many numbers a token is multiplied with, the output layer apart, which sees one token of a prompt.
-fn matrix_numbers(model: &LanguageModel) -> usize {
+/// Returns how many operations a token of a prompt takes: in linear layers, and in attention too. What is not computed
+/// does not count: the output layer and most of the last layer see the last token alone, and no token sees a later one.
+fn prompt_flops(model: &LanguageModel, prompt: usize) -> [f64; 2] {
     let c = model.config();
-    let attention = (2 * c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim * c.hidden_size;
-    c.num_hidden_layers * (attention + 3 * c.hidden_size * c.intermediate_size)
+    let input = (c.num_attention_heads + 2 * c.num_key_value_heads) * c.head_dim * c.hidden_size;
+    let layer = input + c.num_attention_heads * c.head_dim * c.hidden_size + 3 * c.hidden_size * c.intermediate_size;
+    let linear = 2.0 * ((c.num_hidden_layers - 1) * layer + input) as f64;
+    let seen = (c.num_hidden_layers * c.num_attention_heads * c.head_dim * (prompt + 1)) as f64 / 2.0;
+    [linear, linear + 4.0 * seen]
+}
+
+/// Returns how many bytes are kept of a token.
+fn kept_bytes(model: &LanguageModel) -> f64 {
+    let c = model.config();
+    (c.num_hidden_layers * 2 * c.num_key_value_heads * c.head_dim * 4) as f64
 }
 
 fn bytes(folder: &Path) -> f64 {
@@ -147,11 +165,18 @@ fn cpu_seconds() -> f64 {
     fields.iter().skip(11).take(2).filter_map(|field| field.parse::<f64>().ok()).sum::<f64>() / 100.0
 }
 
-/// Returns the memory of this process, on Linux: at its most, and now without and with the files it has mapped.
-fn memory() -> String {
+/// The memory of this process in bytes: at its most, with the files it has mapped, and without them now.
+struct Memory {
+    peak: f64,
+    own: f64,
+}
+
+/// Returns the memory of this process, on Linux.
+fn memory() -> Memory {
     let status = fs_err::read_to_string("/proc/self/status").unwrap_or_default();
-    let wanted = |line: &&str| ["VmHWM", "RssAnon", "RssFile"].iter().any(|name| line.starts_with(name));
-    let lines: Vec<String> =
-        status.lines().filter(wanted).map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
-    lines.join(", ")
+    let of = |name: &str| {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap_or_default();
+        line.split_whitespace().nth(1).and_then(|number| number.parse::<f64>().ok()).unwrap_or_default() * 1024.0
+    };
+    Memory { peak: of("VmHWM"), own: of("RssAnon") }
 }

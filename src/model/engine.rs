@@ -181,6 +181,16 @@ pub(crate) trait Engine {
     /// Returns `activation(gate) · up` of rows `[gate | up]`.
     fn gated(&self, rows: &Tensor, activation: Activation) -> Result<Tensor>;
 
+    /// Returns `activation(gate) · up`, where `[gate | up]` is what the layer makes of the rows.
+    fn linear_gated(&self, x: &Tensor, layer: Linear, activation: Activation) -> Result<Tensor> {
+        self.gated(&self.linear(x, layer)?, activation)
+    }
+
+    /// Returns the rows that the result is wanted of. Nothing after it looks at other rows: it stands in the last layer.
+    fn wanted(&self, x: &Tensor) -> Result<Tensor> {
+        Ok(x.clone())
+    }
+
     /// Returns `x + y`.
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor>;
 

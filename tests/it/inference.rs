@@ -91,6 +91,31 @@ fn greedy_tokens_are_those_of_transformers() {
     eprintln!("{checked} greedy tokens");
 }
 
+/// A long prompt goes through the model in steps, most of which end no text.
+#[test]
+fn a_text_longer_than_a_step_gives_the_bits_of_its_pieces() {
+    let models = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models");
+    for name in ["qwen3-tied", "lfm2-hybrid", "gemma3-window"] {
+        let folder = TempDir::new().unwrap();
+        std::fs::copy(models.join(name).join("model.safetensors"), folder.path().join("model.safetensors")).unwrap();
+        let config = std::fs::read(models.join(name).join("config.json")).unwrap();
+        let mut config: Value = serde_json::from_slice(&config).unwrap();
+        config["max_position_embeddings"] = 2048.into();
+        std::fs::write(folder.path().join("config.json"), config.to_string()).unwrap();
+        let model = load(folder.path());
+        let (long, short) = (text(&model, 1100, 3), text(&model, 40, 4));
+        let mut session = model.session();
+        let (first, second, third) = (session.start(), session.start(), session.start());
+        let together = session.feed(&[(first, &long), (second, &short)]).unwrap();
+        let mut pieces = Vec::new();
+        for piece in long.chunks(100) {
+            pieces = session.feed(&[(third, piece)]).unwrap();
+        }
+        assert_eq!(bits(&together[..pieces.len()]), bits(&pieces), "{name}");
+        assert_eq!(bits(&together[pieces.len()..]), bits(&feed_one(&mut session, &short)), "{name}");
+    }
+}
+
 #[test]
 fn a_text_in_pieces_or_in_company_or_on_more_threads_gives_the_same_bits() {
     for folder in folders() {

@@ -83,10 +83,17 @@ impl Decoder {
     ) -> Result<Tensor> {
         let x = engine.embedding(self.embedding, ids, self.embedding_scale)?;
         let mut x = engine.noisy(&x, frame)?;
-        for layer in &self.layers {
+        for (index, layer) in self.layers.iter().enumerate() {
             seen(&x)?;
             let (layer, activation, frame) = (layer.clone(), self.activation, frame.clone());
-            x = engine.segment(&x, move |engine, x| layer.forward(engine, x, activation, &frame))?;
+            let last = index + 1 == self.layers.len();
+            x = engine.segment(&x, move |engine, x| {
+                let (mut mixed, mut x) = (layer.mix(engine, x, &frame)?, x.clone());
+                if last {
+                    (mixed, x) = (engine.wanted(&mixed)?, engine.wanted(&x)?);
+                }
+                layer.work(engine, &mixed, &x, activation)
+            })?;
         }
         let x = engine.rms_norm(&x, self.norm)?;
         seen(&x)?;
@@ -129,18 +136,23 @@ impl Layer {
         }
     }
 
-    fn forward(&self, engine: &impl Engine, x: &Tensor, activation: Activation, frame: &Frame) -> Result<Tensor> {
+    /// Returns what each token gets from others.
+    fn mix(&self, engine: &impl Engine, x: &Tensor, frame: &Frame) -> Result<Tensor> {
         let rows = engine.linear(&engine.rms_norm(x, self.mixer_norm)?, self.input)?;
-        let mixed = match &self.mixer {
+        match &self.mixer {
             Mixer::Attention(attention) => {
                 let rows = engine.prepare_heads(&rows, attention, frame)?;
-                engine.attention(&rows, attention, frame)?
+                engine.attention(&rows, attention, frame)
             }
-            Mixer::Convolution(convolution) => engine.short_convolution(&rows, convolution, frame)?,
-        };
-        let x = join(engine, &mixed, self.output, self.after_mixer, x)?;
+            Mixer::Convolution(convolution) => engine.short_convolution(&rows, convolution, frame),
+        }
+    }
+
+    /// Takes it into the stream and works on each token alone.
+    fn work(&self, engine: &impl Engine, mixed: &Tensor, x: &Tensor, activation: Activation) -> Result<Tensor> {
+        let x = join(engine, mixed, self.output, self.after_mixer, x)?;
         let normed = engine.rms_norm(&x, self.feed_forward_norm)?;
-        let inner = engine.gated(&engine.linear(&normed, self.gate_up)?, activation)?;
+        let inner = engine.linear_gated(&normed, self.gate_up, activation)?;
         join(engine, &inner, self.down, self.after_feed_forward, &x)
     }
 }

@@ -4,7 +4,7 @@ use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 use rayon::prelude::*;
 
 use super::storage::floats;
-use crate::model::kernel::lanes::vectorised;
+use crate::model::kernel::lanes::{Unit, vectorised};
 
 /// Numbers that one task adds.
 const BLOCK: usize = 1 << 14;
@@ -13,8 +13,16 @@ const BLOCK: usize = 1 << 14;
 pub(super) fn sum(a: &[f32], b: &[f32]) -> Vec<f32> {
     let mut sum = a.to_vec();
     let blocks = sum.par_chunks_mut(BLOCK).zip(b.par_chunks(BLOCK));
-    blocks.for_each(|(sum, b)| vectorised(|| sum.iter_mut().zip(b).for_each(|(sum, b)| *sum += b)));
+    blocks.for_each(|(sum, b)| add_to(Unit::best(), sum, b));
     sum
+}
+
+vectorised! {
+    fn add_to(sum: &mut [f32], b: &[f32]) {
+        for (sum, b) in sum.iter_mut().zip(b) {
+            *sum += b;
+        }
+    }
 }
 
 pub(super) struct Add;

@@ -5,7 +5,9 @@
 //! step is the reading of weights.
 //!
 //! They lie in pages of [`PAGE`] positions, so a text grows without being copied and takes at most a page a layer more than
-//! it needs. Layers with a window let go of pages that no token will see again.
+//! it needs. Layers with a window let go of pages that no token will see again. In a page the keys of a head lie number by
+//! number, each number of all positions side by side, and values position by position: both times a step of attention is
+//! then a sum of rows, each with a weight.
 
 use std::collections::VecDeque;
 
@@ -44,7 +46,7 @@ pub(super) struct KeysValues {
     window: Option<usize>,
     /// The number of the first page that is still there.
     first: usize,
-    /// For each head the keys of all positions and then the values.
+    /// For each head the keys and then the values, these padded to whole groups of numbers.
     pages: VecDeque<Box<[f32]>>,
 }
 
@@ -79,25 +81,33 @@ impl Sequence {
 impl KeysValues {
     /// Writes the keys and values of fused rows at the positions from `start` on.
     pub(super) fn put(&mut self, rows: &[f32], heads: Heads, start: usize) {
-        let (width, padded) = (self.width, self.width.next_multiple_of(LANES));
+        let (width, padded) = (self.width, self.padded());
         for (position, row) in (start..).zip(rows.chunks_exact(heads.fused_width())) {
             while self.first + self.pages.len() <= position / PAGE {
-                self.pages.push_back(vec![0.0; 2 * self.heads * PAGE * padded].into());
+                self.pages.push_back(vec![0.0; self.heads * PAGE * (width + padded)].into());
             }
             let page = &mut self.pages[position / PAGE - self.first];
             let (keys, values) = row[heads.output_width()..].split_at(self.heads * width);
             for (head, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
-                let place = (2 * head * PAGE + position % PAGE) * padded;
-                page[place..place + width].copy_from_slice(key);
-                page[place + PAGE * padded..][..width].copy_from_slice(value);
+                let page = &mut page[head * PAGE * (width + padded)..][..PAGE * (width + padded)];
+                let (keys, values) = page.split_at_mut(PAGE * width);
+                for (place, number) in keys[position % PAGE..].iter_mut().step_by(PAGE).zip(key) {
+                    *place = *number;
+                }
+                values[position % PAGE * padded..][..width].copy_from_slice(value);
             }
         }
     }
 
     /// Returns the keys and the values of a head in a page.
     pub(super) fn page(&self, head: usize, page: usize) -> (&[f32], &[f32]) {
-        let size = PAGE * self.width.next_multiple_of(LANES);
-        self.pages[page - self.first][2 * head * size..2 * (head + 1) * size].split_at(size)
+        let size = PAGE * (self.width + self.padded());
+        self.pages[page - self.first][head * size..(head + 1) * size].split_at(PAGE * self.width)
+    }
+
+    /// Returns the width of a head, rounded up to whole groups of numbers.
+    fn padded(&self) -> usize {
+        self.width.next_multiple_of(LANES)
     }
 
     /// Lets go of what the token at a position, and all after it, do not see.

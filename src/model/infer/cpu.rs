@@ -103,7 +103,7 @@ impl CpuTexts<'_> {
             }
             self.step(&step, &mut last)?;
         }
-        let engine = Continuing { weights: &self.weights, texts: RefCell::default() };
+        let engine = Continuing { weights: &self.weights, texts: RefCell::default(), wanted: &[] };
         Ok(engine.logits(&last, self.model.decoder.head))
     }
 
@@ -118,17 +118,12 @@ impl CpuTexts<'_> {
             texts.iter().zip(step).map(|(text, (_, tokens, _))| (text.length, tokens.len())).collect();
         let frame = self.model.frame(&documents);
         let ids: Vec<u32> = step.iter().flat_map(|(_, tokens, _)| *tokens).copied().collect();
-        let engine = Continuing { weights: &self.weights, texts: RefCell::new(texts) };
+        let ends = step.iter().zip(&frame.places.documents).filter(|((_, _, ends), _)| *ends);
+        let wanted: Vec<usize> = ends.map(|(_, document)| document.end - 1).collect();
+        let engine = Continuing { weights: &self.weights, texts: RefCell::new(texts), wanted: &wanted };
         let rows = self.model.decoder.forward(&engine, &ids, &frame)?;
         texts = engine.texts.into_inner();
-        let width = self.model.config.hidden_size;
-        read(&rows, |rows| {
-            for ((_, _, ends), document) in step.iter().zip(&frame.places.documents) {
-                if *ends {
-                    last.extend_from_slice(&rows[(document.end - 1) * width..document.end * width]);
-                }
-            }
-        })?;
+        read(&rows, |rows| last.extend_from_slice(rows))?;
         texts.into_iter().zip(step).for_each(|(text, (_, tokens, _))| text.keep(tokens.len()));
         Ok(())
     }

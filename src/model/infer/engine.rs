@@ -6,8 +6,9 @@ use candle_core::{Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
 use super::cache::{KeysValues, Layer, Sequence};
-use super::product::{Attending, linear};
+use super::product::{self, Attending, Then, linear};
 use super::weights::Found;
+use crate::model::Unit;
 use crate::model::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
 use crate::model::fused::storage::read;
 use crate::model::kernel::Heads;
@@ -25,23 +26,21 @@ const WORTH_THREADS: usize = 1 << 19;
 pub(super) struct Continuing<'a, 's> {
     pub(super) weights: &'a Found<'a>,
     pub(super) texts: RefCell<Vec<&'s mut Sequence>>,
+    /// The rows of the step whose logits are asked for.
+    pub(super) wanted: &'a [usize],
 }
 
 impl Continuing<'_, '_> {
     /// Returns the logits of rows.
     pub(super) fn logits(&self, rows: &[f32], head: ParameterId) -> Vec<f32> {
-        self.product(rows, Linear { weight: head, bias: None }, None)
+        self.product(rows, Linear { weight: head, bias: None }, Then::Nothing)
     }
 
-    /// Returns what a linear layer makes of rows, added to `start` if there is one.
-    fn product(&self, x: &[f32], layer: Linear, start: Option<&[f32]>) -> Vec<f32> {
+    /// Returns what a linear layer makes of rows.
+    fn product(&self, x: &[f32], layer: Linear, then: Then<'_>) -> Vec<f32> {
         let weight = self.weights.get(layer.weight);
         let bias = layer.bias.map(|bias| self.weights.numbers(bias));
-        let outputs: usize = weight.rows();
-        let add = start.is_some();
-        let mut out = start.map_or_else(|| vec![0.0; x.len() / weight.columns * outputs], <[f32]>::to_vec);
-        linear(&weight.parts, weight.columns, x, bias, &mut out, add);
-        out
+        linear(Unit::best(), product::Layer { parts: &weight.parts, columns: weight.columns, bias }, x, then)
     }
 
     /// Returns what the new tokens of a text attend to.
@@ -131,7 +130,7 @@ impl Task<'_> {
         let Attention { heads, scale, window, .. } = *attention;
         let positions = start..start + rows.len() / heads.fused_width();
         let page = |page| kept.page(key_head, page);
-        Attending { heads, key_head, scale, window, rows, positions, page }.run()
+        Attending { heads, key_head, scale, window, rows, positions, page }.run(Unit::best())
     }
 }
 
@@ -158,12 +157,28 @@ impl Engine for Continuing<'_, '_> {
     }
 
     fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
-        rows(read(x, |x| self.product(x, layer, None))?, self.weights.get(layer.weight).rows())
+        rows(read(x, |x| self.product(x, layer, Then::Nothing))?, self.weights.get(layer.weight).rows())
     }
 
     fn linear_add(&self, x: &Tensor, layer: Linear, residual: &Tensor) -> Result<Tensor> {
-        let out = read(x, |x| read(residual, |residual| self.product(x, layer, Some(residual))))??;
+        let out = read(x, |x| read(residual, |residual| self.product(x, layer, Then::Add(residual))))??;
         rows(out, self.weights.get(layer.weight).rows())
+    }
+
+    fn linear_gated(&self, x: &Tensor, layer: Linear, activation: Activation) -> Result<Tensor> {
+        let weight = self.weights.get(layer.weight);
+        if let [gate, up] = &weight.parts[..]
+            && gate.dtype == up.dtype
+        {
+            return rows(read(x, |x| self.product(x, layer, Then::Gate(activation)))?, weight.rows() / 2);
+        }
+        self.gated(&self.linear(x, layer)?, activation)
+    }
+
+    fn wanted(&self, x: &Tensor) -> Result<Tensor> {
+        let width = x.dim(1)?;
+        let cut = |x: &[f32]| self.wanted.iter().flat_map(|row| &x[row * width..][..width]).copied().collect();
+        rows(read(x, cut)?, width)
     }
 
     fn prepare_heads(&self, x: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {

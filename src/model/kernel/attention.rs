@@ -15,7 +15,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::Heads;
-use super::lanes::{dot, exp, exp_sum, max, vectorised};
+use super::lanes::{Unit, dot, exp, exp_sum, max, vectorised};
 use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
 
 /// Queries in a block.
@@ -151,11 +151,7 @@ fn attend(views: &Views<'_>) -> (Vec<f32>, Vec<f32>) {
             let queries = views.queries(shared, first, size);
             product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&keys).t(), Threads::One);
             let log_sums = &mut log_sums[shared * count + first..][..size];
-            vectorised(|| {
-                for (r, (row, log_sum)) in scores.chunks_exact_mut(seen).zip(log_sums).enumerate() {
-                    *log_sum = softmax(row, views.visible(first + r, keys.start), views.scale);
-                }
-            });
+            softmax_rows(Unit::best(), scores, log_sums, views, first, keys.start);
             let target = &mut out[first * sharing * width + shared * width..];
             let target = MatrixMut::strided(target, size, width, sharing * width);
             product(target, Write::Replace, Matrix::new(scores, seen), views.values(&keys), Threads::One);
@@ -164,8 +160,18 @@ fn attend(views: &Views<'_>) -> (Vec<f32>, Vec<f32>) {
     (out, log_sums)
 }
 
+vectorised! {
+    /// Turns the scores of queries from row `first` of the document on, over keys from row `from` on, into probabilities.
+    fn softmax_rows(scores: &mut [f32], log_sums: &mut [f32], views: &Views<'_>, first: usize, from: usize) {
+        let seen = scores.len() / log_sums.len();
+        for (r, (row, log_sum)) in scores.chunks_exact_mut(seen).zip(log_sums).enumerate() {
+            *log_sum = softmax(row, views.visible(first + r, from), views.scale);
+        }
+    }
+}
+
 /// Turns the visible scores of a row into probabilities, the rest into zeros; returns the log of the sum.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised!`")]
 #[inline(always)]
 fn softmax(row: &mut [f32], visible: Range<usize>, scale: f32) -> f32 {
     let (row, future) = row.split_at_mut(visible.end);
@@ -249,14 +255,8 @@ fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients 
             product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&seen_keys).t(), Threads::One);
             product(MatrixMut::new(slopes, seen), Write::Replace, above, views.values(&seen_keys).t(), Threads::One);
             let log_sums = &upstream.log_sums[shared * count + first..][..size];
-            vectorised(|| {
-                for (r, log_sum) in log_sums.iter().enumerate() {
-                    let mean = dot(&gradient[r * stride..][..width], &upstream.out[start + r * stride..][..width]);
-                    let (row, slope) = (&mut scores[r * seen..][..seen], &mut slopes[r * seen..][..seen]);
-                    let visible = views.visible(first + r, seen_keys.start);
-                    softmax_backward(row, slope, visible, *log_sum, mean, views.scale);
-                }
-            });
+            let made = [&upstream.out[start..], gradient];
+            softmax_rows_backward(Unit::best(), [scores, slopes], log_sums, made, views, (first, seen_keys.start));
             let (scores, slopes) = (Matrix::new(scores, seen), Matrix::new(slopes, seen));
             let from = seen_keys.start * width;
             let values = MatrixMut::strided(&mut gradients.values[from..], seen, width, width);
@@ -271,8 +271,29 @@ fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients 
     gradients
 }
 
+vectorised! {
+    /// As [`softmax_rows`], for `[scores, slopes]`; `made` is what attention made of the queries, and its gradient.
+    fn softmax_rows_backward(
+        tables: [&mut [f32]; 2],
+        log_sums: &[f32],
+        made: [&[f32]; 2],
+        views: &Views<'_>,
+        at: (usize, usize),
+    ) {
+        let [scores, slopes] = tables;
+        let (stride, width, (first, from)) = (views.heads.output_width(), views.heads.width, at);
+        let seen = scores.len() / log_sums.len();
+        let rows = scores.chunks_exact_mut(seen).zip(slopes.chunks_exact_mut(seen));
+        for (r, ((row, slope), log_sum)) in rows.zip(log_sums).enumerate() {
+            let [out, gradient] = made;
+            let mean = dot(&gradient[r * stride..][..width], &out[r * stride..][..width]);
+            softmax_backward(row, slope, views.visible(first + r, from), *log_sum, mean, views.scale);
+        }
+    }
+}
+
 /// Turns a row of scores into probabilities and the gradient of the probabilities into that of the scores.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised!`")]
 #[inline(always)]
 fn softmax_backward(row: &mut [f32], slope: &mut [f32], visible: Range<usize>, log_sum: f32, mean: f32, scale: f32) {
     for hidden in [&mut row[..visible.start], &mut slope[..visible.start]] {
@@ -286,4 +307,37 @@ fn softmax_backward(row: &mut [f32], slope: &mut [f32], visible: Range<usize>, l
     }
     future.fill(0.0);
     future_slope.fill(0.0);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_attend_alike() {
+        let heads = Heads { query: 1, key_value: 1, width: 24 };
+        let task = Task { document: 0..50, key_head: 0 };
+        for (window, first, size) in [(None, 0, 50), (Some(5), 20, 17), (Some(40), 33, 1)] {
+            let views = Views { rows: &[], heads, scale: 0.3, window, task: &task };
+            let from = views.first_seen(first);
+            let seen = first + size - from;
+            let (scores, slopes) = (numbers(size * seen, 1), numbers(size * seen, 2));
+            let (out, gradient) = (numbers(size * heads.width, 3), numbers(size * heads.width, 4));
+            on_all_units(|unit| {
+                let (mut chances, mut log_sums) = (scores.clone(), vec![0.0; size]);
+                softmax_rows(unit, &mut chances, &mut log_sums, &views, first, from);
+                for (r, row) in chances.chunks_exact(seen).enumerate() {
+                    let visible = views.visible(first + r, from);
+                    assert!((row[visible.clone()].iter().sum::<f32>() - 1.0).abs() < 1e-5, "{unit:?}");
+                    assert!(row.iter().enumerate().all(|(i, x)| visible.contains(&i) || x.to_bits() == 0), "{unit:?}");
+                }
+                let (mut again, mut slopes) = (scores.clone(), slopes.clone());
+                let made = [&out[..], &gradient[..]];
+                softmax_rows_backward(unit, [&mut again, &mut slopes], &log_sums, made, &views, (first, from));
+                assert!(again.iter().zip(&chances).all(|(a, b)| (a - b).abs() < 1e-5), "{unit:?}");
+                [chances, log_sums, again, slopes].concat()
+            });
+        }
+    }
 }

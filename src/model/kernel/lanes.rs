@@ -1,32 +1,105 @@
 //! Loops that the compiler turns into vector instructions, and the sums that stay the same whichever it picks.
 //!
-//! A binary built for any x86-64 may only use SSE2 unless a function says otherwise, so [`vectorised`] is the one place
-//! that says otherwise. The helpers are `inline(always)` because only code inlined into it gets the wide instructions.
-//! Neither AVX2 nor FMA changes a bit: Rust never contracts `a * b + c` by itself, and sums have their own lanes.
-#![expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+//! A binary built for any x86-64 may only use SSE2 unless a function says otherwise, and [`vectorised!`] is the one place
+//! that says otherwise: it makes one function for each kind of [`Unit`] from one body. It is a macro because nothing weaker
+//! holds. A closure handed to such a function was inlined into it while it had one caller; called from two places it was
+//! compiled apart, for SSE2, and nobody was told. The helpers are `inline(always)` for the same reason.
+//!
+//! No unit changes a bit: Rust never contracts `a * b + c` by itself, and sums have their own lanes.
+#![expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised!`")]
 
 /// Partial sums kept side by side.
 pub(crate) const LANES: usize = 16;
 
-/// Runs `work`, compiled for AVX2 where the machine has it.
-///
-/// Call it inside a parallel task, not around one: closures handed to other threads are compiled apart.
-#[inline(always)]
-#[expect(unsafe_code, reason = "calling code for an instruction set needs the check that the machine has it")]
-pub(crate) fn vectorised<R>(work: impl FnOnce() -> R) -> R {
+/// Instructions that this machine was found to have. That is why a value of it is all that [`vectorised!`] asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Unit(Kind);
+
+/// The instruction sets that code is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// AVX-512 (F, BW, DQ and VL), and what [`Kind::Avx2`] says.
     #[cfg(target_arch = "x86_64")]
-    {
-        #[target_feature(enable = "avx2,fma")]
-        fn wide<R>(work: impl FnOnce() -> R) -> R {
-            work()
-        }
-        if std::arch::is_x86_feature_detected!("avx2") && std::arch::is_x86_feature_detected!("fma") {
-            // SAFETY: both features that `wide` asks for were found on this machine.
-            return unsafe { wide(work) };
-        }
-    }
-    work()
+    Avx512,
+    /// AVX2, FMA and F16C.
+    #[cfg(target_arch = "x86_64")]
+    Avx2,
+    /// What every machine of the architecture has.
+    Portable,
 }
+
+impl Unit {
+    /// Returns the widest unit.
+    pub(crate) fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            use std::arch::is_x86_feature_detected as has;
+            if has!("avx2") && has!("fma") && has!("f16c") {
+                let wide = has!("avx512f") && has!("avx512bw") && has!("avx512dq") && has!("avx512vl");
+                return Self(if wide { Kind::Avx512 } else { Kind::Avx2 });
+            }
+        }
+        Self(Kind::Portable)
+    }
+
+    /// Returns all units, the widest first.
+    #[cfg(test)]
+    pub(crate) fn all() -> Vec<Self> {
+        let best = Self::best();
+        let mut all = vec![best];
+        #[cfg(target_arch = "x86_64")]
+        if best.0 == Kind::Avx512 {
+            all.push(Self(Kind::Avx2));
+        }
+        if best.0 != Kind::Portable {
+            all.push(Self(Kind::Portable));
+        }
+        all
+    }
+
+    /// Returns which one it is.
+    pub(crate) fn kind(self) -> Kind {
+        self.0
+    }
+}
+
+/// Defines a function that is compiled for each kind of [`Unit`], one of which it gets before its other arguments.
+///
+/// Call it inside a parallel task, not around one: what is handed to other threads is compiled apart. The same holds for
+/// closures, unless they are small; the functions it calls are `inline(always)`.
+macro_rules! vectorised {
+    ($(#[$about:meta])* $vis:vis fn $name:ident($($argument:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$about])*
+        #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calling code for an instruction set"))]
+        $vis fn $name(unit: $crate::model::Unit, $($argument: $type),*) $(-> $out)? {
+            #[inline(always)]
+            fn portable($($argument: $type),*) $(-> $out)? $body
+
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
+                fn avx512($($argument: $type),*) $(-> $out)? {
+                    portable($($argument),*)
+                }
+                #[target_feature(enable = "avx2,fma,f16c")]
+                fn avx2($($argument: $type),*) $(-> $out)? {
+                    portable($($argument),*)
+                }
+                match unit.kind() {
+                    // SAFETY: a unit of this kind is only made where the machine was found to have the features.
+                    $crate::model::UnitKind::Avx512 => return unsafe { avx512($($argument),*) },
+                    // SAFETY: as above.
+                    $crate::model::UnitKind::Avx2 => return unsafe { avx2($($argument),*) },
+                    $crate::model::UnitKind::Portable => {}
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            let _ = unit;
+            portable($($argument),*)
+        }
+    };
+}
+pub(crate) use vectorised;
 
 /// Adds up lanes as a balanced tree.
 #[inline(always)]
@@ -123,6 +196,32 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
 }
 
 #[cfg(test)]
+pub(crate) mod testing {
+    use super::Unit;
+
+    /// Returns numbers between -1 and 1.
+    pub(crate) fn numbers(count: usize, seed: usize) -> Vec<f32> {
+        (0..count).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
+    }
+
+    /// Returns what all units make of the same, bit for bit.
+    pub(crate) fn on_all_units(run: impl Fn(Unit) -> Vec<f32>) -> Vec<f32> {
+        let all: Vec<Vec<f32>> = Unit::all().into_iter().map(run).collect();
+        let bits = |numbers: &[f32]| numbers.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        assert!(all.iter().all(|other| bits(other) == bits(&all[0])), "vector units differ");
+        all.into_iter().next().unwrap()
+    }
+
+    /// Panics unless numbers are as close as f32 sums of a few hundred of them are.
+    pub(crate) fn assert_close(found: &[f32], exact: &[f64]) {
+        assert_eq!(found.len(), exact.len());
+        for (i, (x, y)) in found.iter().zip(exact).enumerate() {
+            assert!((f64::from(*x) - y).abs() <= 1e-5 * y.abs().max(1.0), "{x} instead of {y} at {i}");
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -137,13 +236,24 @@ mod tests {
         assert!(exp(f32::NEG_INFINITY) < 2e-38 && exp(f32::INFINITY).is_finite() && exp(f32::NAN).is_nan());
     }
 
+    vectorised! {
+        /// Returns all that sums something.
+        fn sums(values: &[f32]) -> (f32, f32, f32) {
+            (dot(values, values), max(values), exp_sum(&mut values.to_vec(), 0.7, 0.1))
+        }
+    }
+
     #[test]
     fn sums_do_not_depend_on_the_instruction_set() {
-        let values: Vec<f32> = (0..1003).map(|i| ((i * 7919) % 1000) as f32 / 997.0 - 0.4).collect();
-        let wide = vectorised(|| (dot(&values, &values), max(&values), exp_sum(&mut values.clone(), 0.7, 0.1)));
-        let plain = (dot(&values, &values), max(&values), exp_sum(&mut values.clone(), 0.7, 0.1));
-        assert_eq!(wide, plain);
-        let exact: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
-        assert!((f64::from(wide.0) / exact - 1.0).abs() < 1e-6);
+        for count in [0, 1, 15, 16, 17, 1003] {
+            let values: Vec<f32> = (0..count).map(|i| ((i * 7919) % 1000) as f32 / 997.0 - 0.4).collect();
+            let [first, others @ ..] = &Unit::all().into_iter().map(|unit| sums(unit, &values)).collect::<Vec<_>>()[..]
+            else {
+                unreachable!("there is always a unit")
+            };
+            assert!(others.iter().all(|other| other == first), "{count} numbers");
+            let exact: f64 = values.iter().map(|v| f64::from(*v).powi(2)).sum();
+            assert!((f64::from(first.0) - exact).abs() <= 1e-6 * exact);
+        }
     }
 }

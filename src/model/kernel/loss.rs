@@ -7,7 +7,7 @@
 
 use rayon::prelude::*;
 
-use super::lanes::{exp_sum, max, vectorised};
+use super::lanes::{Unit, exp_sum, max, vectorised};
 use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
 use crate::model::engine::Objective;
 
@@ -66,7 +66,7 @@ pub(crate) fn cross_entropy(
         product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
         let row_losses = |(i, (row, label)): (usize, (&mut [f32], &Label))| {
             let scale = scale.of(chunk * at_a_time + i);
-            vectorised(|| row_gradient(row, label.1, scale, smoothing))
+            row_gradient(Unit::best(), row, label.1, scale, smoothing)
         };
         let losses: Vec<f64> = logits.par_chunks_mut(vocabulary).zip(labels).enumerate().map(row_losses).collect();
         total += losses.iter().sum::<f64>();
@@ -92,37 +92,71 @@ pub(crate) fn log_probs(x: &[f32], weight: &[f32], width: usize, labels: &[Label
         let logits = &mut logits[..labels.len() * vocabulary];
         let (inputs, table) = (Matrix::new(&rows, width), Matrix::new(weight, width));
         product(MatrixMut::new(logits, vocabulary), Write::Replace, inputs, table.t(), Threads::Pool);
-        let log_prob = |(row, label): (&mut [f32], &Label)| vectorised(|| -row_loss(row, label.1).0 as f32);
+        let log_prob = |(row, label): (&mut [f32], &Label)| row_log_prob(Unit::best(), row, label.1);
         out.par_extend(logits.par_chunks_mut(vocabulary).zip(labels).map(log_prob));
     }
     out
 }
 
 /// Returns the loss of a row of logits and the sum of the exponentials that it leaves in the row.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised!`")]
 #[inline(always)]
 fn row_loss(row: &mut [f32], target: u32) -> (f64, f64) {
     let (top, logit) = (max(row), row[target as usize]);
-    let sum: f64 = row.chunks_mut(SUM_BLOCK).map(|chunk| f64::from(exp_sum(chunk, 1.0, top))).sum();
+    let mut sum = 0.0;
+    for chunk in row.chunks_mut(SUM_BLOCK) {
+        sum += f64::from(exp_sum(chunk, 1.0, top));
+    }
     (sum.ln() + f64::from(top) - f64::from(logit), sum)
 }
 
-/// Turns a row of logits into `scale * (softmax - wanted)` and returns its loss. What is wanted is the target, or a share
-/// of it and the rest even over all tokens (Szegedy et al. 2016).
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
-#[inline(always)]
-fn row_gradient(row: &mut [f32], target: u32, scale: f32, smoothing: f32) -> f64 {
-    let (loss, sum) = row_loss(row, target);
-    let factor = (f64::from(scale) / sum) as f32;
-    for value in row.iter_mut() {
-        *value *= factor;
+vectorised! {
+    /// Returns the logarithm of the probability of the target; spoils the row.
+    fn row_log_prob(row: &mut [f32], target: u32) -> f32 {
+        -row_loss(row, target).0 as f32
     }
-    if smoothing > 0.0 {
-        let even = scale * smoothing / row.len() as f32;
+}
+
+vectorised! {
+    /// Turns a row of logits into `scale * (softmax - wanted)` and returns its loss. What is wanted is the target, or a share
+    /// of it and the rest even over all tokens (Szegedy et al. 2016).
+    fn row_gradient(row: &mut [f32], target: u32, scale: f32, smoothing: f32) -> f64 {
+        let (loss, sum) = row_loss(row, target);
+        let factor = (f64::from(scale) / sum) as f32;
         for value in row.iter_mut() {
-            *value -= even;
+            *value *= factor;
+        }
+        if smoothing > 0.0 {
+            let even = scale * smoothing / row.len() as f32;
+            for value in row.iter_mut() {
+                *value -= even;
+            }
+        }
+        row[target as usize] -= scale * (1.0 - smoothing);
+        loss
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::lanes::testing::{assert_close, numbers, on_all_units};
+    use super::*;
+
+    #[test]
+    fn all_units_find_the_loss_of_a_row() {
+        for count in [1, 15, 16, 1000, 2500] {
+            let (row, target) = (numbers(count, 1), count / 2);
+            let found = on_all_units(|unit| {
+                let (mut first, mut second) = (row.clone(), row.clone());
+                let log_prob = row_log_prob(unit, &mut first, target as u32);
+                let loss = row_gradient(unit, &mut second, target as u32, 0.5, 0.0);
+                second.extend([log_prob, loss as f32]);
+                second
+            });
+            let sum: f64 = row.iter().map(|x| f64::from(*x).exp()).sum();
+            let loss = sum.ln() - f64::from(row[target]);
+            let gradient = |i: usize| 0.5 * (f64::from(row[i]).exp() / sum - f64::from(u8::from(i == target)));
+            assert_close(&found, &(0..count).map(gradient).chain([-loss, loss]).collect::<Vec<_>>());
         }
     }
-    row[target as usize] -= scale * (1.0 - smoothing);
-    loss
 }

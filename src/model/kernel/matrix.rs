@@ -140,10 +140,7 @@ fn check(len: usize, rows: usize, columns: usize, row_stride: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(n: usize, seed: usize) -> Vec<f32> {
-        (0..n).map(|i| ((i * 7919 + seed * 104_729) % 2003) as f32 / 1001.0 - 1.0).collect()
-    }
+    use crate::model::kernel::lanes::testing::numbers;
 
     #[test]
     fn products_of_all_layouts_equal_the_definition() {

@@ -6,7 +6,7 @@
 //! fit their innermost loop. So the bits are PEFT's, and depend on neither blocks nor threads.
 
 use super::adapter::{Adapter, Module};
-use crate::model::vectorised;
+use crate::model::{Unit, vectorised};
 use crate::tensor::{Dtype, View};
 
 /// The product of two matrices that is added to a weight of `rows` times `columns`.
@@ -88,7 +88,7 @@ impl Product {
         scratch.resize(self.columns, 0.0);
         for (i, row) in numbers.chunks_exact_mut(self.columns).enumerate() {
             let weights = &self.left[(first + i) * self.rank..][..self.rank];
-            vectorised(|| row_of(weights, &self.right, self.scale, scratch));
+            row_of(Unit::best(), weights, &self.right, self.scale, scratch);
             if let Some(dtype) = self.early {
                 dtype.round(scratch);
             }
@@ -110,18 +110,18 @@ impl Product {
     }
 }
 
-/// Writes one row of a product: `weights` times the rows of `right`, times `scale`.
-#[inline(always)]
-#[expect(clippy::inline_always, reason = "it must be compiled with the features of its caller")]
-fn row_of(weights: &[f32], right: &[f32], scale: f32, out: &mut [f32]) {
-    out.fill(0.0);
-    for (weight, row) in weights.iter().zip(right.chunks_exact(out.len())) {
-        for (sum, number) in out.iter_mut().zip(row) {
-            *sum = weight.mul_add(*number, *sum);
+vectorised! {
+    /// Writes one row of a product: `weights` times the rows of `right`, times `scale`.
+    fn row_of(weights: &[f32], right: &[f32], scale: f32, out: &mut [f32]) {
+        out.fill(0.0);
+        for (weight, row) in weights.iter().zip(right.chunks_exact(out.len())) {
+            for (sum, number) in out.iter_mut().zip(row) {
+                *sum = weight.mul_add(*number, *sum);
+            }
         }
-    }
-    for number in out {
-        *number *= scale;
+        for number in out {
+            *number *= scale;
+        }
     }
 }
 
@@ -145,8 +145,10 @@ mod tests {
 
     #[test]
     fn a_row_is_a_row_of_the_matrix_product() {
-        let mut out = [0.0; 3];
-        row_of(&[2.0, -1.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.5, &mut out);
-        assert_eq!(out.map(f32::to_bits), [-1.0_f32, -0.5, 0.0].map(f32::to_bits));
+        for unit in Unit::all() {
+            let mut out = [0.0; 3];
+            row_of(unit, &[2.0, -1.0], &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.5, &mut out);
+            assert_eq!(out.map(f32::to_bits), [-1.0_f32, -0.5, 0.0].map(f32::to_bits), "{unit:?}");
+        }
     }
 }

@@ -2,22 +2,27 @@
 //!
 //! Scores, their largest, the sum of their powers and the mixture of values are made query by query over exactly the
 //! positions it sees, in their order, so a token attends the same whether it is fed alone or with others.
+//!
+//! Scores are sums of rows of a page, as mixtures are: the numbers of a query are the weights. Products of rows with rows,
+//! as in [`tile`](super::tile), would spend more on adding up the lanes of a sum than on the sum: a head is narrow.
 #![expect(unsafe_code, reason = "the inner loops take pointers")]
 #![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
 
 use std::ops::Range;
 
-use super::lanes::{F32, LANES, Lanes};
+use super::lanes::{LANES, Lanes};
 use super::mix::mix;
-use super::tile::{Out, Rows, products};
+use super::tile::{Out, Rows};
 use super::{Work, dispatch};
+use crate::model::Unit;
 use crate::model::kernel::Heads;
-use crate::model::kernel::lanes::{exp_sum, max, vectorised};
+use crate::model::kernel::lanes::{exp_sum, max};
 
 /// Positions of a text whose keys and values lie together.
 pub(in super::super) const PAGE: usize = 32;
 
-/// Keys, or values, of one head at the positions of a page, each padded to whole groups of numbers.
+/// Keys of one head at the positions of a page, each number of all positions side by side; or its values, position by
+/// position, each padded to whole groups of numbers.
 pub(in super::super) type Page<'a> = &'a [f32];
 
 /// Some tokens of one text, and what they look at.
@@ -40,10 +45,10 @@ pub(in super::super) struct Attending<'a, P> {
 
 impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Attending<'a, P> {
     /// Returns rows of what each query head of the group gets, head beside head, one row a token.
-    pub(in super::super) fn run(&self) -> Vec<f32> {
+    pub(in super::super) fn run(&self, unit: Unit) -> Vec<f32> {
         let width = self.heads.sharing() * self.heads.width;
         let mut out = vec![0.0; self.positions.len() * width];
-        dispatch(Group { with: self, out: &mut out });
+        dispatch(unit, Group { with: self, out: &mut out });
         out
     }
 
@@ -68,24 +73,23 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
         let count = with.positions.len() * sharing;
         let first = with.seen(0).start / PAGE;
         let last = with.positions.end.div_ceil(PAGE);
-        let stride = (last - first) * PAGE;
-        let mut queries = vec![0f32; count * padded];
-        for (query, padded) in queries.chunks_exact_mut(padded).enumerate() {
-            let head = with.key_head * sharing + query % sharing;
-            let row = &with.rows[query / sharing * with.heads.fused_width()..];
-            padded[..width].copy_from_slice(&row[head * width..][..width]);
+        // A group more than needed: rows that are a power of two apart push each other out of the cache.
+        let stride = (last - first) * PAGE + LANES;
+        let mut queries = Vec::with_capacity(count * width);
+        for row in with.rows.chunks_exact(with.heads.fused_width()) {
+            queries.extend_from_slice(&row[with.key_head * sharing * width..][..sharing * width]);
         }
+        assert_eq!(queries.len(), count * width, "a query has no numbers");
         let mut scores = vec![0f32; count * stride];
         for page in first..last {
-            let (keys, _) = (with.page)(page);
-            let keys = &keys[..PAGE.min(with.positions.end - page * PAGE) * padded];
-            // SAFETY: the caller has the instructions; as many keys are there as rows are asked for, as many queries, and
-            // each row of scores has room for all pages.
+            let keys = &(with.page)(page).0[..width * PAGE];
+            // SAFETY: the caller has the instructions; a row of keys is there for each number of a query, as many queries as
+            // are asked for, and each row of scores has room for all pages.
             unsafe {
-                let keys_rows = Rows { start: keys.as_ptr().cast(), stride: padded * 4 };
-                let queries = Rows { start: queries.as_ptr().cast(), stride: padded * 4 };
+                let queries = Rows { start: queries.as_ptr().cast(), stride: width * 4 };
+                let keys = Rows { start: keys.as_ptr().cast(), stride: PAGE * 4 };
                 let out = Out { start: scores.as_mut_ptr().add((page - first) * PAGE), stride };
-                products::<L, F32>(keys_rows, keys.len() / padded, queries, count, padded, out);
+                mix::<L>(queries, count, keys, width, PAGE, out);
             }
         }
         let sums = self.weigh(&mut scores, stride, first * PAGE);
@@ -101,16 +105,16 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
 
 impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Group<'a, '_, P> {
     /// Turns the scores that a query sees into powers, and returns their sums. `start` is the position of the first score.
+    #[inline(always)]
     fn weigh(&self, scores: &mut [f32], stride: usize, start: usize) -> Vec<f32> {
-        let weigh = |(query, row): (usize, &mut [f32])| {
+        let mut sums = vec![0.0; scores.len() / stride];
+        for (query, (row, sum)) in scores.chunks_exact_mut(stride).zip(&mut sums).enumerate() {
             let seen = self.with.seen(query);
             let row = &mut row[seen.start - start..seen.end - start];
-            vectorised(|| {
-                let top = self.with.scale * max(row);
-                exp_sum(row, self.with.scale, top)
-            })
-        };
-        scores.chunks_exact_mut(stride).enumerate().map(weigh).collect()
+            let top = self.with.scale * max(row);
+            *sum = exp_sum(row, self.with.scale, top);
+        }
+        sums
     }
 
     /// Mixes values. Queries see nearly the same positions: what is common to all goes together, the ends one by one.

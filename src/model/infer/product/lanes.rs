@@ -228,7 +228,7 @@ mod x86 {
         #[inline(always)]
         unsafe fn apart(work: impl Work) {
             #[inline(never)]
-            #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
             unsafe fn alone(work: impl Work) {
                 // SAFETY: the caller's promise.
                 unsafe { work.run::<Avx512>() }

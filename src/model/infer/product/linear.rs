@@ -1,14 +1,21 @@
 //! Linear layers over stored matrices, shared out among threads by rows of the matrix.
+//!
+//! What becomes of a product (a residual is added, a gate is applied) is done while it is in the nearest cache. The result
+//! is written once, into memory that nobody filled with zeros before.
 #![expect(unsafe_code, reason = "threads write different columns of the same rows, which slices cannot say")]
+#![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
 
 use std::marker::PhantomData;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::lanes::{Bf16, F16, F32, Lanes, Stored};
-use super::tile::{Out, Rows, products};
+use super::tile::{Out, Rows, TOKENS, products};
 use super::{Work, dispatch};
+use crate::model::Unit;
+use crate::model::kernel::gated::{Activation, gate};
 use crate::tensor::Dtype;
 
 /// Rows of the matrix whose products are collected before they are written out, so that whole cache lines are written.
@@ -31,38 +38,67 @@ pub(in super::super) struct StoredRows<'a> {
     pub(in super::super) bytes: &'a [u8],
 }
 
-/// Writes, or adds, `x · matrixᵀ + bias` to `out`, for rows `x` of `columns` numbers. The matrix is that of all parts, one
-/// below the other.
-pub(in super::super) fn linear(
-    parts: &[StoredRows<'_>],
-    columns: usize,
-    x: &[f32],
-    bias: Option<&[f32]>,
-    out: &mut [f32],
-    add: bool,
-) {
-    let tokens = x.len() / columns;
-    let rows = |part: &StoredRows| part.bytes.len() / (columns * part.dtype.size());
-    let total: usize = parts.iter().map(rows).sum();
-    assert!(x.len() == tokens * columns && out.len() == tokens * total, "a product's rows are not of one length");
-    assert!(bias.is_none_or(|bias| bias.len() == total), "a bias has a number for each row");
+/// A layer: the matrix of all parts, one below the other, and a number for each of its rows.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) struct Layer<'a> {
+    pub(in super::super) parts: &'a [StoredRows<'a>],
+    pub(in super::super) columns: usize,
+    pub(in super::super) bias: Option<&'a [f32]>,
+}
+
+/// What becomes of `x · matrixᵀ + bias`.
+#[derive(Debug, Clone, Copy)]
+pub(in super::super) enum Then<'a> {
+    /// It is the result.
+    Nothing,
+    /// It is added to rows.
+    Add(&'a [f32]),
+    /// Its rows are `[gate | up]`, of which `activation(gate) * up` is made. The layer has these two parts.
+    Gate(Activation),
+}
+
+impl Layer<'_> {
+    /// Returns how many rows a part has.
+    fn rows(&self, part: &StoredRows<'_>) -> usize {
+        part.bytes.len() / (self.columns * part.dtype.size())
+    }
+}
+
+/// Returns what a layer makes of rows `x` of `layer.columns` numbers each.
+pub(in super::super) fn linear(unit: Unit, layer: Layer<'_>, x: &[f32], then: Then<'_>) -> Vec<f32> {
+    let (columns, tokens) = (layer.columns, x.len() / layer.columns);
+    if tokens == 0 {
+        // Of a step that ends no text nothing is wanted.
+        return Vec::new();
+    }
+    let all: usize = layer.parts.iter().map(|part| layer.rows(part)).sum();
+    let gated = matches!(then, Then::Gate(_));
+    let total = if gated { all / 2 } else { all };
+    assert!(x.len() == tokens * columns, "a product's rows are not of one length");
+    assert!(layer.bias.is_none_or(|bias| bias.len() == all), "a bias has a number for each row");
+    assert!(!gated || (layer.parts.len() == 2 && layer.rows(&layer.parts[0]) == total), "a gate has rows of its own");
+    if let Then::Add(start) = then {
+        assert!(start.len() == tokens * total, "a product is added to rows like its own");
+    }
+    let mut out = Vec::with_capacity(tokens * total);
     let target = Target { start: out.as_mut_ptr(), rows: tokens, stride: total, numbers: PhantomData };
     let pieces = rayon::current_num_threads() * PIECES;
-    let size = if total * columns * tokens < 2 * WORTH_A_THREAD { total } else { total.div_ceil(pieces) };
+    let size = if all * columns * tokens < 2 * WORTH_A_THREAD { total } else { total.div_ceil(pieces) };
     let size = size.next_multiple_of(PANEL);
     let mut work = Vec::new();
     let mut first = 0;
-    for part in parts {
-        for start in (0..rows(part)).step_by(size) {
-            let rows = start..rows(part).min(start + size);
-            let column = first + start;
-            let bias = bias.map(|bias| &bias[column..column + rows.len()]);
-            work.push(Piece { part: *part, rows, columns, x, tokens, bias, target: &target, column, add });
+    for part in if gated { &layer.parts[..1] } else { layer.parts } {
+        for start in (0..layer.rows(part)).step_by(size) {
+            let rows = start..layer.rows(part).min(start + size);
+            work.push(Piece { layer, part: *part, rows, x, tokens, target: &target, column: first + start, then });
         }
-        first += rows(part);
+        first += layer.rows(part);
     }
-    // SAFETY (of the writes in `Piece`): no two pieces have a column in common.
-    work.into_par_iter().with_max_len(1).for_each(dispatch);
+    // No two pieces have a column in common, and together they have all.
+    work.into_par_iter().with_max_len(1).for_each(|piece| dispatch(unit, piece));
+    // SAFETY: there is room for so many numbers, and the pieces have written each column of each row.
+    unsafe { out.set_len(tokens * total) };
+    out
 }
 
 /// A matrix that is written by columns.
@@ -81,31 +117,33 @@ unsafe impl Sync for Target<'_> {}
 impl Target<'_> {
     /// # Safety
     /// Nobody else has any of these columns while the slice lives.
+    #[inline(always)]
     #[expect(clippy::mut_from_ref, reason = "columns belong to one thread each, which the caller promises")]
-    unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [f32] {
+    unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [MaybeUninit<f32>] {
         assert!(row < self.rows && columns.end <= self.stride, "a product is written outside of its matrix");
-        // SAFETY: the place is inside the slice, and the caller has it alone.
-        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride + columns.start), columns.len()) }
+        // SAFETY: the place is inside the vector's memory, and the caller has it alone.
+        unsafe {
+            let start = self.start.add(row * self.stride + columns.start);
+            std::slice::from_raw_parts_mut(start.cast(), columns.len())
+        }
     }
 }
 
-/// Some rows of the matrix and all tokens.
+/// Some rows of a part and all tokens.
 struct Piece<'a> {
+    layer: Layer<'a>,
     part: StoredRows<'a>,
     rows: Range<usize>,
-    columns: usize,
     x: &'a [f32],
     tokens: usize,
-    bias: Option<&'a [f32]>,
     target: &'a Target<'a>,
     /// Where the first row's products go.
     column: usize,
-    add: bool,
+    then: Then<'a>,
 }
 
 impl Work for Piece<'_> {
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the caller's promise.
         unsafe {
@@ -123,45 +161,86 @@ impl Piece<'_> {
     /// # Safety
     /// The machine has the instructions of `L`; nobody else writes these columns.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
     unsafe fn compute<L: Lanes, N: Stored>(&self) {
-        let stride = self.columns * N::DTYPE.size();
+        let columns = self.layer.columns;
+        let stride = columns * N::DTYPE.size();
         // Checked here, for all that the inner loops do without looking.
-        let matrix = &self.part.bytes[self.rows.start * stride..self.rows.end * stride];
-        let x = &self.x[..self.tokens * self.columns];
-        let block = (BLOCK_BYTES / (4 * self.columns)).clamp(6, BLOCK_TOKENS) / 6 * 6;
-        let mut scratch = vec![0f32; block.min(self.tokens) * PANEL];
+        let cut = |part: StoredRows<'_>| part.bytes[self.rows.start * stride..self.rows.end * stride].as_ptr();
+        let matrix = cut(self.part);
+        let up = match self.then {
+            Then::Gate(_) if self.layer.parts[1].dtype == N::DTYPE => Some(cut(self.layer.parts[1])),
+            Then::Gate(_) => unreachable!("a gate and what it lets through are stored alike"),
+            Then::Nothing | Then::Add(_) => None,
+        };
+        let x = &self.x[..self.tokens * columns];
+        // Blocks of one size: a last one of a few tokens would read the matrix for little.
+        let most = (BLOCK_BYTES / (4 * columns)).clamp(TOKENS, BLOCK_TOKENS);
+        let block = self.tokens.div_ceil(self.tokens.div_ceil(most).max(1)).next_multiple_of(TOKENS);
+        let mut scratch = vec![0f32; 2 * block.min(self.tokens) * PANEL];
+        let (first_half, second_half) = scratch.split_at_mut(block.min(self.tokens) * PANEL);
         for first in (0..self.tokens).step_by(block) {
             let tokens = block.min(self.tokens - first);
             for row in (0..self.rows.len()).step_by(PANEL) {
                 let count = PANEL.min(self.rows.len() - row);
-                // SAFETY: the rows lie in the two slices, the scratch has room for `tokens` rows of `PANEL`, and the columns
-                // are the caller's.
+                // SAFETY: the rows lie in the slices, either half of the scratch has room for `tokens` rows of `PANEL`, and
+                // the columns are the caller's.
                 unsafe {
-                    let matrix = Rows { start: matrix.as_ptr().add(row * stride), stride };
-                    let x = Rows { start: x.as_ptr().add(first * self.columns).cast(), stride: self.columns * 4 };
-                    let out = Out { start: scratch.as_mut_ptr(), stride: PANEL };
-                    products::<L, N>(matrix, count, x, tokens, self.columns, out);
-                    for (token, products) in scratch.chunks_exact_mut(PANEL).take(tokens).enumerate() {
-                        let column = self.column + row;
-                        let out = self.target.row(first + token, column..column + count);
-                        self.write(&mut products[..count], row, out);
+                    let x = Rows { start: x.as_ptr().add(first * columns).cast(), stride: columns * 4 };
+                    let panel = |matrix: *const u8| Rows { start: matrix.add(row * stride), stride };
+                    let out = Out { start: first_half.as_mut_ptr(), stride: PANEL };
+                    products::<L, N>(panel(matrix), count, x, tokens, columns, out);
+                    if let Some(up) = up {
+                        let out = Out { start: second_half.as_mut_ptr(), stride: PANEL };
+                        products::<L, N>(panel(up), count, x, tokens, columns, out);
+                    }
+                    let scratch = first_half.chunks_exact_mut(PANEL).zip(second_half.chunks_exact_mut(PANEL));
+                    for (token, (products, up)) in scratch.take(tokens).enumerate() {
+                        self.write(&mut products[..count], &mut up[..count], row, first + token);
                     }
                 }
             }
         }
     }
 
+    /// Makes a token's part of the result of products with rows from `row` of the piece on.
+    ///
+    /// # Safety
+    /// Nobody else writes these columns.
     #[inline(always)]
-    #[expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
-    fn write(&self, products: &mut [f32], row: usize, out: &mut [f32]) {
-        if let Some(bias) = self.bias {
-            products.iter_mut().zip(&bias[row..]).for_each(|(x, bias)| *x += bias);
+    unsafe fn write(&self, products: &mut [f32], up: &mut [f32], row: usize, token: usize) {
+        let column = self.column + row;
+        if let Some(bias) = self.layer.bias {
+            add(products, &bias[column..]);
         }
-        if self.add {
-            out.iter_mut().zip(products).for_each(|(out, x)| *out += *x);
+        // SAFETY: the caller's promise.
+        let out = unsafe { self.target.row(token, column..column + products.len()) };
+        match self.then {
+            Then::Nothing => {}
+            Then::Add(start) => add(products, &start[token * self.target.stride + column..]),
+            Then::Gate(activation) => {
+                if let Some(bias) = self.layer.bias {
+                    add(up, &bias[self.target.stride + column..]);
+                }
+                gate(activation, products, up);
+            }
+        }
+        if let (Ok(out), Ok(products)) = (<&mut [_; PANEL]>::try_from(&mut *out), <&[f32; PANEL]>::try_from(&*products))
+        {
+            // Of a length that is known it takes no call.
+            for (out, x) in out.iter_mut().zip(products) {
+                out.write(*x);
+            }
         } else {
-            out.copy_from_slice(products);
+            for (out, x) in out.iter_mut().zip(products) {
+                out.write(*x);
+            }
         }
+    }
+}
+
+#[inline(always)]
+fn add(sums: &mut [f32], more: &[f32]) {
+    for (sum, more) in sums.iter_mut().zip(more) {
+        *sum += more;
     }
 }

@@ -1,4 +1,4 @@
-//! The inner loops of mixing values: sums of rows of numbers, each row with a weight.
+//! The inner loops of attention: sums of rows of numbers, each row with a weight.
 //!
 //! Sums run over rows in their order and stay in registers, as in [`tile`](super::tile).
 #![expect(unsafe_code, reason = "bounds are checked once for a whole mixture and not in its innermost loop")]
@@ -20,7 +20,11 @@ pub(super) unsafe fn mix<L: Lanes>(weights: Rows, outs: usize, rows: Rows, count
         let size = if L::WIDE { (outs - first).min(TOKENS) } else { (outs - first).min(3) };
         let mut column = 0;
         while column < width {
-            let groups = if L::WIDE && width - column >= 4 * LANES { 4 } else { 1 };
+            let groups = match (width - column) / LANES {
+                4.. if L::WIDE => 4,
+                2.. if L::WIDE => 2,
+                _ => 1,
+            };
             // SAFETY: within what the caller promised.
             unsafe {
                 let (weights, rows) = (weights.from(first, 0), rows.from(0, column * 4));
@@ -32,6 +36,12 @@ pub(super) unsafe fn mix<L: Lanes>(weights: Rows, outs: usize, rows: Rows, count
                     (4, 4) => mix_tile::<L, 4, 4>(weights, rows, count, out),
                     (5, 4) => mix_tile::<L, 5, 4>(weights, rows, count, out),
                     (6, 4) => mix_tile::<L, 6, 4>(weights, rows, count, out),
+                    (1, 2) => mix_tile::<L, 1, 2>(weights, rows, count, out),
+                    (2, 2) => mix_tile::<L, 2, 2>(weights, rows, count, out),
+                    (3, 2) => mix_tile::<L, 3, 2>(weights, rows, count, out),
+                    (4, 2) => mix_tile::<L, 4, 2>(weights, rows, count, out),
+                    (5, 2) => mix_tile::<L, 5, 2>(weights, rows, count, out),
+                    (6, 2) => mix_tile::<L, 6, 2>(weights, rows, count, out),
                     (1, _) => mix_tile::<L, 1, 1>(weights, rows, count, out),
                     (2, _) => mix_tile::<L, 2, 1>(weights, rows, count, out),
                     (3, _) => mix_tile::<L, 3, 1>(weights, rows, count, out),

@@ -25,12 +25,17 @@ mod attend;
 mod lanes;
 mod linear;
 mod mix;
+#[cfg(test)]
+mod tests;
 mod tile;
 
 pub(super) use attend::{Attending, PAGE};
 pub(super) use lanes::LANES;
-pub(super) use linear::{StoredRows, linear};
+pub(super) use linear::{Layer, StoredRows, Then, linear};
 
+use crate::model::Unit;
+#[cfg(target_arch = "x86_64")]
+use crate::model::UnitKind;
 use lanes::{Lanes, Plain};
 
 /// Work that is compiled for each instruction set.
@@ -41,13 +46,15 @@ trait Work {
     unsafe fn run<L: Lanes>(self);
 }
 
-/// Runs work with the widest instructions that the machine has.
-#[expect(unsafe_code, reason = "calling code for an instruction set needs the check that the machine has it")]
-fn dispatch(work: impl Work) {
+/// Runs work with the instructions of a unit.
+#[expect(
+    unsafe_code,
+    reason = "code for an instruction set is called, and a unit is the proof that the machine has it"
+)]
+fn dispatch(unit: Unit, work: impl Work) {
     #[cfg(target_arch = "x86_64")]
     {
-        use std::arch::is_x86_feature_detected as has;
-        #[target_feature(enable = "avx512f,avx512vl,avx2,fma,f16c")]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")]
         unsafe fn avx512<W: Work>(work: W) {
             // SAFETY: the caller's promise.
             unsafe { work.run::<lanes::Avx512>() }
@@ -57,11 +64,15 @@ fn dispatch(work: impl Work) {
             // SAFETY: the caller's promise.
             unsafe { work.run::<lanes::Avx2>() }
         }
-        if has!("avx2") && has!("fma") && has!("f16c") {
-            // SAFETY: the features were found on this machine.
-            return unsafe { if has!("avx512f") && has!("avx512vl") { avx512(work) } else { avx2(work) } };
+        // SAFETY: a unit of a kind is only made where the machine was found to have its features.
+        match unit.kind() {
+            UnitKind::Avx512 => return unsafe { avx512(work) },
+            UnitKind::Avx2 => return unsafe { avx2(work) },
+            UnitKind::Portable => {}
         }
     }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = unit;
     // SAFETY: arrays need no instructions in particular.
     unsafe { work.run::<Plain<{ cfg!(target_arch = "aarch64") }>>() }
 }

@@ -4,7 +4,7 @@
 use rayon::prelude::*;
 
 use super::{Array, BLOCK, Beat, Kept, State};
-use crate::model::vectorised;
+use crate::model::{Unit, vectorised};
 use crate::spec::params::SftParams;
 
 /// The moments of a tensor. Empty before the first step.
@@ -76,7 +76,7 @@ impl State for AdamW {
         let moments = self.first.par_chunks_mut(BLOCK).zip(self.second.par_chunks_mut(BLOCK));
         let weights = value.par_chunks_mut(BLOCK).zip(gradient.par_chunks_mut(BLOCK));
         weights.zip(moments).for_each(|((value, gradient), (first, second))| {
-            vectorised(|| update(value, gradient, first, second, factors));
+            update(Unit::best(), [value, gradient, first, second], factors);
         });
     }
 
@@ -91,17 +91,55 @@ impl State for AdamW {
     }
 }
 
-/// Updates a block of weights and sets its gradient to zero.
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
-#[inline(always)]
-fn update(value: &mut [f32], gradient: &mut [f32], first: &mut [f32], second: &mut [f32], factors: Factors) {
-    let states = first.iter_mut().zip(second);
-    for ((value, gradient), (first, second)) in value.iter_mut().zip(gradient).zip(states) {
-        let slope = *gradient * factors.clip;
-        *gradient = 0.0;
-        *first += (slope - *first) * factors.first;
-        *second = *second * factors.second + factors.fresh * slope * slope;
-        let divisor = second.sqrt() / factors.correction + factors.epsilon;
-        *value = *value * factors.keep - factors.step * (*first / divisor);
+vectorised! {
+    /// Updates a block: weights, gradients (which become zero), first and second moments.
+    fn update(block: [&mut [f32]; 4], factors: Factors) {
+        let [value, gradient, first, second] = block;
+        let states = first.iter_mut().zip(second);
+        for ((value, gradient), (first, second)) in value.iter_mut().zip(gradient).zip(states) {
+            let slope = *gradient * factors.clip;
+            *gradient = 0.0;
+            *first += (slope - *first) * factors.first;
+            *second = *second * factors.second + factors.fresh * slope * slope;
+            let divisor = second.sqrt() / factors.correction + factors.epsilon;
+            *value = *value * factors.keep - factors.step * (*first / divisor);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_units_take_the_same_step() {
+        let numbers =
+            |seed: usize| (0..37).map(|i| ((i * 7919 + seed) % 100) as f32 / 50.0 - 1.0).collect::<Vec<f32>>();
+        let factors = Factors {
+            keep: 0.99,
+            clip: 0.5,
+            beta1: 0.9,
+            first: 0.1,
+            fresh: 0.001,
+            second: 0.999,
+            step: 0.01,
+            correction: 0.3,
+            epsilon: 1e-8,
+        };
+        let run = |unit: Unit| {
+            let [mut value, mut gradient, mut first, mut second] = [1, 2, 3, 4].map(numbers);
+            for x in &mut second {
+                *x *= *x;
+            }
+            update(unit, [&mut value, &mut gradient, &mut first, &mut second], factors);
+            [value, gradient, first, second]
+        };
+        let all: Vec<_> = Unit::all().into_iter().map(run).collect();
+        assert!(all.windows(2).all(|pair| pair[0] == pair[1]));
+        // By hand, for the first weight: -0.98, with gradient -0.96, moments -0.94 and 0.92².
+        let [value, gradient, first, second] = &all[0];
+        let (m, v) = (-0.94 + (-0.96 * 0.5 + 0.94) * 0.1, 0.92_f32.powi(2) * 0.999 + 0.001 * 0.48_f32.powi(2));
+        assert!((first[0] - m).abs() < 1e-6 && (second[0] - v).abs() < 1e-6 && gradient[0] == 0.0);
+        assert!((value[0] - (-0.98 * 0.99 - 0.01 * m / (v.sqrt() / 0.3))).abs() < 1e-6);
     }
 }

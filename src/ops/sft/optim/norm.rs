@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::BLOCK;
-use crate::model::{Parameter, vectorised};
+use crate::model::{Parameter, Unit, vectorised};
 
 /// Partial sums of a block.
 const LANES: usize = 8;
@@ -19,25 +19,28 @@ pub(in crate::ops::sft) fn gradient_norm(parameters: &[Arc<Parameter>]) -> f64 {
     let squares = |parameter: &Arc<Parameter>| {
         parameter.update(|_, gradient| {
             let blocks: Vec<f64> =
-                gradient.par_chunks(BLOCK).map(|block| vectorised(|| sum_of_squares(block))).collect();
+                gradient.par_chunks(BLOCK).map(|block| sum_of_squares(Unit::best(), block)).collect();
             blocks.iter().sum::<f64>()
         })
     };
     parameters.iter().map(squares).sum::<f64>().sqrt()
 }
 
-#[expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
-#[inline(always)]
-fn sum_of_squares(numbers: &[f32]) -> f64 {
-    let mut lanes = [0.0f64; LANES];
-    let chunks = numbers.chunks_exact(LANES);
-    let rest: f64 = chunks.remainder().iter().map(|x| f64::from(*x) * f64::from(*x)).sum();
-    for chunk in chunks {
-        for i in 0..LANES {
-            lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+vectorised! {
+    fn sum_of_squares(numbers: &[f32]) -> f64 {
+        let mut lanes = [0.0f64; LANES];
+        let chunks = numbers.chunks_exact(LANES);
+        let mut rest = 0.0;
+        for x in chunks.remainder() {
+            rest += f64::from(*x) * f64::from(*x);
         }
+        for chunk in chunks {
+            for i in 0..LANES {
+                lanes[i] += f64::from(chunk[i]) * f64::from(chunk[i]);
+            }
+        }
+        lanes.iter().sum::<f64>() + rest
     }
-    lanes.iter().sum::<f64>() + rest
 }
 
 /// Returns what gradients of this norm are multiplied with; a limit of zero means no clipping.
