@@ -89,6 +89,7 @@ fn run(kind: Kind, fields: Value, inputs: &[(&str, &Path)], threads: usize) -> (
         out: out.path(),
         scratch: out.path(),
         checkpoint: None,
+        memo: None,
         environment: &|_| None,
         threads,
         device: luthflow::ops::DeviceChoice::Cpu,

@@ -20,6 +20,11 @@ impl Cache {
         self.layout.checkpoints().join(key.hex())
     }
 
+    /// Returns the folder for what nodes can compute again and would rather not. It need not be there.
+    pub fn memo(&self) -> PathBuf {
+        self.layout.memo()
+    }
+
     /// Removes it. That something cannot be removed is told and stops nothing: the work is done.
     pub fn drop_checkpoints(&self, key: &Digest) {
         match fs_err::remove_dir_all(self.checkpoints(key)) {
@@ -30,7 +35,7 @@ impl Cache {
         }
     }
 
-    /// Returns what nodes left that nobody works on now, and when it was last written to.
+    /// Returns what nodes left that nobody works on now, and what they can compute again, and when it was last used.
     pub(super) fn abandoned_checkpoints(&self) -> Result<Vec<(PathBuf, SystemTime)>, CacheError> {
         let mut found = Vec::new();
         for path in sorted_entries(&self.layout.checkpoints())? {
@@ -40,6 +45,10 @@ impl Cache {
                 let written = last_written(&path)?;
                 found.push((path, written));
             }
+        }
+        for path in sorted_entries(&self.layout.memo())? {
+            let written = last_written(&path)?;
+            found.push((path, written));
         }
         Ok(found)
     }

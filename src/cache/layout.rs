@@ -69,6 +69,11 @@ impl Layout {
         self.root.join("incoming")
     }
 
+    /// What nodes can compute again.
+    pub(super) fn memo(&self) -> PathBuf {
+        self.root.join("memo")
+    }
+
     /// What unfinished nodes need to go on.
     pub(super) fn checkpoints(&self) -> PathBuf {
         self.root.join("checkpoints")

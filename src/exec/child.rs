@@ -38,6 +38,9 @@ pub struct Request {
     /// A folder that a killed run of this very node may have left something in, to go on with.
     #[serde(default)]
     pub checkpoint: Option<PathBuf>,
+    /// A folder for what nodes can compute again and would rather not.
+    #[serde(default)]
+    pub memo: Option<PathBuf>,
     /// How many threads it may use.
     pub threads: usize,
     /// What it may compute on.
@@ -113,6 +116,7 @@ fn run(request: &Request, output: impl Write + Send, environment: &Environment, 
         out: &request.out,
         scratch: &request.scratch,
         checkpoint: request.checkpoint.as_deref(),
+        memo: request.memo.as_deref(),
         environment,
         threads: request.threads,
         device: request.device,

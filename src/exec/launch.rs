@@ -41,6 +41,7 @@ impl Scheduler<'_, '_, '_> {
             out: staging.path().to_path_buf(),
             scratch: staging.work(),
             checkpoint: self.checkpoint(&queued, lease.as_ref()),
+            memo: (queued.why != Why::Rehearsal).then(|| self.cache.memo()),
             threads: self.threads(id),
             device: self.options.device,
         };

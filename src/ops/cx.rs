@@ -24,6 +24,9 @@ pub struct OpCx<'a> {
     /// A folder that outlives a killed run of this very node and is empty or absent in its first; nothing if this run is
     /// not to go on with another.
     pub checkpoint: Option<&'a Path>,
+    /// A folder for what any node can compute again and would rather not, each file named by the digest of what it was
+    /// computed from; nothing if this run is to find out everything anew.
+    pub memo: Option<&'a Path>,
     /// Looks a variable of the environment up.
     pub environment: &'a (dyn Fn(&str) -> Option<OsString> + Sync),
     /// How many threads it may use; results never depend on it.

@@ -161,6 +161,7 @@ fn an_interrupted_node_stops() {
         out: out.path(),
         scratch: out.path(),
         checkpoint: None,
+        memo: None,
         environment: &|_| None,
         threads: 1,
         device: luthflow::ops::DeviceChoice::Cpu,

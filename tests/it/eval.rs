@@ -63,6 +63,7 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
         out: &out,
         scratch: &out,
         checkpoint: None,
+        memo: None,
         environment: &|_| None,
         threads,
         device: luthflow::ops::DeviceChoice::Cpu,

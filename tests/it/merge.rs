@@ -51,6 +51,7 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
             out,
             scratch: out,
             checkpoint: None,
+            memo: None,
             environment: &|_| None,
             threads: 2,
             device: luthflow::ops::DeviceChoice::Cpu,

@@ -45,6 +45,7 @@ pub(crate) fn merge(params: MergeParams, root: &Path, out: &Path) -> Result<Outc
             out,
             scratch: out,
             checkpoint: None,
+            memo: None,
             environment: &|_| None,
             threads: 2,
             device: luthflow::ops::DeviceChoice::Cpu,

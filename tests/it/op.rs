@@ -87,6 +87,7 @@ pub(crate) fn run_on(
         out: out.path(),
         scratch: out.path(),
         checkpoint: None,
+        memo: None,
         environment: &|_| None,
         threads,
         device,

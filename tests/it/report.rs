@@ -87,6 +87,7 @@ impl World {
             out: &out,
             scratch: &out,
             checkpoint: None,
+            memo: None,
             environment: &|_| None,
             threads: 1,
             device: luthflow::ops::DeviceChoice::Cpu,

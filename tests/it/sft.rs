@@ -223,10 +223,64 @@ fn failures_say_what_to_do() {
     assert!(long.contains("sequence_len: 256"), "{long}");
     let wild = refusal(train(out.path(), 1, &json!({"learning_rate": 1e30, "epochs": 50.0, "max_grad_norm": 0.0})));
     assert!(wild.contains("at step ") && wild.contains("lower `learning_rate`"), "{wild}");
+    assert!(wild.contains("row 1 of `data[0]`"), "{wild}");
     let model = model_folder("tied");
     let pairs = r#"{"good": "le chat", "bad": "la chat"}"#;
     let pairs = refusal(train_on(pairs, model.path(), out.path(), 1, &json!({})));
     assert!(pairs.contains("`data[0]`") && pairs.contains("minimal pairs"), "{pairs}");
     let empty = refusal(train_on("", model.path(), out.path(), 1, &json!({})));
     assert!(empty.contains("no rows"), "{empty}");
+}
+
+#[test]
+fn a_spike_is_told_with_its_samples_and_a_loss_that_stays_high_ends_the_training() {
+    let dull = "{\"text\": \"la la la la la la\"}\n".repeat(40);
+    let lines = format!("{dull}{{\"text\": \"Zyx, wvu!\"}}\n");
+    let model = model_folder("tied");
+    let out = TempDir::new().unwrap();
+    let settings = json!({"packing": "none", "epochs": 3, "learning_rate": 3e-3});
+    let outcome = train_on(&lines, model.path(), out.path(), 1, &settings).unwrap();
+    let spikes: Vec<Value> = log(out.path()).into_iter().filter(|line| line.get("spike").is_some()).collect();
+    assert!(!spikes.is_empty() && outcome.metrics["loss_spikes"] as usize == spikes.len(), "{spikes:?}");
+    assert!(spikes.iter().all(|line| line["spike"] == json!(["row 41 of `data[0]`"])), "{spikes:?}");
+    let watched = json!({"loss_watchdog_threshold": 0.5, "loss_watchdog_patience": 4, "learning_rate": 1e-9});
+    let error = refusal(train(out.path(), 1, &watched.merged(&json!({"epochs": 9}))));
+    assert!(error.contains("at step 4, for 4 steps above `loss_watchdog_threshold`"), "{error}");
+}
+
+/// Puts fields together.
+trait Merged {
+    fn merged(&self, more: &Value) -> Value;
+}
+
+impl Merged for Value {
+    fn merged(&self, more: &Value) -> Value {
+        let mut all = self.clone();
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    }
+}
+
+/// Bins of several samples, moments of 8 bits, orthogonal steps, rounded weights: each learns, none changes with threads.
+#[test]
+fn every_way_to_train_learns_and_does_not_depend_on_threads() {
+    let plain = json!({"epochs": 12, "learning_rate": 2e-3, "sequence_len": 96});
+    for settings in [
+        json!({"packing": "multipack", "packing_bin_size": 2, "micro_batch_size": 2, "gradient_accumulation_steps": 2}),
+        json!({"packing": "none", "optimizer": "adamw_8bit"}),
+        json!({"optimizer": "muon", "weight_decay": 0.1}),
+        json!({"bf16": true, "neftune_noise_alpha": 1.0, "label_smoothing": 0.05}),
+        json!({"lr_scheduler": "wsd", "decay_ratio": 0.3, "warmup_steps": 2, "min_lr_ratio": 0.1}),
+        json!({"long_samples": "split", "sequence_len": 20, "train_on_eos": "all"}),
+    ] {
+        let run = |threads: usize| {
+            let out = TempDir::new().unwrap();
+            train(out.path(), threads, &plain.merged(&settings)).unwrap();
+            (log(out.path()), contents(out.path()))
+        };
+        let (log, one) = run(1);
+        let loss = |step: usize| log[step]["loss"].as_f64().unwrap();
+        assert!(loss(log.len() - 1) < 0.8 * loss(0), "{settings}: {} to {}", loss(0), loss(log.len() - 1));
+        assert!(run(3).1 == one, "{settings}");
+    }
 }

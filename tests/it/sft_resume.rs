@@ -76,6 +76,7 @@ impl Training {
             out,
             scratch,
             checkpoint: Some(self.checkpoint.path()),
+            memo: None,
             environment: &|_| None,
             threads: 2,
             device: luthflow::ops::DeviceChoice::Cpu,
@@ -223,4 +224,35 @@ fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
     let (killed, seen) = world(true);
     assert!(seen > 0);
     assert_eq!(killed, world(false).0);
+}
+
+#[test]
+fn the_models_of_epochs_are_outputs_and_what_is_left_of_a_killed_training_is_collected() {
+    let world = World::empty();
+    world.write("data.jsonl", &rows().repeat(4));
+    let start = model_folder("tied");
+    fs_err::create_dir(world.path("start")).unwrap();
+    for entry in fs_err::read_dir(start.path()).unwrap() {
+        let path = entry.unwrap().path();
+        fs_err::copy(&path, world.path("start").join(path.file_name().unwrap())).unwrap();
+    }
+    let merge = "  both:\n    kind: merge\n    method: linear\n    models: [sft.epoch1, sft.epoch2, sft]\n";
+    world.write("pipeline.yaml", &format!("{PIPELINE}{merge}"));
+    let wrong = world.run(&["check"]);
+    assert_eq!(wrong.code, 2, "without `save_strategy: epoch` there is no such output");
+    assert!(wrong.stderr.contains("epoch1"), "{}", wrong.stderr);
+    world.edit("epochs: 60", "epochs: 3\n    save_strategy: epoch");
+    world.run_ok(&[]);
+    let path = |node: &str| world.json(&["show", node, "--json"])["path"].as_str().unwrap().to_owned();
+    let sft = path("sft");
+    let weights = |folder: &str| fs_err::read(Path::new(&sft).join(folder).join("model.safetensors")).unwrap();
+    assert!(weights("epoch1") != weights("epoch2") && weights("epoch2") != weights("model"));
+    assert!(!Path::new(&sft).join("epoch3").exists(), "the last epoch is the model itself");
+    // As a kill leaves it.
+    let left = world.path("cache/checkpoints").join("0".repeat(64)).join("abc");
+    fs_err::create_dir_all(left.join("step-000000001")).unwrap();
+    assert_eq!(world.run(&["cache", "gc"]).code, 0);
+    assert!(left.exists(), "somebody may still go on with it");
+    assert_eq!(world.run(&["cache", "gc", "--older-than", "0s"]).code, 0);
+    assert!(!left.exists());
 }

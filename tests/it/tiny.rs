@@ -115,6 +115,7 @@ pub(crate) fn run(
                 out,
                 scratch: out,
                 checkpoint: None,
+                memo: None,
                 environment: &|_| None,
                 threads,
                 device: luthflow::ops::DeviceChoice::Cpu,

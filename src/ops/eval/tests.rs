@@ -62,6 +62,7 @@ fn with<T>(answer: Answer, max_length: usize, run: impl FnOnce(&Bench<'_>) -> T)
         out,
         scratch: out,
         checkpoint: None,
+        memo: None,
         environment: &|_| None,
         threads: 1,
         device: crate::ops::DeviceChoice::Cpu,

@@ -11,6 +11,7 @@
 
 mod checkpoint;
 mod log;
+mod memo;
 mod objective;
 mod optim;
 mod pack;
@@ -62,15 +63,14 @@ impl Data {
     fn read(params: &SftParams, tokenizer: &Tokenizer, model: &CausalLm, cx: &OpCx<'_>) -> Result<Self, OpError> {
         if let Some(dpo) = &params.dpo {
             let mut pairs = Preferences::read(dpo, params, tokenizer, cx)?;
-            match &dpo.reference {
-                None => pairs.ask(model, cx)?,
-                Some(_) => {
-                    let path = &cx.inputs.one("dpo.reference")?.path;
-                    let failed = |error| OpError::caused("cannot use the reference", error);
-                    let reference = CausalLm::load(path).map_err(failed)?;
-                    check_fit(params, &reference, tokenizer)?;
-                    pairs.ask(&reference, cx)?;
-                }
+            if dpo.reference.is_none() {
+                pairs.ask(model, cx)?;
+            } else {
+                let path = &cx.inputs.one("dpo.reference")?.path;
+                let failed = |error| OpError::caused("cannot use the reference", error);
+                let reference = CausalLm::load(path).map_err(failed)?;
+                check_fit(params, &reference, tokenizer)?;
+                pairs.ask(&reference, cx)?;
             }
             return Ok(Data::Pairs(pairs));
         }
@@ -92,7 +92,7 @@ impl Data {
         match self {
             Data::Texts(texts) => {
                 let samples = &texts.samples;
-                [samples.list.len(), texts.held_out.len(), samples.truncated, samples.dropped]
+                [samples.list.len(), texts.held_out.len(), samples.counts.truncated, samples.counts.dropped]
             }
             Data::Pairs(pairs) => {
                 let (learned, held_out) = pairs.counts();
@@ -146,9 +146,10 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary) -> Outcome {
         ("samples", samples as f64),
         ("truncated", truncated as f64),
         ("dropped", dropped as f64),
+        ("gflops", state.gflops as f64),
     ];
     if let (LongSamples::Split, Data::Texts(texts)) = (params.long_samples, data) {
-        metrics.push(("split", texts.samples.split as f64));
+        metrics.push(("split", texts.samples.counts.split as f64));
     }
     if state.spikes > 0 {
         metrics.push(("loss_spikes", state.spikes as f64));

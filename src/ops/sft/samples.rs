@@ -4,6 +4,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
 
+use super::memo::Memo;
 use super::pack::shuffle;
 use super::turns::{self, Marked};
 use crate::data::{self, DataError, Row, Tokenizer};
@@ -44,19 +45,25 @@ impl Sample {
     }
 }
 
-/// All samples of some data sets, and what became of rows that did not fit.
-#[derive(Debug, Default)]
-pub(super) struct Samples {
-    /// In the order of the data.
-    pub(super) list: Vec<Sample>,
-    /// The names of the data sets.
-    names: Vec<String>,
+/// What became of rows that did not fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Counts {
     /// How many were cut at `sequence_len`.
     pub(super) truncated: usize,
     /// How many were cut into pieces.
     pub(super) split: usize,
     /// How many were left out: too long, or because after the cut nothing in them was to be learned.
     pub(super) dropped: usize,
+}
+
+/// All samples of some data sets.
+#[derive(Debug, Default)]
+pub(super) struct Samples {
+    /// In the order of the data.
+    pub(super) list: Vec<Sample>,
+    /// The names of the data sets.
+    names: Vec<String>,
+    pub(super) counts: Counts,
 }
 
 /// Reads the rows of the data sets of a slot and gives them on encoded, with their data set and their row, from 1. Returns
@@ -95,17 +102,26 @@ pub(super) fn read_rows<T: Send>(
     Ok(names)
 }
 
-/// Reads and tokenizes the data sets of a slot.
+/// Reads and tokenizes the data sets of a slot, unless that was done before.
 pub(super) fn read(slot: &str, params: &SftParams, tokenizer: &Tokenizer, cx: &OpCx<'_>) -> Result<Samples, OpError> {
     let mut samples = Samples::default();
+    let memo = Memo::of(slot, params, &cx.inputs.one("model")?.path, cx)?;
     let encode = |row: &Row| turns::encode(row, params, tokenizer);
     // Names are needed for a message before all are known.
     samples.names = cx.inputs.list(slot).map(|input| input.name.clone()).collect();
-    read_rows(slot, cx, encode, |Marked { ids, trained }, origin| {
-        samples.add(Sample::new(ids, trained, origin), params)
-    })?;
+    if let Some((list, counts)) = memo.as_ref().and_then(Memo::read) {
+        cx.progress.note("tokenized before");
+        (samples.list, samples.counts) = (list, counts);
+    } else {
+        read_rows(slot, cx, encode, |Marked { ids, trained }, origin| {
+            samples.add(Sample::new(ids, trained, origin), params)
+        })?;
+        if let Some(memo) = memo {
+            memo.write(&samples.list, samples.counts);
+        }
+    }
     if samples.list.is_empty() {
-        let why = if samples.dropped > 0 { "no token to learn is left in any row" } else { "it has no rows" };
+        let why = if samples.counts.dropped > 0 { "no token to learn is left in any row" } else { "it has no rows" };
         let help = "raise `sequence_len`, or look at the steps of the curation before it";
         return Err(OpError::new(format!("the data cannot be trained on: {why}")).help(help));
     }
@@ -147,12 +163,12 @@ impl Samples {
         match params.long_samples {
             LongSamples::Truncate => {
                 sample.cut(longest);
-                self.truncated += 1;
+                self.counts.truncated += 1;
                 self.push(sample);
             }
-            LongSamples::Drop => self.dropped += 1,
+            LongSamples::Drop => self.counts.dropped += 1,
             LongSamples::Split => {
-                self.split += 1;
+                self.counts.split += 1;
                 let pieces = sample.ids.chunks(longest).zip(sample.trained.chunks(longest));
                 let pieces: Vec<Sample> =
                     pieces.map(|(ids, trained)| Sample::new(ids.to_vec(), trained.to_vec(), sample.origin)).collect();
@@ -171,7 +187,7 @@ impl Samples {
 
     fn push(&mut self, sample: Sample) {
         if sample.trained_tokens() == 0 {
-            self.dropped += 1;
+            self.counts.dropped += 1;
         } else {
             self.list.push(sample);
         }
@@ -207,7 +223,7 @@ mod tests {
         for trained in [&[true; 3][..], &[true; 4], &[false, false, false, true], &[true]] {
             samples.add(sample(trained), &params).unwrap();
         }
-        assert_eq!((samples.truncated, samples.dropped), (2, 2));
+        assert_eq!((samples.counts.truncated, samples.counts.dropped), (2, 2));
         assert_eq!(samples.list.iter().map(Sample::trained_tokens).collect::<Vec<_>>(), [2, 2]);
     }
 
@@ -217,9 +233,9 @@ mod tests {
         samples.add(sample(&[true; 7]), &params(&json!({"long_samples": "split"}))).unwrap();
         // The last piece has one token, which nothing predicts.
         assert_eq!(samples.list.iter().map(|sample| sample.ids.clone()).collect::<Vec<_>>(), [[0, 1, 2], [3, 4, 5]]);
-        assert_eq!((samples.split, samples.dropped), (1, 1));
+        assert_eq!((samples.counts.split, samples.counts.dropped), (1, 1));
         samples.add(sample(&[true; 7]), &params(&json!({"long_samples": "drop"}))).unwrap();
-        assert_eq!((samples.list.len(), samples.dropped), (2, 2));
+        assert_eq!((samples.list.len(), samples.counts.dropped), (2, 2));
         let error = samples.add(sample(&[true; 7]), &params(&json!({"long_samples": "error"}))).unwrap_err();
         assert_eq!(error.to_string(), "row 1 of `d` has 7 tokens, more than `sequence_len`");
     }

@@ -144,6 +144,7 @@ mod tests {
             out,
             scratch: out,
             checkpoint: None,
+            memo: None,
             environment: &|_| None,
             threads: 1,
             device: crate::ops::DeviceChoice::Cpu,
