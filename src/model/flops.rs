@@ -25,7 +25,12 @@ impl CausalLm {
             LayerKind::Attention { window, .. } => Some(lengths.clone().map(|length| pairs(length, *window)).sum::<f64>()),
             LayerKind::Convolution => None,
         });
-        6.0 * (inner as f64 * tokens as f64 + count(head) as f64 * labels as f64) + 12.0 * width * attention.sum::<f64>()
+        let weights = inner as f64 * tokens as f64 + count(head) as f64 * labels as f64;
+        let beside = self.adapters().flat_map(|adapter| adapter.parameters()).map(|one| one.value().len());
+        let beside = (beside.sum::<usize>() * tokens) as f64;
+        // Frozen weights only hand gradients on: that half of their backward pass is not computed.
+        let of_weights = if self.adapters().next().is_some() { 4.0 } else { 6.0 };
+        of_weights * weights + 6.0 * beside + 12.0 * width * attention.sum::<f64>()
     }
 }
 

@@ -1,4 +1,4 @@
-//! `kind: sft`: supervised fine-tuning of all weights.
+//! `kind: sft`: supervised fine-tuning of all weights, or of adapters beside them.
 //!
 //! The artifact is `model/`, a Hugging Face folder whose configuration and tokenizer are those of the model it began
 //! with, `epoch1/` … if they are wanted, and `log/`: a line a step in `loss.jsonl` and a line an evaluation in `eval.jsonl`,
@@ -6,11 +6,13 @@
 //! chat where the assistant speaks. The result depends on the data, the settings and the seed alone: the order of
 //! samples and every sum are fixed, whatever the number of threads.
 //!
-//! [`train`] is the loop, [`objective`] what it makes smaller, [`pack`] in which order, [`optim`] how weights change, and
-//! [`checkpoint`] how a killed training goes on.
+//! [`train`] is the loop, [`objective`] what it makes smaller, [`pack`] in which order, [`optim`] how weights change,
+//! [`checkpoint`] how a killed training goes on, and [`lora`] what is different where adapters are trained. These come out
+//! as `adapter/` or added to the weights of `model/`.
 
 mod checkpoint;
 mod log;
+mod lora;
 mod objective;
 mod optim;
 mod pack;
@@ -27,6 +29,7 @@ use super::{OpCx, OpError, Outcome};
 use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
 use crate::model::{CausalLm, ModelError};
 use crate::spec::params::{LongSamples, SftParams};
+use lora::Keeper;
 use objective::NextToken;
 use train::{Summary, Trainer, Work};
 
@@ -46,13 +49,23 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
         false => Some(samples::read("eval_data", params, &tokenizer, cx)?),
     };
     let objective = NextToken::new(samples, evaluation, params)?;
-    let save = |model: &CausalLm, out: &Path| {
-        save(model, source, out).map_err(|error| OpError::caused("cannot save the trained model", error))
+    let keeper = match &params.lora {
+        Some(lora) => {
+            lora::attach(&mut model, lora, params)?;
+            Some(Keeper::new(params, lora, &objective, cx)?)
+        }
+        None => None,
     };
-    let work = Work { params, cx, objective: &objective, save: &save };
+    let save = |model: &CausalLm, out: &Path| match &keeper {
+        Some(keeper) => keeper.save(model, out),
+        None => save(model, source, out)
+            .map(|()| Vec::new())
+            .map_err(|error| OpError::caused("cannot save the trained model", error)),
+    };
+    let work = Work { params, cx, objective: &objective, save: &|model, out| save(model, out).map(drop) };
     let summary = Trainer::begin(&mut model, work)?.run()?;
-    save(&model, &cx.out.join("model"))?;
-    Ok(outcome(params, &objective, &summary))
+    let more = save(&model, &cx.out.join(params.result().0))?;
+    Ok(outcome(params, &objective, &summary, more))
 }
 
 /// Returns what the chat template is told beside the chats.
@@ -88,7 +101,7 @@ fn save(model: &CausalLm, source: &Path, out: &Path) -> Result<(), Box<dyn std::
     model.save_weights(out).map_err(|error: ModelError| error.into())
 }
 
-fn outcome(params: &SftParams, objective: &NextToken, summary: &Summary) -> Outcome {
+fn outcome(params: &SftParams, objective: &NextToken, summary: &Summary, more: Vec<(&'static str, f64)>) -> Outcome {
     let (state, samples) = (&summary.state, &objective.samples);
     let mut metrics = vec![
         ("final_loss", state.final_loss()),
@@ -99,6 +112,7 @@ fn outcome(params: &SftParams, objective: &NextToken, summary: &Summary) -> Outc
         ("truncated", samples.truncated as f64),
         ("dropped", samples.dropped as f64),
     ];
+    metrics.extend(more);
     if params.long_samples == LongSamples::Split {
         metrics.push(("split", samples.split as f64));
     }

@@ -1,7 +1,7 @@
 //! What is wrong with the settings of a training beyond their types.
 
 use super::super::Mistake;
-use super::{OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+use super::{LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
 
 /// Returns all mistakes.
 pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
@@ -12,6 +12,9 @@ pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
     mistakes.schedule(params);
     mistakes.loss(params);
     mistakes.evaluation(params);
+    for (field, message) in params.lora.iter().flat_map(LoraParams::mistakes) {
+        mistakes.demand(false, field, message);
+    }
     mistakes.0
 }
 
