@@ -53,6 +53,7 @@ mod real;
 mod report;
 mod run;
 mod sft;
+mod sft_lora;
 mod sft_resume;
 mod snapshot;
 mod sweep;

@@ -172,7 +172,8 @@ impl Beside<'_> {
             thin.iter_mut().for_each(|number| *number *= self.scale);
             let (h, b) = (Matrix::new(&thin, rank), Matrix::new(&up, rank));
             let Some(magnitude) = &self.adapter.magnitude else {
-                let columns = MatrixMut::strided(&mut out[self.adapter.rows.start..], tokens, self.width(), self.outputs);
+                let columns =
+                    MatrixMut::strided(&mut out[self.adapter.rows.start..], tokens, self.width(), self.outputs);
                 product(columns, Write::Add, h, b.t(), Threads::Pool);
                 return Found { thin, lengthened: None };
             };

@@ -59,7 +59,8 @@ fn check_targets(model: &CausalLm, targets: &TargetModules) -> Result<(), OpErro
     let Some(unknown) = unknown else { return Ok(()) };
     let known: Vec<String> = last_names(model.linear_modules()).into_iter().map(|name| format!("`{name}`")).collect();
     let help = format!("those are {}, in all layers or by their paths", known.join(", "));
-    let message = format!("`lora.target_modules`: the model has no `{unknown}` among the layers that can have an adapter");
+    let message =
+        format!("`lora.target_modules`: the model has no `{unknown}` among the layers that can have an adapter");
     Err(OpError::new(message).help(help))
 }
 

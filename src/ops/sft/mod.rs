@@ -43,6 +43,9 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let tokenizer = Tokenizer::load_with(source, &template_settings(params)?)
         .map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
     check_fit(params, &model, &tokenizer)?;
+    if let Some(lora) = &params.lora {
+        lora::attach(&mut model, lora, params)?;
+    }
     let samples = samples::read("data", params, &tokenizer, cx)?;
     let evaluation = match params.eval_data.is_empty() {
         true => None,
@@ -50,10 +53,7 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     };
     let objective = NextToken::new(samples, evaluation, params)?;
     let keeper = match &params.lora {
-        Some(lora) => {
-            lora::attach(&mut model, lora, params)?;
-            Some(Keeper::new(params, lora, &objective, cx)?)
-        }
+        Some(lora) => Some(Keeper::new(params, lora, &objective, cx)?),
         None => None,
     };
     let save = |model: &CausalLm, out: &Path| match &keeper {

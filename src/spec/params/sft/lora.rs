@@ -65,6 +65,11 @@ pub enum TargetModules {
     Named(Vec<String>),
 }
 
+/// Reads the block. `lora:` with nothing behind it is a mistake: all weights would be trained.
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<LoraParams>, D::Error> {
+    LoraParams::deserialize(deserializer).map(Some)
+}
+
 fn default_rank() -> usize {
     16
 }

@@ -99,7 +99,7 @@ pub struct SftParams {
     #[serde(default = "default_max_grad_norm")]
     pub max_grad_norm: f64,
     /// Trains an adapter instead of the weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "lora::given", skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraParams>,
     /// The tokens of a chat that are trained. Prose is always trained whole. A message with `"train": false` or `"weight": 0`
     /// is not trained in any case.
