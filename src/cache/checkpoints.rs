@@ -23,7 +23,9 @@ impl Cache {
     /// Removes it. That something cannot be removed is told and stops nothing: the work is done.
     pub fn drop_checkpoints(&self, key: &Digest) {
         match fs_err::remove_dir_all(self.checkpoints(key)) {
-            Err(error) if !is_absent(&error) => self.notice(format!("a checkpoint is of no more use and stays: {error}")),
+            Err(error) if !is_absent(&error) => {
+                self.notice(format!("a checkpoint is of no more use and stays: {error}"));
+            }
             _ => {}
         }
     }

@@ -81,6 +81,7 @@ fn texts(row: &Row) -> Vec<Cow<'_, str>> {
     match row {
         Row::Text(text) => vec![text.into()],
         Row::Chat(chat) => chat.messages.iter().map(|message| message.content.text()).collect(),
+        Row::Preference(both) => both.chosen.messages.iter().map(|message| message.content.text()).collect(),
         Row::Pair { good, .. } => vec![good.into()],
     }
 }

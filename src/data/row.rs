@@ -1,7 +1,7 @@
 //! One row of a data set.
 //!
-//! A row is one of three things, told apart by its fields and never by a setting, so that a data set may mix them:
-//! prose, a chat, or a minimal pair. Fields we don't know are ignored when reading: real data sets carry ids and
+//! A row is one of four things, told apart by its fields and never by a setting, so that a data set may mix them:
+//! prose, a chat, two answers of which one is preferred, or a minimal pair. Fields we don't know are ignored when reading: real data sets carry ids and
 //! sources. They aren't carried along, and that is deliberate: what a curation writes depends on nothing that it does
 //! not understand. A chat's fields beside `messages` are those that templates know: `tools`, `documents` and
 //! `chat_template_kwargs`.
@@ -20,6 +20,8 @@ pub enum Row {
     Text(String),
     /// A conversation.
     Chat(Chat),
+    /// Two answers of which one is preferred.
+    Preference(Box<Preference>),
     /// Two sentences of which one is correct.
     Pair {
         /// The correct one.
@@ -27,6 +29,15 @@ pub enum Row {
         /// The wrong one.
         bad: String,
     },
+}
+
+/// One conversation with two ways to go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preference {
+    /// The whole conversation with the better answer.
+    pub chosen: Chat,
+    /// The whole conversation with the worse one.
+    pub rejected: Chat,
 }
 
 /// The fields of a row in JSON, of all kinds of row.
@@ -46,6 +57,12 @@ struct Fields<'a> {
     good: Option<Cow<'a, str>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bad: Option<Cow<'a, str>>,
+    #[serde(default, skip_serializing)]
+    prompt: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chosen: Option<Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rejected: Option<Value>,
 }
 
 impl Row {
@@ -55,13 +72,19 @@ impl Row {
         let fields: Fields<'_> =
             serde_json::from_str(line).map_err(|error| error.to_string().replace("at line 1 column", "at column"))?;
         match fields {
+            Fields {
+                text: None, messages: None, good: None, bad: None, chosen: Some(_), rejected: Some(_), ..
+            } => preference(fields).map(|preference| Row::Preference(Box::new(preference))),
+            Fields { chosen: Some(_), .. } | Fields { rejected: Some(_), .. } => {
+                Err("a preference needs both `chosen` and `rejected`, and nothing of another kind of row".into())
+            }
             Fields { text: Some(text), messages: None, good: None, bad: None, .. } => Ok(Row::Text(text.into_owned())),
             Fields { text: None, messages: Some(_), good: None, bad: None, .. } => chat(fields).map(Row::Chat),
             Fields { text: None, messages: None, good: Some(good), bad: Some(bad), .. } => {
                 Ok(Row::Pair { good: good.into_owned(), bad: bad.into_owned() })
             }
             Fields { text: None, messages: None, good: None, bad: None, .. } => {
-                Err("there is neither `text` nor `messages` nor `good` and `bad`".into())
+                Err("there is neither `text` nor `messages` nor `chosen` and `rejected` nor `good` and `bad`".into())
             }
             Fields { text: None, messages: None, .. } => Err("a pair needs both `good` and `bad`".into()),
             _ => Err("a row has either `text` or `messages` or `good` and `bad`, not several of them".into()),
@@ -79,6 +102,17 @@ impl Row {
                 chat_template_kwargs: Some(chat.variables.clone()).filter(|variables| !variables.is_empty()),
                 ..Fields::default()
             },
+            Row::Preference(preference) => {
+                let Preference { chosen, rejected } = &**preference;
+                Fields {
+                    chosen: Some(json(&chosen.messages)),
+                    rejected: Some(json(&rejected.messages)),
+                    tools: chosen.tools.clone().map(Value::from),
+                    documents: chosen.documents.clone().map(Value::from),
+                    chat_template_kwargs: Some(chosen.variables.clone()).filter(|variables| !variables.is_empty()),
+                    ..Fields::default()
+                }
+            }
             Row::Pair { good, bad } => Fields { good: Some(good.into()), bad: Some(bad.into()), ..Fields::default() },
         };
         serde_json::to_string(&fields).expect("strings always have a JSON form")
@@ -88,10 +122,8 @@ impl Row {
     pub fn text(&self) -> Cow<'_, str> {
         match self {
             Row::Text(text) => text.into(),
-            Row::Chat(chat) => {
-                let contents: Vec<Cow<'_, str>> = chat.messages.iter().map(|message| message.content.text()).collect();
-                contents.join("\n").into()
-            }
+            Row::Chat(chat) => text_of(chat).into(),
+            Row::Preference(preference) => text_of(&preference.chosen).into(),
             Row::Pair { good, .. } => good.into(),
         }
     }
@@ -103,8 +135,48 @@ impl Row {
         match self {
             Row::Text(text) => count(text),
             Row::Chat(chat) => chat.messages.iter().map(|message| count(&message.content.text())).sum(),
+            Row::Preference(preference) => {
+                preference.chosen.messages.iter().map(|message| count(&message.content.text())).sum()
+            }
             Row::Pair { good, .. } => count(good),
         }
+    }
+}
+
+fn json(messages: &[Message]) -> Value {
+    serde_json::to_value(messages).expect("messages always have a JSON form")
+}
+
+fn text_of(chat: &Chat) -> String {
+    let contents: Vec<Cow<'_, str>> = chat.messages.iter().map(|message| message.content.text()).collect();
+    contents.join("\n")
+}
+
+/// Reads two answers as TRL has them: whole conversations, or a `prompt` and what follows it, each in words or messages.
+fn preference(fields: Fields<'_>) -> Result<Preference, String> {
+    let before = fields.prompt.map(|prompt| said("prompt", "user", prompt)).transpose()?;
+    let (tools, documents) = (objects("tools", fields.tools)?, objects("documents", fields.documents)?);
+    let variables = fields.chat_template_kwargs.unwrap_or_default();
+    let answer = |name: &str, answer: Option<Value>| {
+        let answer = answer.unwrap_or_default();
+        if before.is_none() && answer.is_string() {
+            return Err(format!("`{name}` is text, and there is no `prompt` that it answers"));
+        }
+        let messages = [before.clone().unwrap_or_default(), said(name, "assistant", answer)?].concat();
+        Ok(Chat { messages, tools: tools.clone(), documents: documents.clone(), variables: variables.clone() })
+    };
+    Ok(Preference { chosen: answer("chosen", fields.chosen)?, rejected: answer("rejected", fields.rejected)? })
+}
+
+/// Reads words of somebody, or messages.
+fn said(name: &str, role: &str, value: Value) -> Result<Vec<Message>, String> {
+    match value {
+        Value::String(words) => Ok(vec![Message::new(role, words)]),
+        Value::Array(list) if !list.is_empty() => {
+            let messages = list.into_iter().map(serde_json::from_value).collect::<Result<_, _>>();
+            messages.map_err(|error| format!("`{name}`: {error}"))
+        }
+        _ => Err(format!("`{name}` is neither text nor a list of messages")),
     }
 }
 
@@ -134,6 +206,10 @@ mod tests {
             Row::Text(String::new()),
             Row::Chat(vec![turn("user", "ça va ?"), turn("assistant", "")].into()),
             Row::Pair { good: "a".into(), bad: "b".into() },
+            Row::Preference(Box::new(Preference {
+                chosen: vec![turn("user", "ça va ?"), turn("assistant", "oui")].into(),
+                rejected: vec![turn("user", "ça va ?"), turn("assistant", "yes")].into(),
+            })),
         ] {
             assert_eq!(Row::from_json(&row.to_json()).as_ref(), Ok(&row));
         }
@@ -146,11 +222,29 @@ mod tests {
     }
 
     #[test]
+    fn a_preference_may_be_words_or_messages() {
+        let whole = r#"{"chosen": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}],
+            "rejected": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "b"}]}"#;
+        let words = r#"{"prompt": "q", "chosen": "a", "rejected": "b", "score": 3}"#;
+        let messages = r#"{"prompt": [{"role": "user", "content": "q"}], "chosen": "a",
+            "rejected": [{"role": "assistant", "content": "b"}]}"#;
+        let expected = Row::from_json(&whole.replace('\n', "")).unwrap();
+        for line in [words, messages] {
+            assert_eq!(Row::from_json(&line.replace('\n', "")), Ok(expected.clone()));
+        }
+    }
+
+    #[test]
     fn rows_of_no_or_two_kinds_are_refused() {
         for (line, expected) in [
             ("{}", "neither"),
             (r#"{"text": "a", "good": "b"}"#, "not several"),
             (r#"{"good": "b"}"#, "needs both"),
+            (r#"{"chosen": "b"}"#, "needs both"),
+            (r#"{"chosen": "a", "rejected": "b"}"#, "there is no `prompt`"),
+            (r#"{"prompt": 1, "chosen": "a", "rejected": "b"}"#, "`prompt` is neither text nor a list"),
+            (r#"{"prompt": "q", "chosen": "a", "rejected": [{"role": 1}]}"#, "`rejected`: the `role`"),
+            (r#"{"text": "q", "chosen": "a", "rejected": "b"}"#, "nothing of another kind"),
             (r#"{"messages": []}"#, "empty"),
             (r#"{"messages": [{"role": "user"}]}"#, "missing field `content`"),
             (r#"{"messages": [{"role": "user", "content": "a"}], "tools": {"a": 1}}"#, "`tools` is not a list"),

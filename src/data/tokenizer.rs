@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::ops::Range;
+use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -15,7 +16,7 @@ use serde_json::Value;
 
 use super::control::{ControlTokens, Piece};
 use super::template::{ChatTemplate, SpecialTokens, TemplateSettings};
-use super::{DataError, beginning};
+use super::{DataError, beginning, growth};
 
 /// The files of a model folder that belong to its tokenizer. Only the first one must be there.
 pub const TOKENIZER_FILES: &[&str] = &[
@@ -70,9 +71,13 @@ impl Tokenizer {
     pub fn load_with(dir: &Path, settings: &TemplateSettings) -> Result<Self, DataError> {
         let bad = |reason: String| DataError::BadTokenizer { path: dir.to_owned(), reason };
         let bytes = read_bounded(&dir.join("tokenizer.json"))?;
-        let mut inner = tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| bad(format!("tokenizer.json: {e}")))?;
+        // Some of what the file may hold is taken for granted there, and ends in a panic.
+        let read = catch_unwind(|| tokenizers::Tokenizer::from_bytes(&bytes).map_err(|error| error.to_string()));
+        let read = read.unwrap_or_else(|_| Err("a part of it cannot be read".into()));
+        let mut inner = read.map_err(|error| bad(format!("tokenizer.json: {error}")))?;
         inner.with_truncation(None).map_err(|error| bad(error.to_string()))?;
         inner.with_padding(None);
+        growth::check(&inner).map_err(|error| bad(format!("tokenizer.json: {error}")))?;
         let around = around(&inner).map_err(|error| bad(format!("tokenizer.json: {error}")))?;
         inner.set_encode_special_tokens(true);
         let control = ControlTokens::of(&inner);
@@ -246,6 +251,11 @@ fn tokenize_error(text: &str, error: &(dyn std::error::Error + Send + Sync)) -> 
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, DataError> {
+    // A pipe would be waited for.
+    if !fs::metadata(path)?.is_file() {
+        let reason = "it is not a regular file".into();
+        return Err(DataError::BadTokenizer { path: path.to_owned(), reason });
+    }
     let mut bytes = Vec::new();
     fs::File::open(path)?.take(LARGEST_FILE + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > LARGEST_FILE {

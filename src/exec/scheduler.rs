@@ -235,6 +235,8 @@ pub(super) struct Scheduler<'scope, 'env, 'o> {
 const TICK: Duration = Duration::from_millis(100);
 /// How long a node that was asked to end may take to.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long a training may: it ends its batch and saves what it has.
+const GRACE_TO_SAVE: Duration = Duration::from_mins(2);
 
 impl Scheduler<'_, '_, '_> {
     /// Goes through the graph once, until nothing runs and nothing can start.
@@ -286,14 +288,15 @@ impl Scheduler<'_, '_, '_> {
     /// Asks nodes to end that nobody wants any more or whose time is up, and ends those that do not listen.
     fn watch(&mut self) {
         let (interrupted, now) = (self.interrupted(), Instant::now());
-        for running in self.running.values_mut() {
+        for (id, running) in &mut self.running {
             let late = running.deadline.is_some_and(|deadline| now >= deadline);
             if (interrupted || late) && running.asked.is_none() {
                 running.timed_out = late && !interrupted;
                 running.asked = Some(now);
                 running.control.ask();
             }
-            if running.asked.is_some_and(|asked| now.duration_since(asked) > GRACE) {
+            let grace = if self.plan.instance(*id).kind() == Kind::Sft { GRACE_TO_SAVE } else { GRACE };
+            if running.asked.is_some_and(|asked| now.duration_since(asked) > grace) {
                 running.control.kill();
             }
         }

@@ -117,10 +117,7 @@ impl CausalLm {
     }
 
     fn linear_parameters(&self) -> impl Iterator<Item = (usize, &Arc<Parameter>)> {
-        let others = [self.arch().embedding.0, self.arch().head.0];
-        let linear = move |(id, parameter): &(usize, &Arc<Parameter>)| {
-            parameter.kind() == ParameterKind::Matrix && !others.contains(id)
-        };
+        let linear = |(_, parameter): &(usize, &Arc<Parameter>)| parameter.kind() == ParameterKind::Matrix;
         self.parameters().iter().enumerate().filter(linear)
     }
 

@@ -8,7 +8,7 @@ use super::adapter::Adapters;
 use super::angles::Angles;
 use super::arch::Decoder;
 use super::config::Config;
-use super::engine::{Engine, Frame, Linear, Noise, Objective};
+use super::engine::{Engine, Frame, Linear, Noise, Objective, Scale};
 use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
 use super::packed::{Packed, Places};
@@ -145,6 +145,32 @@ impl CausalLm {
         let loss = engine.cross_entropy(&x, self.arch.head, pass.objective(&labels))?;
         engine.backward(&loss)?;
         Ok(loss.sum)
+    }
+
+    /// As [`Self::add_gradients`], for losses that are known only once the model has spoken: `weigh` gets the logarithm of
+    /// the probability of every token (0 where it does not count), and returns for each what the gradient of its loss is
+    /// multiplied by, beside `pass.scale`.
+    pub fn add_weighed_gradients(
+        &mut self,
+        packed: &Packed,
+        trained: &[bool],
+        pass: Pass,
+        weigh: &mut dyn FnMut(&[f32]) -> Vec<f32>,
+    ) -> Result<(), ModelError> {
+        let (places, labels) = self.labelled(packed, trained)?;
+        let frame = Frame { noise: pass.noise, ..self.frame(places) };
+        let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
+        let x = self.arch.forward(&engine, &packed.ids, &frame)?;
+        let mut log_probs = vec![0.0; packed.ids.len()];
+        for ((row, _), log_prob) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
+            log_probs[row + 1] = log_prob;
+        }
+        let factors = weigh(&log_probs);
+        let scales: Vec<f32> = labels.iter().map(|(row, _)| factors[row + 1] * pass.scale).collect();
+        let objective = Objective { labels: &labels, scale: Scale::Each(&scales), smoothing: 0.0 };
+        let loss = engine.cross_entropy(&x, self.arch.head, objective)?;
+        engine.backward(&loss)?;
+        Ok(())
     }
 
     /// Fails, naming the tensor, unless every weight that is trained got a gradient and all gradients are finite.

@@ -54,5 +54,6 @@ pub use crate::tensor::DeviceChoice;
 pub(crate) use arch::parameters_of;
 pub(crate) use folder::save_weights;
 pub(crate) use kernel::lanes::vectorised;
+pub(crate) use kernel::matrix;
 pub(crate) use kernel::noise::bits as mixed;
 pub(crate) use parameter::Outline;

@@ -13,6 +13,8 @@ use super::ModelError;
 pub enum ParameterKind {
     /// A matrix of weights.
     Matrix,
+    /// A matrix with a row for each token: the embedding, the output layer.
+    Table,
     /// The weight of a norm, one number for each column; weight decay leaves it alone.
     Norm,
     /// What a linear layer or a convolution adds; weight decay leaves it alone.
@@ -27,7 +29,7 @@ pub enum ParameterKind {
 impl ParameterKind {
     /// Says whether weight decay pulls such weights towards zero.
     pub fn decays(self) -> bool {
-        matches!(self, Self::Matrix | Self::Convolution | Self::Magnitude)
+        matches!(self, Self::Matrix | Self::Table | Self::Convolution | Self::Magnitude)
     }
 }
 

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Var};
 
 use super::causal_lm::CausalLm;
-use super::composed::{AdapterTensors, Composed};
 use super::causal_lm::Pass;
+use super::composed::{AdapterTensors, Composed};
 use super::engine::{Engine, Frame};
 use super::packed::Packed;
 use super::{ModelError, Parameter};

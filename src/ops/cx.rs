@@ -45,6 +45,19 @@ impl OpCx<'_> {
         })
     }
 
+    /// Fails if the user asked for a GPU, for work that has no way to run on one yet. `auto` asks for none.
+    pub(super) fn on_cpu_alone(&self, work: &str) -> Result<(), OpError> {
+        match self.device {
+            DeviceChoice::Auto | DeviceChoice::Cpu => Ok(()),
+            DeviceChoice::Cuda(_) | DeviceChoice::Metal => {
+                let device = self.device;
+                let help = "run this node without `--device`, or the whole with `--device auto`, which takes a GPU for \
+                            what can use one";
+                Err(OpError::new(format!("{work} runs on the CPU only, and not on {device}")).help(help))
+            }
+        }
+    }
+
     /// Returns an error once the user wants the node to stop. Called between units of work.
     pub fn check_cancelled(&self) -> Result<(), OpError> {
         if self.cancelled.load(Ordering::Relaxed) {

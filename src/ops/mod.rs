@@ -23,7 +23,7 @@ pub use error::OpError;
 
 pub use crate::tensor::DeviceChoice;
 
-use crate::spec::params::Op;
+use crate::spec::params::{GateMode, Op};
 
 /// Runs a node: reads its inputs, writes its artifact into `cx.out`, and returns its metrics.
 pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
@@ -32,8 +32,13 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
         Op::Curate(params) => curate::run(params, cx),
         Op::Tokenizer(params) => tokenizer::run(params, cx),
         Op::Init(params) => init::run(params, cx),
-        Op::Sft(params) => sft::run(params, cx),
+        Op::Sft(params) => cx.on_cpu_alone("training").and_then(|()| sft::run(params, cx)),
         Op::Merge(params) => merge::run(params, cx),
+        Op::Moe(params)
+            if matches!(params.gate_mode, GateMode::Hidden | GateMode::HiddenLast | GateMode::HiddenAvg) =>
+        {
+            cx.on_cpu_alone("what finds routers from hidden states").and_then(|()| merge::moe(params, cx))
+        }
         Op::Moe(params) => merge::moe(params, cx),
         Op::ApplyLora(params) => lora::apply(params, cx),
         Op::ExtractLora(params) => lora::extract(params, cx),

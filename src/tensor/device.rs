@@ -2,8 +2,8 @@
 //!
 //! A program can be built with NVIDIA's or Apple's devices or without, and run on a machine that has them or not. `auto`
 //! takes what there is; every other word is an order, and an order that cannot be carried out is an error that names what
-//! is missing and how to get it, never a quiet way back to the CPU. What has no way to run on a GPU yet (training) does
-//! not ask for a device at all.
+//! is missing and how to get it, never a quiet way back to the CPU. What has no way to run on a GPU yet (training, routers from
+//! hidden states) refuses such an order too.
 
 use std::fmt;
 use std::str::FromStr;

@@ -9,10 +9,22 @@ use super::TensorError;
 /// Maps a file for reading.
 #[expect(unsafe_code, reason = "a memory map is a promise about the file that the compiler cannot check")]
 pub(crate) fn map(path: &Path) -> Result<Mmap, TensorError> {
+    regular(path)?;
     let file = fs_err::File::open(path)?;
     // SAFETY: the map is only read. The files are artifacts, which nobody changes once they exist; should somebody cut
     // one short all the same, the access ends the process with a signal, and does not read other memory.
-    Ok(unsafe { Mmap::map(file.file()) }?)
+    let mapped = unsafe { Mmap::map(file.file()) };
+    mapped.map_err(|error| {
+        std::io::Error::new(error.kind(), format!("{} cannot be mapped into memory: {error}", path.display())).into()
+    })
+}
+
+/// Fails on a pipe or a device, which would be waited for or read for ever.
+pub(super) fn regular(path: &Path) -> Result<(), TensorError> {
+    if fs_err::metadata(path)?.is_file() {
+        return Ok(());
+    }
+    Err(TensorError::Index { file: path.to_owned(), reason: "it is not a regular file".into() })
 }
 
 /// Gives the memory behind a piece of a map back to the system; the next look reads it from the file again.

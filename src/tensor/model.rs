@@ -9,6 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::map::regular;
 use super::{TensorError, TensorFile, View};
 
 /// The name of the weights of a model that fit in one file.
@@ -106,6 +107,7 @@ struct Index {
 
 fn open_shards(dir: &Path, index: &Path) -> Result<ModelTensors, TensorError> {
     let bad = |reason: String| TensorError::Index { file: index.to_owned(), reason };
+    regular(index)?;
     let size = fs_err::metadata(index)?.len();
     if size > MAX_INDEX {
         return Err(bad(format!("{size} bytes are more than the {MAX_INDEX} that are allowed")));

@@ -112,7 +112,8 @@ fn loss_and_gradients_are_those_of_transformers() {
         let expected = f64::from(golden.get("loss")[0]);
         assert!((loss / expected - 1.0).abs() <= 1e-6, "{case}: loss {loss}, transformers has {expected}");
         model.check_gradients().unwrap();
-        let (_, composed) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
+        let (_, composed) =
+            model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
         let composed = model.parameters().iter().zip(&composed).flat_map(|(p, g)| by_part(p.parts(), g));
         let mut most = 0.0f64;
         for ((tensor, fused), (_, composed)) in gradients(&model).into_iter().zip(composed) {
@@ -168,7 +169,8 @@ fn the_two_engines_agree_on_long_documents() {
         let (packed, trained) = random_batch(&[5, 1, 128, 2, 129, 31, 300], 67, &mut Numbers(3));
         let scale = 1.0 / trained_tokens(&packed, &trained) as f32;
         let sum = model.add_gradients(&packed, &trained, Pass::plain(scale)).unwrap();
-        let (expected, gradients) = model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
+        let (expected, gradients) =
+            model.reference(&Device::Cpu).unwrap().gradients(&packed, &trained, Pass::plain(scale)).unwrap();
         assert!((sum / expected - 1.0).abs() <= 1e-6, "{case}: {sum} {expected}");
         for (parameter, gradient) in model.parameters().iter().zip(gradients) {
             let found = parameter.gradient();

@@ -101,7 +101,7 @@ fn every_family_can_be_made() {
             match parameter.kind() {
                 ParameterKind::Norm => assert!(same(if architecture == "gemma3" { 0.0 } else { 1.0 })),
                 ParameterKind::Bias => assert!(same(0.0)),
-                ParameterKind::Matrix | ParameterKind::Convolution => assert!(!same(0.0)),
+                ParameterKind::Matrix | ParameterKind::Table | ParameterKind::Convolution => assert!(!same(0.0)),
                 ParameterKind::Magnitude => panic!("only adapters have magnitudes"),
             }
         }

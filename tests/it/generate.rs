@@ -113,11 +113,11 @@ fn answers_are_those_of_transformers() {
     }
 }
 
-/// `LUTHFLOW_SMOLLM2` names a folder with SmolLM2-135M-Instruct, as luthflow or `answers.py` has it.
+/// SmolLM2-135M-Instruct, from its GGUF file.
 #[test]
 fn answers_of_a_real_model_are_those_of_transformers() {
-    let Ok(dir) = std::env::var("LUTHFLOW_SMOLLM2") else { return };
-    let generator = generator(Path::new(&dir));
+    let Some(dir) = crate::real::model() else { return };
+    let generator = generator(dir);
     let all = golden("smollm2.json");
     for penalised in [false, true] {
         let some: Vec<&Value> =
@@ -392,7 +392,7 @@ fn world() -> World {
     world
 }
 
-fn with_input(world: &World, args: &[&str], input: &str) -> Ran {
+pub(crate) fn with_input(world: &World, args: &[&str], input: &str) -> Ran {
     let mut command = world.command(args);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();

@@ -4,11 +4,14 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use luthflow::data::Tokenizer;
 use luthflow::model::{CausalLm, Packed};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::hostile_tokenizers::whole_folder;
 
 const CASES: [&str; 5] = ["qwen3-bias-window", "qwen2-old", "llama-3-old", "lfm2-old", "gemma3-old"];
 
@@ -244,4 +247,33 @@ fn frequencies_that_old_checkpoints_store_are_passed_over() {
     });
     more.extend_from_slice(&[0; 24]);
     assert_eq!(load(&read("llama-3-old", "config.json"), &more), None);
+}
+
+/// A pipe that nobody writes into is not waited for.
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_file() {
+    for (name, index) in [
+        ("config.json", false),
+        ("model.safetensors", false),
+        ("part.safetensors", true),
+        ("model.safetensors.index.json", false),
+        ("tokenizer.json", false),
+        ("tokenizer_config.json", false),
+        ("chat_template.jinja", false),
+    ] {
+        let dir = whole_folder();
+        let pipe = dir.path().join(name);
+        let _ = fs_err::remove_file(&pipe);
+        if index {
+            fs_err::remove_file(dir.path().join("model.safetensors")).unwrap();
+            let list = json!({"weight_map": {"model.norm.weight": name}});
+            fs_err::write(dir.path().join("model.safetensors.index.json"), list.to_string()).unwrap();
+        }
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let (model, tokenizer) = (load_folder(dir.path()), Tokenizer::load(dir.path()).map(drop));
+        let needed = ["config.json", "model.safetensors", "part.safetensors"].contains(&name);
+        assert_eq!(model.is_some(), needed, "{name}: {model:?}");
+        assert_eq!(tokenizer.is_err(), name == "tokenizer.json", "{name}: {tokenizer:?}");
+    }
 }

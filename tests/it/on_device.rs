@@ -5,7 +5,10 @@ use std::path::{Path, PathBuf};
 
 use candle_core::Device;
 use luthflow::model::{CausalLm, LanguageModel, OnDevice, Packed};
+use luthflow::spec::params::Kind;
+use serde_json::json;
 
+use crate::op::{inputs, run_on};
 use crate::tiny::largest_difference;
 
 /// One tiny model for every shape of every family.
@@ -92,4 +95,24 @@ fn a_long_prompt_is_cut_into_steps() {
         session.feed(&[(text, &prompt)]).unwrap()
     };
     assert!(largest_difference(&last(&here), &last(&there)) <= 2e-5);
+}
+
+/// An order to compute on a GPU is carried out or refused.
+#[test]
+fn what_cannot_run_on_a_gpu_says_so() {
+    let sft = json!({"model": "m", "data": ["d"]});
+    let experts =
+        json!([{"source_model": "a", "positive_prompts": ["a"]}, {"source_model": "b", "positive_prompts": ["b"]}]);
+    let moe = json!({"base_model": "m", "experts": experts});
+    for (kind, fields) in [(Kind::Sft, sft), (Kind::Moe, moe)] {
+        for device in ["cuda:0", "metal"] {
+            let error = run_on(device.parse().unwrap(), 1, kind, fields.clone(), &inputs(&[])).err().unwrap();
+            let expected = format!("runs on the CPU only, and not on {device}");
+            assert!(error.to_string().contains(&expected), "{error}");
+            assert!(error.way_out().unwrap().contains("--device auto"), "{error:?}");
+        }
+        // Nothing is refused where nothing was ordered: what is missing now is the model.
+        let error = run_on("auto".parse().unwrap(), 1, kind, fields, &inputs(&[])).err().unwrap();
+        assert!(!error.to_string().contains("CPU"), "{error}");
+    }
 }

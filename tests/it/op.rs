@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
-use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
+use luthflow::ops::{self, DeviceChoice, InputArtifact, Inputs, OpCx, OpError, Outcome, Progress};
 use luthflow::spec::params::{Kind, Op};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -68,6 +68,17 @@ pub(crate) fn inputs(all: &[(&str, &str, &Path)]) -> Inputs {
 
 /// Runs a node with `threads` threads.
 pub(crate) fn run_with(threads: usize, kind: Kind, fields: Value, inputs: &Inputs) -> Result<Ran, OpError> {
+    run_on(DeviceChoice::Cpu, threads, kind, fields, inputs)
+}
+
+/// Runs a node on a device.
+pub(crate) fn run_on(
+    device: DeviceChoice,
+    threads: usize,
+    kind: Kind,
+    fields: Value,
+    inputs: &Inputs,
+) -> Result<Ran, OpError> {
     let op = Op::from_fields(kind, fields).unwrap();
     assert_eq!(op.check(), []);
     let out = TempDir::new().unwrap();
@@ -78,7 +89,7 @@ pub(crate) fn run_with(threads: usize, kind: Kind, fields: Value, inputs: &Input
         checkpoint: None,
         environment: &|_| None,
         threads,
-        device: luthflow::ops::DeviceChoice::Cpu,
+        device,
         progress: &Silent,
         cancelled: &AtomicBool::new(false),
     };

@@ -13,6 +13,7 @@ use luthflow::model::{CausalLm, Packed};
 use luthflow::spec::params::Kind;
 use serde_json::{Value, json};
 
+use crate::generate::with_input;
 use crate::gguf::import;
 use crate::op::{Ran, inputs, repository, run};
 use crate::world::World;
@@ -21,34 +22,38 @@ use crate::world::World;
 const F32_SUM: &str = "a672150fb4f99d7c8f4168cecdd464069c0ef3a37d8113f22ddb9d48031d03cd";
 const BF16_SUM: &str = "7ef915c9bf9d94d8d70211970476878352a5b95855c589ae987916d7a455242b";
 
-/// Returns the model's file; nothing where it is missing.
+/// Returns a file that `tests/models/fetch.sh` fetches; nothing where it is missing.
 #[expect(clippy::print_stdout, reason = "whoever reads the output of the tests must see what was left out")]
-fn file() -> Option<PathBuf> {
+pub(crate) fn fetched(name: &str) -> Option<PathBuf> {
     let named = std::env::var_os("LUTHFLOW_TEST_MODELS").map(PathBuf::from);
-    let folder = repository().join(named.unwrap_or_else(|| "target/test-models".into()));
-    let file = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let file = repository().join(named.unwrap_or_else(|| "target/test-models".into())).join(name);
     if file.is_file() {
         return Some(file);
     }
-    assert!(
-        std::env::var_os("LUTHFLOW_REQUIRE_MODELS").is_none(),
-        "{} is missing; run tests/models/fetch.sh",
-        file.display()
-    );
-    println!("skipped: {} is missing; run tests/models/fetch.sh", file.display());
+    let missing = format!("{} is missing; run tests/models/fetch.sh", file.display());
+    assert!(std::env::var_os("LUTHFLOW_REQUIRE_MODELS").is_none(), "{missing}");
+    println!("skipped: {missing}");
     None
 }
 
+/// Returns the model's file; nothing where it is missing.
+fn file() -> Option<PathBuf> {
+    fetched("SmolLM2-135M-Instruct.Q4_1.gguf")
+}
+
 /// Returns the model as f32, imported once for all tests.
-fn model() -> Option<&'static Path> {
+pub(crate) fn model() -> Option<&'static Path> {
     static MODEL: OnceLock<Option<Ran>> = OnceLock::new();
     let ran = MODEL.get_or_init(|| file().map(|file| import(&file, "f32").unwrap()));
     ran.as_ref().map(Ran::path)
 }
 
+fn read(path: &str) -> Value {
+    serde_json::from_slice(&std::fs::read(repository().join(path)).unwrap()).unwrap()
+}
+
 fn reference() -> Value {
-    let path = repository().join("tests/fixtures/smollm2/reference.json");
-    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    read("tests/fixtures/smollm2/reference.json")
 }
 
 fn ids(value: &Value) -> Vec<u32> {
@@ -145,6 +150,28 @@ fn greedy_answers_are_those_of_transformers() {
         let plain = |ids: &[u32]| ids.iter().copied().filter(|id| !stops.contains(id)).collect::<Vec<_>>();
         assert_eq!(plain(&found), plain(&expected), "{name}: {shown}");
     }
+}
+
+/// A conversation through a pipeline's node, as a person has it: one question a line.
+#[test]
+fn a_chat_with_the_node_is_that_of_transformers() {
+    let Some(file) = file() else { return };
+    let talk = read("tests/fixtures/real/talk.json");
+    let turns = talk.as_array().unwrap();
+    let part = |turn: &Value, name: &str| turn[name].as_str().unwrap().to_owned();
+    let world = World::empty();
+    let pipeline = format!("version: 1\nnodes:\n  smollm: {{kind: source, model: {}, dtype: f32}}\n", file.display());
+    world.write("pipeline.yaml", &pipeline);
+    world.run_ok(&[]);
+    let questions: String = turns.iter().map(|turn| part(turn, "question") + "\n").collect();
+    let answers: String = turns.iter().map(|turn| part(turn, "answer") + "\n").collect();
+    let ran = with_input(&world, &["chat", "smollm", "--temperature", "0", "--max-tokens", "48"], &questions);
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, answers.as_str()), "{}", ran.stderr);
+    // The same tokens too, and not only the same words.
+    let question = part(&turns[0], "question");
+    let once = ["generate", "smollm", "--chat", "--prompt", &question, "--temperature", "0", "--json"];
+    let said = world.json(&once);
+    assert_eq!(said["answers"][0]["ids"], turns[0]["ids"], "{said}");
 }
 
 #[test]

@@ -12,22 +12,24 @@ use tempfile::TempDir;
 use crate::tiny::{data_folder, model_folder, rows};
 use crate::world::World;
 
-/// Stops the node once it has said so much.
+/// Stops the node once it has said so much since it trains.
 struct Stopper<'a> {
+    trains: AtomicBool,
     left: AtomicU64,
     cancelled: &'a AtomicBool,
 }
 
 impl Stopper<'_> {
     fn heard(&self) {
-        if self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+        if self.trains.load(Ordering::SeqCst) && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
             self.cancelled.store(true, Ordering::SeqCst);
         }
     }
 }
 
 impl Progress for Stopper<'_> {
-    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {
+    fn phase(&self, name: &str, _: Option<u64>, _: &'static str) {
+        self.trains.fetch_or(name == "training", Ordering::SeqCst);
         self.heard();
     }
 
@@ -48,7 +50,8 @@ struct Training {
 
 impl Training {
     fn new(settings: &Value) -> Self {
-        let mut fields = json!({"model": "m", "data": ["d"], "sequence_len": 128, "epochs": 4.0, "learning_rate": 1e-2});
+        let mut fields =
+            json!({"model": "m", "data": ["d"], "sequence_len": 128, "epochs": 9.0, "learning_rate": 1e-2});
         fields.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         let all = rows().repeat(3);
         Self { fields, model: model_folder("tied"), data: data_folder(&all), checkpoint: TempDir::new().unwrap() }
@@ -76,7 +79,7 @@ impl Training {
             environment: &|_| None,
             threads: 2,
             device: luthflow::ops::DeviceChoice::Cpu,
-            progress: &Stopper { left: AtomicU64::new(patience), cancelled: &cancelled },
+            progress: &Stopper { trains: false.into(), left: patience.into(), cancelled: &cancelled },
             cancelled: &cancelled,
         };
         ops::run(&op, &cx)
@@ -125,7 +128,7 @@ fn a_training_that_goes_on_ends_in_the_same_bytes() {
     ] {
         let (files, metrics, stops) = Training::new(&settings).stopped_every(u64::MAX);
         assert_eq!(stops, 0);
-        for patience in [7, 11, 20] {
+        for patience in [8, 13, 21] {
             let stopped = Training::new(&settings);
             let (again, metrics_again, stops) = stopped.stopped_every(patience);
             assert!(stops > 0, "{settings}: it was never stopped");
@@ -167,7 +170,7 @@ version: 1
 nodes:
   data:
     kind: source
-    files: [data.jsonl]
+    dataset: data.jsonl
   start:
     kind: source
     model: start
@@ -210,7 +213,9 @@ fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
             }
             let workers = crate::crash::children_of(child.id());
             child.kill().unwrap();
-            workers.into_iter().for_each(|worker| crate::crash::send("KILL", worker));
+            for worker in workers {
+                crate::crash::send("KILL", worker);
+            }
             child.wait().unwrap();
             kills += 1;
         }

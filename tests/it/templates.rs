@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::op::repository;
 
-fn fixtures() -> PathBuf {
+pub(crate) fn fixtures() -> PathBuf {
     repository().join("tests/fixtures/templates")
 }
 
@@ -32,12 +32,12 @@ fn settings() -> TemplateSettings {
     TemplateSettings { date, ..TemplateSettings::default() }
 }
 
-fn read(path: &Path) -> Value {
+pub(crate) fn read(path: &Path) -> Value {
     serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
 }
 
 /// Returns a conversation of `chats.json`, read as a row of a data set is read.
-fn chat(case: &Value) -> (Chat, Ending) {
+pub(crate) fn chat(case: &Value) -> (Chat, Ending) {
     let row = json!({
         "messages": case["messages"], "tools": case["tools"], "documents": case["documents"],
         "chat_template_kwargs": case["variables"],
@@ -139,6 +139,22 @@ fn what_the_assistant_says_is_masked_as_transformers_masks_it() {
     assert!(compared > 15, "{compared}");
 }
 
+/// `%`, `format` and tuples, in expressions by hand and drawn ones; see `expressions.py`.
+#[test]
+fn expressions_print_what_they_print_in_python() {
+    let cases = read(&fixtures().join("expressions.json"));
+    let chat: Chat = vec![Message::new("user", "bonjour")].into();
+    let mut wrong = Vec::new();
+    for case in cases.as_array().unwrap() {
+        let (template, expected) = (case[0].as_str().unwrap(), case[1].as_str());
+        let printed = render(template, &chat);
+        if printed.as_deref().ok() != expected {
+            wrong.push(format!("{template}\n    gave {printed:?}\n    not {expected:?}"));
+        }
+    }
+    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), cases.as_array().unwrap().len(), wrong.join("\n"));
+}
+
 fn render(template: &str, chat: &Chat) -> Result<String, String> {
     let dir = folder(template);
     let tokenizer = Tokenizer::load_with(dir.path(), &settings()).map_err(|error| error.to_string())?;
@@ -169,6 +185,14 @@ fn a_hostile_template_is_an_error() {
         "{{ ([1] * 1000000000)|join(',') }}",
         "{{ ([1] * 1000000000)|sort }}",
         "{{ '%1000000000d'|format(1) }}",
+        "{{ '%1000000000d' % 1 }}",
+        "{{ '%*d' % (1000000000, 1) }}",
+        "{{ '%.1000000000f' % 1 }}",
+        "{{ '%99999999999999999999999999999999999999999999999d' % 1 }}",
+        "{% set s = 'x' * 100000 %}{{ ('%(s)s' * 10000) % {'s': s} }}",
+        "{% set ns = namespace(s='x') %}{% for i in range(60) %}{% set ns.s = '%s%s' % (ns.s, ns.s) %}{% endfor %}",
+        "{{ ('x' * 1000000 ~ '%s') % 1 * 100000 }}",
+        "{% set ns = namespace(s=()) %}{% for i in range(90000) %}{% set ns.s = (ns.s, 1) %}{% endfor %}{{ ns.s }}",
         "{{ '{:>1000000000}'.format('a') }}",
         "{{ [1]|batch(1000000000, 'x')|list }}",
         "{{ 'a'|indent(1000000000, first=True) }}",

@@ -11,8 +11,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use minijinja::value::{Object, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State, Value};
 
-use super::python;
-use super::rewrite::{BOUNDED, FACTOR, KEPT, SLICE, TEXT, TIMES};
+use super::rewrite::{BOUNDED, FACTOR, KEPT, PERCENT, SLICE, TEXT, TIMES, TUPLE};
+use super::{percent, python, tuple};
 
 /// The variable with the size of the chat. No template can write it: the name has a space.
 pub(super) const SIZE: &str = "luthflow size";
@@ -65,6 +65,11 @@ pub(super) fn refused(reason: impl Into<String>) -> Error {
 
 fn too_large() -> Error {
     refused("a value grows too large for this chat")
+}
+
+/// Fails if a value of so many bytes would be too large.
+pub(super) fn fits(state: &State<'_, '_>, bytes: usize) -> Result<(), Error> {
+    if bytes as u64 > budget(state).largest { Err(too_large()) } else { Ok(()) }
 }
 
 /// Counts `bytes` of work; fails if a value of so many bytes would be too large.
@@ -126,6 +131,9 @@ pub(super) fn add_filters(environment: &mut Environment<'_>) {
         }
     });
     environment.add_filter(SLICE, python::slice);
+    environment.add_filter(PERCENT, percent::percent);
+    environment
+        .add_filter(TUPLE, |state: &State<'_, '_>, value: Value| bounded(state, &value).map(|_| tuple::of(value)));
     environment.add_filter(FACTOR, |state: &State<'_, '_>, value: Value| {
         budget(state).product.store(1, Ordering::Relaxed);
         factor(state, &value).map(|()| value)

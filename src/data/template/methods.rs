@@ -6,14 +6,17 @@ use minijinja::{Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat;
 
 use super::guard::{bounded, charge, refused};
-use super::python;
+use super::{percent, python, tuple};
 
 /// The longest padding that a format may ask for.
 const WIDEST: usize = 1000;
 
 /// Calls a method of a value that minijinja itself does not know.
 pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[Value]) -> Result<Value, Error> {
-    let Some(text) = value.as_str() else { return pycompat::unknown_method_callback(state, value, method, args) };
+    let Some(text) = value.as_str() else {
+        let answer = pycompat::unknown_method_callback(state, value, method, args)?;
+        return Ok(if method == "items" { tuple::pairs(&answer) } else { answer });
+    };
     charge(state, text.len() + 8)?;
     match method {
         "removeprefix" | "removesuffix" => {
@@ -29,7 +32,7 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
                 None if method == "partition" => [text, "", ""],
                 None => ["", "", text],
             };
-            Ok(parts.map(Value::from).into_iter().collect())
+            Ok(tuple::tuple(parts.map(Value::from).into()))
         }
         "rsplit" => {
             let (at, most): (Option<&str>, Option<usize>) = from_args(args)?;
@@ -64,9 +67,25 @@ pub(super) fn call(state: &State<'_, '_>, value: &Value, method: &str, args: &[V
         "format" => {
             check_format(text)?;
             args.iter().try_for_each(|argument| bounded(state, argument).map(|_| ()))?;
-            pycompat::unknown_method_callback(state, value, method, args)
+            // What asks for a part of an argument must get the whole.
+            let parts = text.split('{').skip(1).filter_map(|field| field.split([':', '}']).next());
+            let args = if parts.into_iter().any(|name| name.contains(['.', '[', '!'])) {
+                args.to_vec()
+            } else {
+                args.iter().map(as_python_writes).collect::<Result<_, _>>()?
+            };
+            pycompat::unknown_method_callback(state, value, method, &args)
         }
         _ => pycompat::unknown_method_callback(state, value, method, args),
+    }
+}
+
+/// Turns what minijinja writes in a way of its own into text: truth values, nothing, lists.
+fn as_python_writes(value: &Value) -> Result<Value, Error> {
+    match value.kind() {
+        ValueKind::Bool | ValueKind::None | ValueKind::Seq => python::text(value).map(Value::from),
+        ValueKind::Map if !value.is_kwargs() => python::text(value).map(Value::from),
+        _ => Ok(value.clone()),
     }
 }
 
@@ -148,13 +167,32 @@ pub(super) fn indent_filter(
     Ok(out)
 }
 
-/// The filter `format`: `"%s"|format(x)`.
+/// The filter `format`: `"%s"|format(x)`, which is `"%s" % (x,)`.
 #[expect(clippy::needless_pass_by_value, reason = "minijinja hands arguments over by value")]
-pub(super) fn format_filter(state: &State<'_, '_>, text: &str, args: Rest<Value>) -> Result<Value, Error> {
-    check_format(text)?;
-    args.iter().try_for_each(|argument| bounded(state, argument).map(|_| ()))?;
-    let formatted = minijinja::format_filter(minijinja::FormatStyle::Printf, text, &args)?;
-    Ok(Value::from(formatted))
+pub(super) fn format_filter(
+    state: &State<'_, '_>,
+    text: &str,
+    args: Rest<Value>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let named: Vec<(String, Value)> =
+        options.args().map(|name| Ok((name.to_owned(), options.get(name)?))).collect::<Result<_, Error>>()?;
+    let arguments = match (named.is_empty(), args.is_empty()) {
+        (true, _) => tuple::tuple(args.to_vec()),
+        (false, true) => named.into_iter().collect(),
+        (false, false) => return Err(refused("`format` takes arguments by place or by name, and not both")),
+    };
+    percent::put_in(state, text, &arguments).map(Value::from)
+}
+
+/// The filters `items` and `dictsort`, which give pairs.
+pub(super) fn items_filter(value: &Value) -> Result<Value, Error> {
+    minijinja::filters::items(value).map(|items| tuple::pairs(&items))
+}
+
+/// See [`items_filter`].
+pub(super) fn dictsort_filter(value: &Value, options: Kwargs) -> Result<Value, Error> {
+    minijinja::filters::dictsort(value, options).map(|items| tuple::pairs(&items))
 }
 
 /// The filters `batch` and `slice`, which may be asked to fill up with any number of values.

@@ -13,8 +13,11 @@
 
 mod guard;
 mod methods;
+mod percent;
 mod python;
 mod rewrite;
+mod tokens;
+mod tuple;
 
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -115,6 +118,8 @@ impl ChatTemplate {
         environment.add_filter("string", methods::string_filter);
         environment.add_filter("indent", methods::indent_filter);
         environment.add_filter("format", methods::format_filter);
+        environment.add_filter("items", methods::items_filter);
+        environment.add_filter("dictsort", methods::dictsort_filter);
         environment.add_filter("batch", methods::batch_filter);
         environment.add_filter("slice", methods::slice_filter);
         // Nothing cannot be gone through, which minijinja takes for an empty list.

@@ -10,6 +10,7 @@ use minijinja::value::{Kwargs, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 
 use super::guard::{bounded, refused};
+use super::tuple;
 
 /// Returns what Python's `str` makes of a value. The value must have been measured.
 pub(super) fn text(value: &Value) -> Result<String, Error> {
@@ -19,6 +20,13 @@ pub(super) fn text(value: &Value) -> Result<String, Error> {
         None if value.is_undefined() => {}
         None => repr(value, &mut out)?,
     }
+    Ok(out)
+}
+
+/// Returns what Python's `repr` makes of a value. The value must have been measured.
+pub(super) fn repr_of(value: &Value) -> Result<String, Error> {
+    let mut out = String::new();
+    repr(value, &mut out)?;
     Ok(out)
 }
 
@@ -37,12 +45,17 @@ fn repr(value: &Value, out: &mut String) -> Result<(), Error> {
             out.push('}');
         }
         ValueKind::Seq | ValueKind::Iterable => {
-            out.push('[');
+            let is_tuple = tuple::is_tuple(value);
+            out.push(if is_tuple { '(' } else { '[' });
             for (i, item) in value.try_iter()?.enumerate() {
                 out.push_str(if i > 0 { ", " } else { "" });
                 repr(&item, out)?;
             }
-            out.push(']');
+            out.push_str(match (is_tuple, value.len()) {
+                (true, Some(1)) => ",)",
+                (true, _) => ")",
+                (false, _) => "]",
+            });
         }
         ValueKind::Undefined => out.push_str("Undefined"),
         _ => {
@@ -278,7 +291,8 @@ pub(super) fn slice(state: &State<'_, '_>, value: Value, parts: Vec<Value>) -> R
         return Err(refused(format!("a value of type {} cannot be sliced", value.kind())));
     }
     let items: Vec<Value> = value.try_iter()?.collect();
-    Ok(places(items.len())?.map(|at| items[at].clone()).collect::<Vec<_>>().into())
+    let taken: Vec<Value> = places(items.len())?.map(|at| items[at].clone()).collect();
+    Ok(if tuple::is_tuple(&value) { tuple::tuple(taken) } else { taken.into() })
 }
 
 /// Returns the places that a slice takes, as Python does.

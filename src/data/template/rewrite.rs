@@ -7,12 +7,18 @@
 //!   of `~`, `+` and `*`, the input of every filter that is not cheap, and what is kept in a variable pass through a
 //!   filter of ours (see [`super::guard`]), which hands them on as they are, or stops. A filter binds tighter than any
 //!   operator, so this changes no meaning. For `~` the filter also writes values the way Python does.
+//! * `%` takes no text in minijinja, and tuples are lists there: both are filters of ours (see [`super::percent`],
+//!   [`super::tuple`]).
 //! * Slices with a step below zero go wrong in minijinja 2.24, or panic (`''[::-1]`), so every slice is a filter of ours.
 //!
 //! Only tags are read, token by token; what cannot be read is left for the compiler to complain about.
 
 use std::collections::BTreeMap;
 
+use super::tokens::{
+    Kind, Token, divisor_last, find, has_comma, is_sign, operand_begin, operand_end, operand_last, operand_start,
+    product_begin, scan, tighter,
+};
 use super::{BEGIN, END};
 
 /// The filters that do the checking, by where they are put in.
@@ -22,6 +28,8 @@ pub(super) const FACTOR: &str = "luthflow_factor";
 pub(super) const TIMES: &str = "luthflow_times";
 pub(super) const KEPT: &str = "luthflow_kept";
 pub(super) const SLICE: &str = "luthflow_slice";
+pub(super) const PERCENT: &str = "luthflow_percent";
+pub(super) const TUPLE: &str = "luthflow_tuple";
 
 /// Filters that cost the same however large their input is, or that look after it themselves.
 const CHEAP: &[&str] = &[
@@ -29,29 +37,8 @@ const CHEAP: &[&str] = &[
     "round", "safe", "string", "tojson",
 ];
 
-/// Words that are no operands.
-const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "elif"];
-
 /// Filters that Jinja2 lets work on the text of whatever they get.
 const OF_TEXT: &[&str] = &["capitalize", "e", "escape", "indent", "lower", "replace", "title", "trim", "upper"];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Word,
-    Literal,
-    Open,
-    Close,
-    Operator,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Token<'a> {
-    kind: Kind,
-    text: &'a str,
-    end: usize,
-    /// The bracket that belongs to this one.
-    partner: usize,
-}
 
 /// Returns the template as minijinja is to compile it. Line ends are one character there, as in Jinja2.
 pub(super) fn rewrite(source: &str) -> String {
@@ -82,7 +69,14 @@ fn copy(out: &mut String, source: &str, from: usize, to: Option<usize>) -> usize
 fn expression(out: &mut String, source: &str, open: usize) -> usize {
     match scan(source, open + 2, "}}") {
         Some((tokens, end)) => {
-            insert(out, source, open, end, &guards(&tokens));
+            let mut guards = guards(&tokens, 0);
+            if let Some(last) = tokens.iter().rposition(Token::ends_value)
+                && has_comma(&tokens, 0, tokens.len())
+            {
+                guards.entry(tokens[0].end - tokens[0].text.len()).or_default().insert(0, "(");
+                guards.entry(tokens[last].end).or_default().push(")|luthflow_tuple");
+            }
+            insert(out, source, open, end, &guards);
             end
         }
         None => copy(out, source, open, None),
@@ -106,7 +100,13 @@ fn statement(out: &mut String, source: &str, open: usize) -> usize {
         }
         "raw" => copy(out, source, open, end_of_raw(source, end)),
         _ => {
-            let mut guards = guards(&tokens);
+            // What is given a value is no value.
+            let values = match word {
+                "for" => find(&tokens, "in"),
+                "set" => find(&tokens, "="),
+                _ => None,
+            };
+            let mut guards = guards(&tokens, values.unwrap_or(0));
             if word == "set" {
                 keep(&tokens, &mut guards);
             }
@@ -133,95 +133,30 @@ type Guards = BTreeMap<usize, Vec<&'static str>>;
 
 /// Put in before the colon of a slice: a comma in its place.
 const COMMA: &str = ",";
+/// Put in before a `%`, in its place.
+const CALL: &str = ")|luthflow_percent(";
 
 /// Copies a tag with what is to be put in.
 fn insert(out: &mut String, source: &str, from: usize, to: usize, guards: &Guards) {
     let mut copied = from;
     for (&at, texts) in guards {
         out.push_str(&source[copied..at]);
-        out.extend(texts.iter().copied());
-        copied = at + usize::from(texts.contains(&COMMA));
+        // What takes the place of a character comes behind all that belongs to what is before it.
+        let replaces = |text: &&&str| **text == COMMA || **text == CALL;
+        out.extend(texts.iter().filter(|text| !replaces(text)).copied());
+        let instead = texts.iter().find(replaces);
+        out.extend(instead.copied());
+        copied = at + usize::from(instead.is_some());
     }
     out.push_str(&source[copied..to]);
 }
 
-/// Reads the tokens of a tag up to its end, which is returned too.
-fn scan<'a>(source: &'a str, from: usize, close: &str) -> Option<(Vec<Token<'a>>, usize)> {
-    let bytes = source.as_bytes();
-    let mut tokens: Vec<Token<'a>> = Vec::new();
-    let mut open: Vec<usize> = Vec::new();
-    let mut at = from;
-    loop {
-        let rest = &source[at..];
-        let first = rest.chars().next()?;
-        if open.is_empty() && rest.starts_with(close) {
-            return Some((tokens, at + close.len()));
-        }
-        let length = match first {
-            c if c.is_whitespace() => {
-                at += c.len_utf8();
-                continue;
-            }
-            '\'' | '"' => string_length(rest)?,
-            c if c.is_alphabetic() || c == '_' => rest.find(|c: char| !(c.is_alphanumeric() || c == '_'))?,
-            c if c.is_ascii_digit() => rest.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))?,
-            '*' | '/' | '=' if bytes.get(at + 1) == Some(&bytes[at]) => 2,
-            '!' | '<' | '>' if bytes.get(at + 1) == Some(&b'=') => 2,
-            c => c.len_utf8(),
-        };
-        let kind = match first {
-            '\'' | '"' => Kind::Literal,
-            c if c.is_ascii_digit() => Kind::Literal,
-            c if c.is_alphabetic() || c == '_' => Kind::Word,
-            '(' | '[' | '{' => Kind::Open,
-            ')' | ']' | '}' => Kind::Close,
-            _ => Kind::Operator,
-        };
-        let mut partner = 0;
-        if kind == Kind::Open {
-            open.push(tokens.len());
-        } else if kind == Kind::Close {
-            partner = open.pop()?;
-            tokens[partner].partner = tokens.len();
-        }
-        tokens.push(Token { kind, text: &rest[..length], end: at + length, partner });
-        at += length;
-    }
-}
-
-/// Returns the length of a string with its quotes.
-fn string_length(text: &str) -> Option<usize> {
-    let quote = text.as_bytes()[0];
-    let mut escaped = false;
-    for (at, byte) in text.bytes().enumerate().skip(1) {
-        match byte {
-            _ if escaped => escaped = false,
-            b'\\' => escaped = true,
-            _ if byte == quote => return Some(at + 1),
-            _ => {}
-        }
-    }
-    None
-}
-
-impl Token<'_> {
-    fn ends_operand(&self) -> bool {
-        match self.kind {
-            Kind::Word => !KEYWORDS.contains(&self.text),
-            Kind::Literal | Kind::Close => true,
-            Kind::Open | Kind::Operator => false,
-        }
-    }
-
-    fn is(&self, text: &str) -> bool {
-        self.kind != Kind::Literal && self.text == text
-    }
-}
-
-/// Returns the filters to put in, by the byte where each one belongs.
-fn guards(tokens: &[Token<'_>]) -> Guards {
+/// Returns the filters to put in, by the byte where each one belongs. Values begin at a token.
+fn guards(tokens: &[Token<'_>], values: usize) -> Guards {
     let mut guards = Guards::new();
+    tuples(tokens, values, &mut guards);
     slices(tokens, &mut guards);
+    percents(tokens, &mut guards);
     for (at, token) in tokens.iter().enumerate().skip(1) {
         let before = tokens[at - 1];
         if token.kind != Kind::Operator || !before.ends_operand() {
@@ -266,6 +201,39 @@ fn guards(tokens: &[Token<'_>]) -> Guards {
     guards
 }
 
+/// Turns `(a, b)` into `((a, b)|luthflow_tuple)`.
+fn tuples(tokens: &[Token<'_>], from: usize, guards: &mut Guards) {
+    for (open, token) in tokens.iter().enumerate().skip(from) {
+        let is_call = open > 0 && tokens[open - 1].ends_operand();
+        if token.is("(") && !is_call && (token.partner == open + 1 || has_comma(tokens, open + 1, token.partner)) {
+            guards.entry(token.end - 1).or_default().push("(");
+            guards.entry(tokens[token.partner].end).or_default().push("|luthflow_tuple)");
+        }
+    }
+}
+
+/// Turns `a * b % c` into `(a * b)|luthflow_percent(c)`.
+fn percents(tokens: &[Token<'_>], guards: &mut Guards) {
+    for (at, token) in tokens.iter().enumerate().skip(1) {
+        if !token.is("%") || !tokens[at - 1].ends_operand() {
+            continue;
+        }
+        let Some(last) = divisor_last(tokens, at + 1) else { continue };
+        let begin = product_begin(tokens, at - 1);
+        // A test binds tighter; numbers are divided as minijinja divides them then.
+        if tokens.get(last + 1).is_some_and(|next| next.is("is")) || begin > 0 && tokens[begin - 1].is("is") {
+            continue;
+        }
+        let first = tokens[begin];
+        guards.entry(first.end - first.text.len()).or_default().push("(");
+        guards.entry(token.end - 1).or_default().push(CALL);
+        // Behind what belongs to the divisor, before the filters for what all this comes to.
+        let there = guards.entry(tokens[last].end).or_default();
+        let closed = there.iter().take_while(|text| text.ends_with(')') && **text != CALL).count();
+        there.insert(closed, ")");
+    }
+}
+
 /// Turns `a[b:c]` into `(a|luthflow_slice([b,c]))`.
 fn slices(tokens: &[Token<'_>], guards: &mut Guards) {
     for (open, token) in tokens.iter().enumerate().skip(1) {
@@ -304,82 +272,10 @@ fn slices(tokens: &[Token<'_>], guards: &mut Guards) {
     }
 }
 
-/// Returns the byte at which the operand begins that ends with a token.
-fn operand_start(tokens: &[Token<'_>], end: usize) -> usize {
-    let token = tokens[operand_begin(tokens, end)];
-    token.end - token.text.len()
-}
-
-/// Returns the first token of the operand that ends with a token, filters and what they filter included.
-fn operand_begin(tokens: &[Token<'_>], end: usize) -> usize {
-    let mut at = end;
-    loop {
-        if tokens[at].kind == Kind::Close {
-            at = tokens[at].partner;
-            // A call or a subscript belongs to what is before it; any other bracket begins the operand.
-            if at > 0 && tokens[at - 1].ends_operand() {
-                at -= 1;
-                continue;
-            }
-        } else if at > 1 && tokens[at - 1].is(".") {
-            at -= 2;
-            continue;
-        }
-        if at > 1 && tokens[at - 1].is("|") {
-            at -= 2;
-            continue;
-        }
-        return at;
-    }
-}
-
 fn add(guards: &mut Guards, at: usize, guard: &'static str) {
     let there = guards.entry(at).or_default();
     if !there.contains(&guard) {
         there.push(guard);
-    }
-}
-
-/// Says whether an operator binds tighter than `~`.
-fn tighter(token: Token<'_>) -> bool {
-    token.kind == Kind::Operator && matches!(token.text, "*" | "/" | "//" | "%" | "**")
-}
-
-/// Says whether a token is the sign of what follows, and no operator between two operands.
-fn is_sign(tokens: &[Token<'_>], at: usize) -> bool {
-    (tokens[at].is("-") || tokens[at].is("+")) && (at == 0 || !tokens[at - 1].ends_operand())
-}
-
-/// Returns the byte behind the operand that begins at a token, and whether it is nothing but a literal.
-fn operand_end(tokens: &[Token<'_>], from: usize) -> Option<(usize, bool)> {
-    let (last, literal) = operand(tokens, from)?;
-    Some((tokens[last].end, literal))
-}
-
-fn operand_last(tokens: &[Token<'_>], from: usize) -> Option<usize> {
-    operand(tokens, from).map(|(last, _)| last)
-}
-
-/// Returns the last token of the operand that begins at a token, and whether it is nothing but a literal.
-fn operand(tokens: &[Token<'_>], from: usize) -> Option<(usize, bool)> {
-    let mut at = from;
-    while tokens.get(at)?.is("-") || tokens[at].is("+") || tokens[at].is("not") {
-        at += 1;
-    }
-    let mut literal = tokens[at].kind == Kind::Literal;
-    if tokens[at].kind == Kind::Open {
-        at = tokens[at].partner;
-    }
-    loop {
-        let next = tokens.get(at + 1);
-        at = match next {
-            Some(next) if literal && next.kind == Kind::Literal => at + 1,
-            Some(next) if next.is(".") => at + 2,
-            Some(next) if next.is("(") || next.is("[") => next.partner,
-            Some(next) if next.is("|") => at + 2,
-            _ => return (at < tokens.len()).then_some((at, literal)),
-        };
-        literal = literal && next.is_some_and(|next| next.kind == Kind::Literal);
     }
 }
 
@@ -392,10 +288,12 @@ fn keep(tokens: &[Token<'_>], guards: &mut Guards) {
             Kind::Close => depth -= 1,
             Kind::Operator if depth == 0 && token.text == "=" => {
                 // White-space control at the end of the tag is no part of the value.
-                let last = tokens[at + 1..].iter().rev().find(|token| token.ends_operand());
+                let last = tokens[at + 1..].iter().rev().find(|token| token.ends_value());
                 if let Some(last) = last {
                     guards.entry(token.end).or_default().insert(0, "(");
-                    guards.entry(last.end).or_default().push(")|luthflow_kept");
+                    let is_tuple = has_comma(tokens, at + 1, tokens.len());
+                    let kept = if is_tuple { ")|luthflow_tuple|luthflow_kept" } else { ")|luthflow_kept" };
+                    guards.entry(last.end).or_default().push(kept);
                 }
                 return;
             }
@@ -427,7 +325,23 @@ mod tests {
             ("{{- m|length - 1 -}}", "{{- m|length - 1 -}}"),
             ("{{ {'a': {}} }}", "{{ {'a': {}} }}"),
             ("{% set a.b = c if d -%}", "{% set a.b =( c if d)|luthflow_kept -%}"),
-            ("{%- set a, b = (1, 2) %}", "{%- set a, b =( (1, 2))|luthflow_kept %}"),
+            ("{%- set a, b = (1, 2) %}", "{%- set a, b =( ((1, 2)|luthflow_tuple))|luthflow_kept %}"),
+            ("{% set a = 1, 'b' -%}", "{% set a =( 1, 'b')|luthflow_tuple|luthflow_kept -%}"),
+            ("{{- 1, (2,) }}", "{{- (1, ((2,)|luthflow_tuple))|luthflow_tuple }}"),
+            ("{% for (a, b) in () %}", "{% for (a, b) in (()|luthflow_tuple) %}"),
+            ("{{- a % b -}}", "{{- (a )|luthflow_percent( b) -}}"),
+            (
+                "{{ x + -a*b%c[1:] ~ d }}",
+                "{{ x|luthflow_bounded + (-a|luthflow_bounded|luthflow_factor*b|luthflow_times)|luthflow_percent((c|luthflow_slice([1,none])))|luthflow_bounded ~ d|luthflow_text }}",
+            ),
+            (
+                "{{ 'a' 'b' % (1, 2) * 2 }}",
+                "{{ ('a' 'b' )|luthflow_percent( ((1, 2)|luthflow_tuple))|luthflow_factor * 2|luthflow_times }}",
+            ),
+            ("{% if a % 2 % b ** 2 == 1 %}", "{% if ((a )|luthflow_percent( 2) )|luthflow_percent( b ** 2) == 1 %}"),
+            ("{{ a % b is odd }}", "{{ a % b is odd }}"),
+            ("{{ a % 1e-5 }}", "{{ (a )|luthflow_percent( 1e-5) }}"),
+            ("{{ x[a*b:] }}", "{{ (x|luthflow_slice([a|luthflow_factor*b|luthflow_times,none])) }}"),
             ("{% if -a + b %}", "{% if -a|luthflow_bounded + b|luthflow_bounded %}"),
             ("{{ a.b(c)[1:] }}", "{{ (a.b(c)|luthflow_slice([1,none])) }}"),
             ("{{ a[::-1][0] }}", "{{ (a|luthflow_slice([none,none,-1]))[0] }}"),

@@ -53,12 +53,11 @@ impl Decoder {
         let names = Names::of(config.architecture);
         let (vocabulary, width) = (config.vocab_size, config.hidden_size);
         let mut list = Parameters::new(config.norm_eps as f32, config.norm_offset);
-        let embedding = list.matrix("model.", &[("embed_tokens", vocabulary)], width);
+        let embedding = list.table("model.embed_tokens", vocabulary, width);
         let layer = |(index, kind): (usize, &LayerKind)| Layer::new(&mut list, &names, index, *kind, config);
         let layers = config.layers.iter().enumerate().map(layer).collect();
         let norm = list.norm(names.last_norm, width);
-        let head =
-            if config.tie_word_embeddings { embedding } else { list.matrix("", &[("lm_head", vocabulary)], width) };
+        let head = if config.tie_word_embeddings { embedding } else { list.table("lm_head", vocabulary, width) };
         let embedding_scale = config.embedding_scale.map(|scale| {
             // The model was trained with the scale in the format of its weights.
             let mut scale = [scale];

@@ -33,9 +33,14 @@ impl Parameters {
     }
 
     /// Adds matrices of one width as one parameter: names and numbers of rows.
-    pub(super) fn matrix(&mut self, prefix: &str, parts: &[(&str, usize)], columns: usize) -> ParameterId {
+    fn matrix(&mut self, prefix: &str, parts: &[(&str, usize)], columns: usize) -> ParameterId {
         let part = |(name, rows): &(&str, usize)| (format!("{prefix}{name}.weight"), vec![*rows, columns]);
         self.add(ParameterKind::Matrix, parts.iter().map(part))
+    }
+
+    /// Adds a matrix with a row for each token.
+    pub(super) fn table(&mut self, name: &str, rows: usize, columns: usize) -> ParameterId {
+        self.add(ParameterKind::Table, [(format!("{name}.weight"), vec![rows, columns])])
     }
 
     /// Adds linear layers with the same input as one.

@@ -11,6 +11,12 @@ use crate::tensor::Dtype;
 pub(super) fn read(keys: &Keys) -> Result<Config, String> {
     let model_type = keys.text_if("model_type")?.unwrap_or("nothing");
     let known = Architecture::ALL.map(Architecture::model_type);
+    if model_type == "gemma3" {
+        return Err(
+            "`model_type` is gemma3, which reads images too; a folder of its text part, `gemma3_text`, can be run"
+                .into(),
+        );
+    }
     let Some(place) = known.iter().position(|name| *name == model_type) else {
         return Err(format!("`model_type` is {model_type}; {} can be run", known.join(", ")));
     };

@@ -10,6 +10,8 @@
 mod check;
 mod family;
 mod keys;
+#[cfg(test)]
+mod published;
 mod rotary;
 #[cfg(test)]
 mod tests;
@@ -178,7 +180,12 @@ impl Config {
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let file = dir.join(CONFIG_FILE);
         let bad = |reason: String| ModelError::Config { file: file.clone(), reason };
-        let size = fs_err::metadata(&file)?.len();
+        let looks = fs_err::metadata(&file)?;
+        // A pipe would be waited for, and a device read for ever.
+        if !looks.is_file() {
+            return Err(bad("it is not a regular file".into()));
+        }
+        let size = looks.len();
         if size > LARGEST_FILE {
             return Err(bad(format!("{size} bytes are more than the {LARGEST_FILE} that are allowed")));
         }

@@ -51,8 +51,7 @@ impl CustomOp1 for CrossEntropy {
         let mut total = self.weight.gradient_buffer();
         let weight = self.weight.value();
         let head = loss::Head { weight: &weight, width: self.weight.columns() };
-        let objective =
-            Objective { labels: &self.labels, scale: Scale::Each(&self.scales), smoothing: self.smoothing };
+        let objective = Objective { labels: &self.labels, scale: Scale::Each(&self.scales), smoothing: self.smoothing };
         let total = total.as_mut().map(|total| total.as_mut_slice());
         let (sum, x_gradient) = loss::cross_entropy(x, head, objective, total);
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Found { sum, x_gradient };

@@ -10,8 +10,8 @@ use std::collections::HashMap;
 
 use candle_core::{CustomOp1, CustomOp2, Result, Tensor, TensorId};
 
-use super::{Fused, add};
 use super::storage::{gradient_of, read2};
+use super::{Fused, add};
 
 /// A part of a model that is computed a second time in the backward pass.
 pub(super) type Segment<'a> = dyn Fn(&Fused<'a>, &Tensor) -> Result<Tensor>;

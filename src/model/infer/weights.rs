@@ -46,7 +46,7 @@ impl Weights {
         check_tensors(dir, &tensors, config, &outlines)?;
         let small = |outline: &Outline| {
             let mut numbers = Vec::new();
-            if outline.kind != ParameterKind::Matrix {
+            if !matches!(outline.kind, ParameterKind::Matrix | ParameterKind::Table) {
                 for view in outline.parts.iter().filter_map(|part| tensors.get(&part.name)) {
                     numbers.extend(view.to_f32());
                 }

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 
 use super::flow::{Step, Verdict};
-use crate::data::Row;
+use crate::data::{Chat, Row};
 
 #[derive(Default)]
 pub(super) struct DropRepeats {
@@ -42,17 +42,12 @@ fn key(row: &Row) -> [u8; 16] {
         }
         Row::Chat(chat) => {
             add("chat");
-            for message in &chat.messages {
-                add(&message.role);
-                add(&plain(&message.content.text()));
-                for (name, value) in &message.more {
-                    add(name);
-                    add(&plain(&value.to_string()));
-                }
-            }
-            for list in [&chat.tools, &chat.documents].into_iter().flatten() {
-                add(&plain(&serde_json::Value::from(list.clone()).to_string()));
-            }
+            add_chat(&mut add, chat);
+        }
+        Row::Preference(both) => {
+            add("preference");
+            add_chat(&mut add, &both.chosen);
+            add_chat(&mut add, &both.rejected);
         }
         Row::Pair { good, bad } => {
             add("pair");
@@ -63,6 +58,20 @@ fn key(row: &Row) -> [u8; 16] {
     let mut key = [0; 16];
     hasher.finalize_xof().fill(&mut key);
     key
+}
+
+fn add_chat(add: &mut impl FnMut(&str), chat: &Chat) {
+    for message in &chat.messages {
+        add(&message.role);
+        add(&plain(&message.content.text()));
+        for (name, value) in &message.more {
+            add(name);
+            add(&plain(&value.to_string()));
+        }
+    }
+    for list in [&chat.tools, &chat.documents].into_iter().flatten() {
+        add(&plain(&serde_json::Value::from(list.clone()).to_string()));
+    }
 }
 
 /// Returns a text in one form, lower case and with single spaces.

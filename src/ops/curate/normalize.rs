@@ -7,7 +7,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use super::flow::{Step, Verdict, each};
-use crate::data::Row;
+use crate::data::{Chat, Preference, Row};
 use crate::spec::params::UnicodeForm;
 
 /// Most line ends in a row: one empty line between paragraphs.
@@ -27,13 +27,11 @@ impl Step for Tidy {
 fn tidy_row(form: UnicodeForm, row: Row) -> Verdict {
     let tidied = match &row {
         Row::Text(text) => Row::Text(tidy(form, text)),
-        Row::Chat(chat) => {
-            let mut chat = chat.clone();
-            for message in &mut chat.messages {
-                message.content = message.content.map(|text| tidy(form, text));
-            }
-            Row::Chat(chat)
-        }
+        Row::Chat(chat) => Row::Chat(tidy_chat(form, chat)),
+        Row::Preference(both) => Row::Preference(Box::new(Preference {
+            chosen: tidy_chat(form, &both.chosen),
+            rejected: tidy_chat(form, &both.rejected),
+        })),
         Row::Pair { .. } => return Verdict::Keep(row),
     };
     if tidied.chars() == 0 {
@@ -43,6 +41,14 @@ fn tidy_row(form: UnicodeForm, row: Row) -> Verdict {
     } else {
         Verdict::Change(tidied)
     }
+}
+
+fn tidy_chat(form: UnicodeForm, chat: &Chat) -> Chat {
+    let mut chat = chat.clone();
+    for message in &mut chat.messages {
+        message.content = message.content.map(|text| tidy(form, text));
+    }
+    chat
 }
 
 fn tidy(form: UnicodeForm, text: &str) -> String {

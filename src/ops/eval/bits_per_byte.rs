@@ -2,7 +2,7 @@
 //!
 //! The bytes are those of the text in UTF-8, so models with different tokenizers can be compared. A chat is scored as
 //! plain text: the contents of its messages, one after the other with a line feed between, without roles or template.
-//! Texts without a byte count for nothing.
+//! Of two answers the better one is scored. Texts without a byte count for nothing.
 
 use super::{Bench, OpError, Row, Score, passes, statistics};
 
@@ -12,7 +12,7 @@ pub(super) fn run(name: &str, rows: &[Row], bench: &Bench<'_>) -> Result<(Score,
     let mut places = Vec::with_capacity(rows.len());
     for (place, row) in rows.iter().enumerate() {
         let text = match row {
-            Row::Text(_) | Row::Chat(_) => row.text(),
+            Row::Text(_) | Row::Chat(_) | Row::Preference(_) => row.text(),
             Row::Pair { .. } => {
                 let message = format!("row {} is a pair of sentences, not a text", place + 1);
                 return Err(OpError::new(message).help("score it with `minimal_pairs`"));

@@ -1,6 +1,6 @@
 //! What lets a killed training go on: everything it is made of, whole or not at all.
 //!
-//! A checkpoint is a folder `step-000000120` with `tensors.safetensors` (weights and moments in f32), the logs so far and
+//! A checkpoint is a folder `step-000000120` with `tensors.safetensors` (weights and moments), the logs so far and
 //! `state.json`, which holds the digests of the others. It is written beside its place, through to the disk, and renamed;
 //! then the one before goes. One that does not fit its digests is passed over, and the training begins anew: the folder
 //! belongs to the node's key, so what lies in it was made of the same settings and inputs, by the same program.
@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::optim::{Array, Optimizer};
+use super::optim::{Array, Kept, Optimizer};
 use super::state::State;
 use crate::digest::file_digest;
 use crate::model::Parameter;
@@ -66,7 +66,7 @@ impl Checkpoints {
 
     /// Says whether it is time for one.
     pub(super) fn due(&self, step: usize) -> bool {
-        let by_steps = self.steps.is_some_and(|steps| step % steps == 0);
+        let by_steps = self.steps.is_some_and(|steps| step.is_multiple_of(steps));
         let by_time = self.interval.is_some_and(|interval| self.last.elapsed() >= interval);
         self.folder.is_some() && (by_steps || by_time)
     }
@@ -113,7 +113,10 @@ impl Found {
     /// Gives weights and moments back. Nothing if they do not fit, which leaves both in between.
     pub(super) fn restore(&self, optimizer: &mut Optimizer, parameters: &[Arc<Parameter>]) -> Option<()> {
         let tensors = TensorFile::open(&self.folder.join(TENSORS)).ok()?;
-        let give = |name: &str| Some(tensors.get(name)?.to_f32());
+        let give = |name: &str| {
+            let view = tensors.get(name)?;
+            Some(if view.dtype == Dtype::U8 { Kept::U8(view.bytes.to_vec()) } else { Kept::F32(view.to_f32()) })
+        };
         optimizer.restore(parameters, self.state.step as u64, give)
     }
 }
@@ -176,14 +179,17 @@ fn write(
 fn write_tensors(path: &Path, optimizer: &Optimizer, parameters: &[Arc<Parameter>]) -> Result<(), TensorError> {
     let mut declared = Vec::new();
     optimizer.keep(parameters, |name, array| {
-        let Array::F32(numbers) = array;
-        declared.push(Declared { name: name.to_owned(), dtype: Dtype::F32, shape: vec![numbers.len()] });
+        let (dtype, count) = match array {
+            Array::F32(numbers) => (Dtype::F32, numbers.len()),
+            Array::U8(numbers) => (Dtype::U8, numbers.len()),
+        };
+        declared.push(Declared { name: name.to_owned(), dtype, shape: vec![count] });
         Ok::<(), TensorError>(())
     })?;
     let mut writer = TensorWriter::create(path, &declared)?;
-    optimizer.keep(parameters, |name, array| {
-        let Array::F32(numbers) = array;
-        writer.write_f32(name, numbers)
+    optimizer.keep(parameters, |name, array| match array {
+        Array::F32(numbers) => writer.write_f32(name, numbers),
+        Array::U8(numbers) => writer.write(name, numbers),
     })?;
     writer.finish()
 }

@@ -10,7 +10,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::checkpoint::remove;
-use super::objective::NextToken;
+use super::samples::Sample;
 use crate::model::{CausalLm, LoraSettings, ModelError, Packed, mixed};
 use crate::ops::lora::{AdapterTensor, apply_adapter, save_adapter};
 use crate::ops::{InputArtifact, OpCx, OpError};
@@ -69,6 +69,13 @@ fn last_names<'a>(modules: impl Iterator<Item = &'a str>) -> BTreeSet<&'a str> {
     modules.filter_map(|module| module.rsplit('.').next()).collect()
 }
 
+/// Returns the beginnings of the first samples.
+pub(super) fn few<'a>(samples: impl Iterator<Item = &'a Sample>) -> Packed {
+    let mut few = Packed::default();
+    samples.take(COMPARED.0).for_each(|sample| few.push(&sample.ids[..sample.ids.len().min(COMPARED.1)]));
+    few
+}
+
 /// Writes what a training of adapters gives.
 pub(super) struct Keeper<'a> {
     params: &'a SftParams,
@@ -82,13 +89,9 @@ impl<'a> Keeper<'a> {
     pub(super) fn new(
         params: &'a SftParams,
         lora: &'a LoraParams,
-        objective: &NextToken,
+        compared: Packed,
         cx: &'a OpCx<'a>,
     ) -> Result<Self, OpError> {
-        let mut compared = Packed::default();
-        for sample in objective.samples.list.iter().take(COMPARED.0) {
-            compared.push(&sample.ids[..sample.ids.len().min(COMPARED.1)]);
-        }
         Ok(Self { params, lora, source: cx.inputs.one("model")?, compared, cx })
     }
 

@@ -16,6 +16,7 @@ mod lora;
 mod objective;
 mod optim;
 mod pack;
+mod preference;
 mod samples;
 mod schedule;
 mod state;
@@ -27,10 +28,11 @@ use std::path::Path;
 use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
-use crate::model::{CausalLm, ModelError};
+use crate::model::{CausalLm, ModelError, Packed};
 use crate::spec::params::{LongSamples, SftParams};
 use lora::Keeper;
-use objective::NextToken;
+use objective::{NextToken, Objective};
+use preference::Preferences;
 use train::{Summary, Trainer, Work};
 
 /// Files of a model folder, beside weights and tokenizer, that the trained model takes over. The second may be missing.
@@ -46,26 +48,77 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     if let Some(lora) = &params.lora {
         lora::attach(&mut model, lora, params)?;
     }
-    let samples = samples::read("data", params, &tokenizer, cx)?;
-    let evaluation = match params.eval_data.is_empty() {
-        true => None,
-        false => Some(samples::read("eval_data", params, &tokenizer, cx)?),
-    };
-    let objective = NextToken::new(samples, evaluation, params)?;
-    let keeper = match &params.lora {
-        Some(lora) => Some(Keeper::new(params, lora, &objective, cx)?),
-        None => None,
-    };
+    let data = Data::read(params, &tokenizer, &model, cx)?;
+    let keeper = params.lora.as_ref().map(|lora| Keeper::new(params, lora, data.few(), cx)).transpose()?;
     let save = |model: &CausalLm, out: &Path| match &keeper {
         Some(keeper) => keeper.save(model, out),
         None => save(model, source, out)
             .map(|()| Vec::new())
             .map_err(|error| OpError::caused("cannot save the trained model", error)),
     };
-    let work = Work { params, cx, objective: &objective, save: &|model, out| save(model, out).map(drop) };
+    let save_only = |model: &CausalLm, out: &Path| save(model, out).map(drop);
+    let work = Work { params, cx, objective: data.objective(), save: &save_only };
     let summary = Trainer::begin(&mut model, work)?.run()?;
     let more = save(&model, &cx.out.join(params.result().0))?;
-    Ok(outcome(params, &objective, &summary, more))
+    Ok(outcome(params, &data, &summary, more))
+}
+
+/// What is learned from.
+enum Data {
+    Texts(NextToken),
+    Pairs(Preferences),
+}
+
+impl Data {
+    fn read(params: &SftParams, tokenizer: &Tokenizer, model: &CausalLm, cx: &OpCx<'_>) -> Result<Self, OpError> {
+        if let Some(dpo) = &params.dpo {
+            let mut pairs = Preferences::read(dpo, params, tokenizer, cx)?;
+            match &dpo.reference {
+                None => pairs.ask(model, cx)?,
+                Some(_) => {
+                    let path = &cx.inputs.one("dpo.reference")?.path;
+                    let failed = |error| OpError::caused("cannot use the reference", error);
+                    let reference = CausalLm::load(path).map_err(failed)?;
+                    check_fit(params, &reference, tokenizer)?;
+                    pairs.ask(&reference, cx)?;
+                }
+            }
+            return Ok(Data::Pairs(pairs));
+        }
+        let samples = samples::read("data", params, tokenizer, cx)?;
+        let evaluation =
+            if params.eval_data.is_empty() { None } else { Some(samples::read("eval_data", params, tokenizer, cx)?) };
+        NextToken::new(samples, evaluation, params).map(Data::Texts)
+    }
+
+    fn objective(&self) -> &dyn Objective {
+        match self {
+            Data::Texts(texts) => texts,
+            Data::Pairs(pairs) => pairs,
+        }
+    }
+
+    /// Returns the beginnings of a few samples, to compare models on.
+    fn few(&self) -> Packed {
+        match self {
+            Data::Texts(texts) => lora::few(texts.samples.list.iter()),
+            Data::Pairs(pairs) => lora::few(pairs.chosen()),
+        }
+    }
+
+    /// Returns how many samples or pairs there are to learn from and kept apart, how many were cut, and left out.
+    fn counts(&self) -> [usize; 4] {
+        match self {
+            Data::Texts(texts) => {
+                let samples = &texts.samples;
+                [samples.list.len(), texts.held_out.len(), samples.truncated, samples.dropped]
+            }
+            Data::Pairs(pairs) => {
+                let (learned, held_out) = pairs.counts();
+                [learned, held_out, pairs.truncated, pairs.dropped]
+            }
+        }
+    }
 }
 
 /// Returns what the chat template is told beside the chats.
@@ -101,31 +154,34 @@ fn save(model: &CausalLm, source: &Path, out: &Path) -> Result<(), Box<dyn std::
     model.save_weights(out).map_err(|error: ModelError| error.into())
 }
 
-fn outcome(params: &SftParams, objective: &NextToken, summary: &Summary, more: Vec<(&'static str, f64)>) -> Outcome {
-    let (state, samples) = (&summary.state, &objective.samples);
+fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'static str, f64)>) -> Outcome {
+    let state = &summary.state;
+    let [samples, held_out, truncated, dropped] = data.counts();
     let mut metrics = vec![
         ("final_loss", state.final_loss()),
         ("steps", state.step as f64),
         ("tokens", state.tokens as f64),
         ("trained_tokens", state.trained_tokens as f64),
-        ("samples", samples.list.len() as f64),
-        ("truncated", samples.truncated as f64),
-        ("dropped", samples.dropped as f64),
+        ("samples", samples as f64),
+        ("truncated", truncated as f64),
+        ("dropped", dropped as f64),
     ];
     metrics.extend(more);
-    if params.long_samples == LongSamples::Split {
-        metrics.push(("split", samples.split as f64));
+    if let (LongSamples::Split, Data::Texts(texts)) = (params.long_samples, data) {
+        metrics.push(("split", texts.samples.split as f64));
     }
     if state.spikes > 0 {
         metrics.push(("loss_spikes", state.spikes as f64));
     }
     if let (Some(last), Some((step, best))) = (state.last_evaluation(), state.best()) {
-        metrics.extend([("eval_loss", last), ("eval_perplexity", last.exp())]);
+        metrics.push(("eval_loss", last));
+        if params.dpo.is_none() {
+            metrics.push(("eval_perplexity", last.exp()));
+        }
         metrics.extend([("best_eval_loss", best), ("best_step", step as f64)]);
-        metrics.push(("eval_samples", objective.held_out.len() as f64));
+        metrics.push(("eval_samples", held_out as f64));
     }
-    let measured =
-        [("tokens_per_second", summary.tokens_per_second), ("gflops_per_second", summary.gflops_per_second)];
+    let measured = [("tokens_per_second", summary.tokens_per_second), ("gflops_per_second", summary.gflops_per_second)];
     Outcome {
         metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
         measured: measured.map(|(name, value)| (name.to_owned(), value)).into(),

@@ -1,6 +1,6 @@
 //! What a training makes smaller. The loop, its checkpoints and its evaluations know no more of it than this.
 
-use super::samples::{Sample, Samples};
+use super::samples::{Sample, Samples, split_off};
 use crate::model::{CausalLm, ModelError, Packed, Pass};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::SftParams;
@@ -9,6 +9,11 @@ use crate::spec::params::SftParams;
 pub(super) trait Objective {
     /// Returns how many tokens of the model each unit takes.
     fn lengths(&self) -> Vec<usize>;
+
+    /// Returns how many tokens there is room for in a packed sequence.
+    fn room(&self, params: &SftParams) -> usize {
+        params.sequence_len
+    }
 
     /// Returns how often a unit counts in the mean loss of a step: once for each trained token, or once.
     fn count(&self, unit: usize) -> usize;
@@ -20,7 +25,7 @@ pub(super) trait Objective {
     fn name(&self, unit: usize) -> String;
 
     /// Adds the gradient of the units' loss times `pass.scale` to that of the model, and returns the loss, not scaled.
-    fn add_gradients(&self, model: &mut CausalLm, units: &[usize], pass: Pass) -> Result<f64, ModelError>;
+    fn add_gradients(&self, model: &mut CausalLm, units: &[usize], pass: Pass) -> Result<Added, ModelError>;
 
     /// Returns the loss of a unit alone, for a diagnosis.
     fn loss_of(&self, model: &CausalLm, unit: usize) -> Result<f64, ModelError>;
@@ -29,13 +34,22 @@ pub(super) trait Objective {
     fn evaluate(&self, model: &CausalLm, cx: &OpCx<'_>) -> Result<Score, OpError>;
 }
 
+/// What a batch came to.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Added {
+    /// The sum of all losses, in nats.
+    pub(super) loss: f64,
+    /// Sums of other figures, whose means belong into the log.
+    pub(super) more: Vec<(&'static str, f64)>,
+}
+
 /// How a model does on what is kept apart.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(super) struct Score {
     /// The mean loss, in nats.
     pub(super) loss: f64,
-    /// How many tokens or pairs it is the mean of.
-    pub(super) count: usize,
+    /// Other figures for the log.
+    pub(super) more: Vec<(&'static str, f64)>,
 }
 
 /// The next token: the negative logarithm of the probability that the model gives to each trained token.
@@ -50,7 +64,7 @@ pub(super) struct NextToken {
 impl NextToken {
     /// Puts the data of the node together.
     pub(super) fn new(mut samples: Samples, evaluation: Option<Samples>, params: &SftParams) -> Result<Self, OpError> {
-        let mut held_out = samples.split_off(params)?;
+        let mut held_out = split_off(&mut samples.list, params)?;
         held_out.extend(evaluation.map(|evaluation| evaluation.list).unwrap_or_default());
         Ok(Self { samples, held_out, together: params.micro_batch_size.saturating_mul(params.sequence_len) })
     }
@@ -77,14 +91,14 @@ impl Objective for NextToken {
         self.samples.name(self.sample(unit))
     }
 
-    fn add_gradients(&self, model: &mut CausalLm, units: &[usize], pass: Pass) -> Result<f64, ModelError> {
+    fn add_gradients(&self, model: &mut CausalLm, units: &[usize], pass: Pass) -> Result<Added, ModelError> {
         let mut packed = Packed::default();
         let mut trained = Vec::new();
         for sample in units.iter().map(|unit| self.sample(*unit)) {
             packed.push(&sample.ids);
             trained.extend_from_slice(&sample.trained);
         }
-        model.add_gradients(&packed, &trained, pass)
+        Ok(Added { loss: model.add_gradients(&packed, &trained, pass)?, more: Vec::new() })
     }
 
     fn loss_of(&self, model: &CausalLm, unit: usize) -> Result<f64, ModelError> {
@@ -109,14 +123,17 @@ impl Objective for NextToken {
             rest = others;
             cx.progress.position((self.held_out.len() - rest.len()) as u64);
         }
-        Ok(Score { loss: loss / count as f64, count })
+        let loss = loss / count as f64;
+        Ok(Score { loss, more: vec![("perplexity", loss.exp()), ("tokens", count as f64)] })
     }
 }
 
 /// Returns the summed loss of the trained tokens of some samples, in nats.
 fn loss_of(model: &CausalLm, samples: &[&Sample]) -> Result<f64, ModelError> {
     let mut packed = Packed::default();
-    samples.iter().for_each(|sample| packed.push(&sample.ids));
+    for sample in samples {
+        packed.push(&sample.ids);
+    }
     let log_probs = model.log_probs(&packed)?;
     let trained = samples.iter().flat_map(|sample| &sample.trained);
     Ok(trained.zip(log_probs).filter(|(trained, _)| **trained).map(|(_, log_prob)| -f64::from(log_prob)).sum())

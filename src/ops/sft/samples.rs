@@ -25,11 +25,17 @@ pub(super) struct Sample {
 }
 
 impl Sample {
-    fn new(ids: Vec<u32>, mut trained: Vec<bool>, origin: (usize, u64)) -> Self {
+    pub(super) fn new(ids: Vec<u32>, mut trained: Vec<bool>, origin: (usize, u64)) -> Self {
         if let Some(first) = trained.first_mut() {
             *first = false;
         }
         Self { ids, trained, origin }
+    }
+
+    /// Cuts the end off.
+    pub(super) fn cut(&mut self, longest: usize) {
+        self.ids.truncate(longest);
+        self.trained.truncate(longest);
     }
 
     /// Returns how many tokens are learned.
@@ -53,14 +59,20 @@ pub(super) struct Samples {
     pub(super) dropped: usize,
 }
 
-/// Reads and tokenizes the data sets of a slot.
-pub(super) fn read(slot: &str, params: &SftParams, tokenizer: &Tokenizer, cx: &OpCx<'_>) -> Result<Samples, OpError> {
+/// Reads the rows of the data sets of a slot and gives them on encoded, with their data set and their row, from 1. Returns
+/// the names of the data sets.
+pub(super) fn read_rows<T: Send>(
+    slot: &str,
+    cx: &OpCx<'_>,
+    encode: impl Fn(&Row) -> Result<Result<T, &'static str>, DataError> + Sync,
+    mut take: impl FnMut(T, (usize, u64)) -> Result<(), OpError>,
+) -> Result<Vec<String>, OpError> {
     cx.progress.phase("tokenizing", None, "rows");
-    let mut samples = Samples::default();
+    let mut names = Vec::new();
     let mut rows_read = 0;
     for (number, input) in cx.inputs.list(slot).enumerate() {
         let failed = |error: DataError| OpError::caused(format!("cannot train on `{}`", input.name), error);
-        samples.names.push(input.name.clone());
+        names.push(input.name.clone());
         let mut rows = data::open(&input.path).map_err(failed)?;
         let mut row = 0;
         loop {
@@ -69,26 +81,60 @@ pub(super) fn read(slot: &str, params: &SftParams, tokenizer: &Tokenizer, cx: &O
             if some.is_empty() {
                 break;
             }
-            let encode = |row: &Row| turns::encode(row, params, tokenizer);
-            let encoded: Vec<Option<Marked>> =
-                some.par_iter().map(encode).collect::<Result<_, _>>().map_err(failed)?;
-            for marked in encoded {
+            let encoded: Vec<Result<T, &str>> =
+                some.par_iter().map(&encode).collect::<Result<_, _>>().map_err(failed)?;
+            for encoded in encoded {
                 row += 1;
-                let pairs = "it holds minimal pairs, which are for evaluation";
-                let Marked { ids, trained } =
-                    marked.ok_or_else(|| OpError::new(format!("cannot train on `{}`: {pairs}", input.name)))?;
-                samples.add(Sample::new(ids, trained, (number, row)), params)?;
+                let refused = |why| OpError::new(format!("cannot train on `{}`: {why}", input.name));
+                take(encoded.map_err(refused)?, (number, row))?;
             }
             rows_read += some.len() as u64;
             cx.progress.position(rows_read);
         }
     }
+    Ok(names)
+}
+
+/// Reads and tokenizes the data sets of a slot.
+pub(super) fn read(slot: &str, params: &SftParams, tokenizer: &Tokenizer, cx: &OpCx<'_>) -> Result<Samples, OpError> {
+    let mut samples = Samples::default();
+    let encode = |row: &Row| turns::encode(row, params, tokenizer);
+    // Names are needed for a message before all are known.
+    samples.names = cx.inputs.list(slot).map(|input| input.name.clone()).collect();
+    read_rows(slot, cx, encode, |Marked { ids, trained }, origin| {
+        samples.add(Sample::new(ids, trained, origin), params)
+    })?;
     if samples.list.is_empty() {
         let why = if samples.dropped > 0 { "no token to learn is left in any row" } else { "it has no rows" };
         let help = "raise `sequence_len`, or look at the steps of the curation before it";
         return Err(OpError::new(format!("the data cannot be trained on: {why}")).help(help));
     }
     Ok(samples)
+}
+
+/// Takes what is to be kept apart for evaluation out of a list, picked by the seed, in the order of the data.
+pub(super) fn split_off<T>(list: &mut Vec<T>, params: &SftParams) -> Result<Vec<T>, OpError> {
+    let (size, all) = (params.val_set_size, list.len());
+    let wanted = if size < 1.0 { (size * all as f64).ceil() as usize } else { size as usize };
+    if wanted == 0 {
+        return Ok(Vec::new());
+    }
+    if wanted >= all {
+        let message = format!("`val_set_size` keeps {wanted} samples apart, and there are only {all}");
+        return Err(OpError::new(message).help("lower it, or give more data"));
+    }
+    let mut generator = ChaCha8Rng::seed_from_u64(params.seed);
+    // Passes over the data have the streams from zero.
+    generator.set_stream(u64::MAX);
+    let mut order: Vec<usize> = (0..all).collect();
+    shuffle(&mut order, &mut generator);
+    let mut apart = vec![false; all];
+    for sample in &order[..wanted] {
+        apart[*sample] = true;
+    }
+    let (kept, taken): (Vec<_>, Vec<_>) = std::mem::take(list).into_iter().zip(apart).partition(|(_, apart)| !*apart);
+    *list = kept.into_iter().map(|(sample, _)| sample).collect();
+    Ok(taken.into_iter().map(|(sample, _)| sample).collect())
 }
 
 impl Samples {
@@ -100,8 +146,7 @@ impl Samples {
         }
         match params.long_samples {
             LongSamples::Truncate => {
-                sample.ids.truncate(longest);
-                sample.trained.truncate(longest);
+                sample.cut(longest);
                 self.truncated += 1;
                 self.push(sample);
             }
@@ -111,7 +156,9 @@ impl Samples {
                 let pieces = sample.ids.chunks(longest).zip(sample.trained.chunks(longest));
                 let pieces: Vec<Sample> =
                     pieces.map(|(ids, trained)| Sample::new(ids.to_vec(), trained.to_vec(), sample.origin)).collect();
-                pieces.into_iter().for_each(|piece| self.push(piece));
+                for piece in pieces {
+                    self.push(piece);
+                }
             }
             LongSamples::Error => {
                 let (name, length) = (self.name(&sample), sample.ids.len());
@@ -134,30 +181,6 @@ impl Samples {
     pub(super) fn name(&self, sample: &Sample) -> String {
         let (data, row) = sample.origin;
         format!("row {row} of `{}`", self.names[data])
-    }
-
-    /// Takes what is to be kept apart for evaluation out of the list, picked by the seed, in the order of the data.
-    pub(super) fn split_off(&mut self, params: &SftParams) -> Result<Vec<Sample>, OpError> {
-        let (size, all) = (params.val_set_size, self.list.len());
-        let wanted = if size < 1.0 { (size * all as f64).ceil() as usize } else { size as usize };
-        if wanted == 0 {
-            return Ok(Vec::new());
-        }
-        if wanted >= all {
-            let message = format!("`val_set_size` keeps {wanted} samples apart, and there are only {all}");
-            return Err(OpError::new(message).help("lower it, or give more data"));
-        }
-        let mut generator = ChaCha8Rng::seed_from_u64(params.seed);
-        // Passes over the data have the streams from zero.
-        generator.set_stream(u64::MAX);
-        let mut order: Vec<usize> = (0..all).collect();
-        shuffle(&mut order, &mut generator);
-        let mut apart = vec![false; all];
-        order[..wanted].iter().for_each(|sample| apart[*sample] = true);
-        let (kept, taken): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.list).into_iter().zip(apart).partition(|(_, apart)| !*apart);
-        self.list = kept.into_iter().map(|(sample, _)| sample).collect();
-        Ok(taken.into_iter().map(|(sample, _)| sample).collect())
     }
 }
 
@@ -206,7 +229,7 @@ mod tests {
         let all = |change: &serde_json::Value| {
             let list: Vec<Sample> = (0..10).map(|row| Sample { origin: (0, row), ..sample(&[true; 3]) }).collect();
             let mut samples = Samples { list, ..Samples::default() };
-            let apart = samples.split_off(&params(change)).map_err(|error| error.to_string())?;
+            let apart = split_off(&mut samples.list, &params(change)).map_err(|error| error.to_string())?;
             let rows = |list: &[Sample]| list.iter().map(|sample| sample.origin.1).collect::<Vec<_>>();
             let mut both = [rows(&samples.list), rows(&apart)].concat();
             both.sort_unstable();

@@ -6,6 +6,9 @@
 
 use crate::spec::params::{Schedule, SftParams};
 
+/// The share of steps in which the rate of `wsd` falls.
+const DECAY_RATIO: f64 = 0.1;
+
 /// Returns the learning rate of step `step` of `steps`, counted from zero.
 pub(super) fn learning_rate(params: &SftParams, step: usize, steps: usize) -> f64 {
     let warmup = params.warmup_steps.unwrap_or_else(|| (steps as f64 * params.warmup_ratio).ceil() as usize);
@@ -20,7 +23,8 @@ pub(super) fn learning_rate(params: &SftParams, step: usize, steps: usize) -> f6
         Schedule::Linear => 1.0 - done,
         Schedule::Constant => 1.0,
         Schedule::Wsd => {
-            let decay = ((steps as f64 * params.decay_ratio).ceil() as usize).clamp(1, after.max(1));
+            let decay =
+                ((steps as f64 * params.decay_ratio.unwrap_or(DECAY_RATIO)).ceil() as usize).clamp(1, after.max(1));
             let stable = after - decay.min(after);
             cosine((step - warmup).saturating_sub(stable) as f64 / decay as f64)
         }

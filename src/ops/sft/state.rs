@@ -53,11 +53,11 @@ impl State {
 
     /// Says whether the losses of the last steps were all above what the user bears.
     pub(super) fn is_lost(&self, params: &SftParams) -> bool {
-        let patience = params.loss_watchdog_patience;
+        let patience = watchdog_patience(params);
         let last = self.losses.iter().rev().take(patience).map(|bits| f64::from_bits(*bits));
-        params.loss_watchdog_threshold.is_some_and(|threshold| {
-            self.losses.len() >= patience && last.into_iter().all(|loss| loss > threshold)
-        })
+        params
+            .loss_watchdog_threshold
+            .is_some_and(|threshold| self.losses.len() >= patience && last.into_iter().all(|loss| loss > threshold))
     }
 
     /// Returns the mean loss of the last tenth of the steps.
@@ -89,6 +89,11 @@ impl State {
     }
 }
 
+/// Returns how many losses in a row must be too high.
+pub(super) fn watchdog_patience(params: &SftParams) -> usize {
+    params.loss_watchdog_patience.unwrap_or(3)
+}
+
 fn is_spike(recent: &[f64], loss: f64) -> bool {
     let count = recent.len() as f64;
     let mean = recent.iter().sum::<f64>() / count;
@@ -112,7 +117,7 @@ mod tests {
     fn a_spike_is_far_above_the_steps_before() {
         let mut state = State::default();
         let steady = |step: usize| 2.0 + 0.1 * (step as f64).sin();
-        assert!((0..10).all(|step| !state.note_loss(10.0 - step as f64)), "the first steps fall steeply");
+        assert!((0..10).all(|step| !state.note_loss(10.0 - f64::from(step))), "the first steps fall steeply");
         assert!((0..60).all(|step| !state.note_loss(steady(step))));
         assert!(state.note_loss(4.0) && !state.note_loss(2.1));
         assert_eq!(state.spikes, 1);

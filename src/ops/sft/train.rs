@@ -15,7 +15,7 @@ use super::objective::Objective;
 use super::optim::{Optimizer, clip_factor, gradient_norm};
 use super::pack::{Plan, Step};
 use super::schedule::learning_rate;
-use super::state::State;
+use super::state::{State, watchdog_patience};
 use crate::model::{CausalLm, ModelError, Noise, Pass};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{SaveStrategy, SftParams};
@@ -56,6 +56,7 @@ pub(super) struct Summary {
 }
 
 /// What a training is of.
+#[derive(Clone, Copy)]
 pub(super) struct Work<'a> {
     pub(super) params: &'a SftParams,
     pub(super) cx: &'a OpCx<'a>,
@@ -68,7 +69,7 @@ impl<'a> Trainer<'a> {
     /// Begins a training, or goes on with one that was stopped.
     pub(super) fn begin(model: &'a mut CausalLm, work: Work<'a>) -> Result<Self, OpError> {
         let Work { params, cx, objective, save } = work;
-        let plan = Plan::new(objective.lengths(), params, cx)?;
+        let plan = Plan::new(objective.lengths(), objective.room(params), params, cx)?;
         let checkpoints = Checkpoints::new(cx.checkpoint, params);
         let keep = cx.checkpoint.unwrap_or(cx.scratch).to_owned();
         fs_err::create_dir_all(&keep)?;
@@ -85,7 +86,21 @@ impl<'a> Trainer<'a> {
         let state = found.map(|found| found.state).unwrap_or_default();
         let steps = (u64::MAX, Vec::new());
         let measured = (Duration::ZERO, 0);
-        Ok(Self { params, cx, model, objective, plan, optimizer, state, checkpoints, logs, keep, save, steps, measured })
+        Ok(Self {
+            params,
+            cx,
+            model,
+            objective,
+            plan,
+            optimizer,
+            state,
+            checkpoints,
+            logs,
+            keep,
+            save,
+            steps,
+            measured,
+        })
     }
 
     /// Trains to the end.
@@ -168,6 +183,9 @@ impl<'a> Trainer<'a> {
             "tokens": figures.tokens,
             "trained_tokens": figures.trained_tokens,
         });
+        for (name, mean) in &figures.more {
+            line[*name] = (*mean).into();
+        }
         self.cx.progress.note(&format!("loss {:.3}", figures.loss));
         if spike {
             line["spike"] = self.names(step.batches.iter().flatten().copied()).into();
@@ -182,11 +200,16 @@ impl<'a> Trainer<'a> {
     fn gradients(&mut self, step: &Step) -> Result<Figures, Failure> {
         let units = || step.batches.iter().flatten().copied();
         let count: usize = units().map(|unit| self.objective.count(unit)).sum();
-        let mut loss = 0.0;
+        let (mut loss, mut more) = (0.0, Vec::new());
         for (number, batch) in step.batches.iter().enumerate() {
             self.cx.check_cancelled().map_err(Failure::Stopped)?;
             let pass = self.pass(number, 1.0 / count as f32);
-            loss += self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
+            let added = self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
+            loss += added.loss;
+            more.resize(added.more.len(), ("", 0.0));
+            for (all, (name, sum)) in more.iter_mut().zip(added.more) {
+                *all = (name, all.1 + sum / count as f64);
+            }
         }
         let loss = loss / count as f64;
         if !loss.is_finite() {
@@ -199,9 +222,9 @@ impl<'a> Trainer<'a> {
         }
         let lengths = self.plan.lengths();
         let trained_tokens = units().map(|unit| self.objective.trained_tokens(unit)).sum();
-        let flops = self.model.training_flops(units().map(|unit| lengths[unit]), trained_tokens);
+        let flops = self.model.training_flops(&units().map(|unit| lengths[unit]).collect::<Vec<_>>(), trained_tokens);
         let tokens = units().map(|unit| lengths[unit]).sum();
-        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops })
+        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops, more })
     }
 
     /// Returns how a batch of the next step goes through the model.
@@ -224,7 +247,7 @@ impl<'a> Trainer<'a> {
         let before = done - step.bins;
         let last = self.state.step == self.plan.steps();
         let due = match (self.params.eval_steps, self.params.evals_per_epoch.unwrap_or(1)) {
-            (Some(steps), _) => self.state.step % steps == 0,
+            (Some(steps), _) => self.state.step.is_multiple_of(steps),
             (None, times) => done * times / bins > before * times / bins,
         };
         self.state.evaluation_due = self.params.evaluates() && (due || last);
@@ -264,12 +287,11 @@ impl<'a> Trainer<'a> {
             checkpoint::write_weights(&self.keep.join(BEST), self.model.trained_parameters())?;
         }
         self.cx.progress.note(&format!("loss {:.3} of what is kept apart", score.loss));
-        self.logs.evaluation(&json!({
-            "step": self.state.step,
-            "loss": score.loss,
-            "perplexity": score.loss.exp(),
-            "tokens": score.count,
-        }))
+        let mut line = json!({"step": self.state.step, "loss": score.loss});
+        for (name, figure) in score.more {
+            line[name] = figure.into();
+        }
+        self.logs.evaluation(&line)
     }
 
     fn save_checkpoint(&mut self) -> Result<(), OpError> {
@@ -308,7 +330,7 @@ impl<'a> Trainer<'a> {
         match failure {
             Failure::Stopped(error) => error,
             Failure::Lost(loss) => {
-                let (patience, step) = (self.params.loss_watchdog_patience, self.state.step);
+                let (patience, step) = (watchdog_patience(self.params), self.state.step);
                 let above = "above `loss_watchdog_threshold`";
                 OpError::new(format!("the loss is {loss} at step {step}, for {patience} steps {above}")).help(help)
             }
@@ -353,6 +375,8 @@ struct Figures {
     tokens: usize,
     trained_tokens: usize,
     flops: f64,
+    /// Means of other figures.
+    more: Vec<(&'static str, f64)>,
 }
 
 /// Why a step failed.

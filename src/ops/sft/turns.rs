@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::data::{Chat, ChatTokens, DataError, Ending, Row, Tokenizer};
+use crate::data::{Chat, ChatTokens, DataError, Ending, Message, Row, Tokenizer};
 use crate::spec::params::{SftParams, TrainOn, TrainOnEos};
 
 /// Tokens, and for each whether it is learned.
@@ -15,31 +15,46 @@ pub(super) struct Marked {
     pub(super) trained: Vec<bool>,
 }
 
-/// Returns the tokens of a row; none for a pair.
-pub(super) fn encode(row: &Row, params: &SftParams, tokenizer: &Tokenizer) -> Result<Option<Marked>, DataError> {
+/// Returns the tokens of a row, or why there are none.
+pub(super) fn encode(
+    row: &Row,
+    params: &SftParams,
+    tokenizer: &Tokenizer,
+) -> Result<Result<Marked, &'static str>, DataError> {
     match row {
         Row::Text(text) => {
             let mut ids = vec![tokenizer.document_start()];
             ids.append(&mut tokenizer.encode(text)?);
             ids.push(tokenizer.document_end());
             let trained = vec![true; ids.len()];
-            Ok(Some(Marked { ids, trained }))
+            Ok(Ok(Marked { ids, trained }))
         }
         Row::Chat(chat) => match params.train_on {
             TrainOn::Assistant | TrainOn::Last => {
                 let ChatTokens { ids, assistant } = tokenizer.encode_chat(chat)?;
                 let trained = mask(chat, &ids, &assistant, params, tokenizer.turn_end());
                 let trained = trained.map_err(|reason| DataError::Template { start: chat.beginning(), reason })?;
-                Ok(Some(Marked { ids, trained }))
+                Ok(Ok(Marked { ids, trained }))
             }
             TrainOn::All => {
                 let ids = tokenizer.chat_ids(chat, Ending::Whole)?;
                 let trained = vec![true; ids.len()];
-                Ok(Some(Marked { ids, trained }))
+                Ok(Ok(Marked { ids, trained }))
             }
         },
-        Row::Pair { .. } => Ok(None),
+        Row::Preference(_) => Ok(Err("it holds pairs of answers, which are learned with `dpo`")),
+        Row::Pair { .. } => Ok(Err("it holds minimal pairs, which are for evaluation")),
     }
+}
+
+/// Returns the tokens of a chat of which only what the assistant says after its first turns is learned.
+pub(super) fn answer(chat: &Chat, turns_before: usize, tokenizer: &Tokenizer) -> Result<Marked, DataError> {
+    let ChatTokens { ids, assistant } = tokenizer.encode_chat(chat)?;
+    let mut trained = vec![false; ids.len()];
+    for turn in runs(&assistant).into_iter().skip(turns_before) {
+        trained[turn].fill(true);
+    }
+    Ok(Marked { ids, trained })
 }
 
 /// Returns which tokens of a chat are learned, or what is wrong with it.
@@ -89,7 +104,7 @@ fn runs(assistant: &[bool]) -> Vec<Range<usize>> {
 /// Returns the turns of the assistant that the messages themselves say are not to be learned.
 fn untrained_turns(chat: &Chat, turns: usize) -> Result<Vec<usize>, String> {
     let said = chat.messages.iter().filter(|message| message.role == "assistant");
-    let wanted: Vec<bool> = said.map(|message| message.is_trained()).collect::<Result<_, _>>()?;
+    let wanted: Vec<bool> = said.map(Message::is_trained).collect::<Result<_, _>>()?;
     if wanted.iter().all(|wanted| *wanted) {
         return Ok(Vec::new());
     }
@@ -107,7 +122,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::data::Message;
 
     const END: u32 = 9;
 

@@ -3,11 +3,11 @@
 
 use rayon::prelude::*;
 
-use super::{Array, BLOCK, Beat, State};
+use super::{Array, BLOCK, Beat, Kept, State};
 use crate::model::vectorised;
 use crate::spec::params::SftParams;
 
-/// The moments of a parameter. Empty before the first step.
+/// The moments of a tensor. Empty before the first step.
 #[derive(Debug)]
 pub(super) struct AdamW {
     settings: Settings,
@@ -29,26 +29,29 @@ impl Settings {
     }
 }
 
-/// The factors of one step that are the same for all numbers of a parameter.
+/// The factors of one step that are the same for all numbers of a tensor.
 #[derive(Clone, Copy)]
-struct Factors {
-    keep: f32,
-    clip: f32,
-    first: f32,
-    second: f32,
-    /// `1 - beta2`, rounded once as torch does.
-    fresh: f32,
-    step: f32,
-    correction: f32,
-    epsilon: f32,
+pub(super) struct Factors {
+    pub(super) keep: f32,
+    pub(super) clip: f32,
+    pub(super) beta1: f32,
+    /// `1 - beta1` and `1 - beta2`, rounded once as torch does.
+    pub(super) first: f32,
+    pub(super) fresh: f32,
+    /// `beta2`.
+    pub(super) second: f32,
+    pub(super) step: f32,
+    pub(super) correction: f32,
+    pub(super) epsilon: f32,
 }
 
 impl Settings {
-    fn factors(self, beat: &Beat) -> Factors {
+    pub(super) fn factors(self, beat: &Beat) -> Factors {
         let correction = |beta: f64| 1.0 - beta.powi(i32::try_from(beat.step).unwrap_or(i32::MAX));
         Factors {
             keep: (1.0 - beat.learning_rate * beat.decay) as f32,
             clip: beat.clip as f32,
+            beta1: self.beta1 as f32,
             first: (1.0 - self.beta1) as f32,
             second: self.beta2 as f32,
             fresh: (1.0 - self.beta2) as f32,
@@ -81,9 +84,9 @@ impl State for AdamW {
         vec![("first", Array::F32(&self.first)), ("second", Array::F32(&self.second))]
     }
 
-    fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Vec<f32>>) -> Option<()> {
-        self.first = take("first")?;
-        self.second = take("second")?;
+    fn restore(&mut self, take: &mut dyn FnMut(&str) -> Option<Kept>) -> Option<()> {
+        self.first = take("first")?.f32()?;
+        self.second = take("second")?.f32()?;
         Some(())
     }
 }

@@ -16,12 +16,17 @@ use crate::spec::params::{Packing, SftParams};
 /// Samples packed between two looks at whether to stop.
 const SAMPLES_AT_A_TIME: usize = 1 << 16;
 
+/// Axolotl's `sample_packing_bin_size` and `sample_packing_group_size`.
+const BIN_SIZE: usize = 200;
+const GROUP_SIZE: usize = 100_000;
+
 /// The samples of one packed sequence, by their place in the list.
 pub(super) type Bin = Vec<usize>;
 
-/// Packs all samples once. `go_on` is told from time to time how many are packed, and may end it.
+/// Packs all samples once into bins with room for so many tokens. `go_on` is told from time to time how many are packed, and may end it.
 pub(super) fn pack(
     lengths: &[usize],
+    room: usize,
     params: &SftParams,
     pass: u64,
     go_on: impl Fn(usize) -> Result<(), OpError>,
@@ -34,16 +39,17 @@ pub(super) fn pack(
         Packing::None => Ok(order.into_iter().map(|sample| vec![sample]).collect()),
         Packing::BestFit => {
             order.sort_by_key(|sample| std::cmp::Reverse(lengths[*sample]));
-            let mut bins = best_fit(lengths, &order, params.sequence_len, go_on)?;
+            let mut bins = best_fit(lengths, &order, room, go_on)?;
             shuffle(&mut bins, &mut generator);
             Ok(bins)
         }
         Packing::Multipack => {
-            let room = params.micro_batch_size.saturating_mul(params.sequence_len);
+            let room = params.micro_batch_size.saturating_mul(room);
+            let group_size = params.packing_group_size.unwrap_or(GROUP_SIZE);
             let mut bins = Vec::new();
-            for (group, order) in order.chunks(params.packing_group_size).enumerate() {
-                go_on(group * params.packing_group_size)?;
-                bins.append(&mut first_fit(lengths, order, room, params.packing_bin_size));
+            for (group, order) in order.chunks(group_size).enumerate() {
+                go_on(group * group_size)?;
+                bins.append(&mut first_fit(lengths, order, room, params.packing_bin_size.unwrap_or(BIN_SIZE)));
             }
             Ok(bins)
         }

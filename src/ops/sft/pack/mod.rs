@@ -27,6 +27,8 @@ pub(super) struct Step {
 pub(super) struct Plan<'a> {
     params: &'a SftParams,
     lengths: Vec<usize>,
+    /// Tokens that a packed sequence has room for.
+    room: usize,
     /// Bins of each whole pass.
     bins: Vec<usize>,
     /// Steps of the whole run.
@@ -34,14 +36,14 @@ pub(super) struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// Plans a training run over samples of these lengths, none longer than `sequence_len`.
-    pub(super) fn new(lengths: Vec<usize>, params: &'a SftParams, cx: &OpCx<'_>) -> Result<Self, OpError> {
+    /// Plans a training run over samples of these lengths, none longer than the room in a sequence.
+    pub(super) fn new(lengths: Vec<usize>, room: usize, params: &'a SftParams, cx: &OpCx<'_>) -> Result<Self, OpError> {
         let passes = params.epochs.ceil() as usize;
         // Only first-fit depends on the order of samples that are equally long.
         let packings = if params.packing == Packing::Multipack { passes } else { 1 };
         cx.progress.phase("packing", Some((packings * lengths.len()) as u64), "samples");
         let count = |pass: usize| {
-            let packed = bin::pack(&lengths, params, pass as u64, |packed| {
+            let packed = bin::pack(&lengths, room, params, pass as u64, |packed| {
                 cx.progress.position((pass * lengths.len() + packed) as u64);
                 cx.check_cancelled()
             });
@@ -49,7 +51,7 @@ impl<'a> Plan<'a> {
         };
         let mut bins = (0..packings).map(count).collect::<Result<Vec<usize>, OpError>>()?;
         bins.resize(passes, bins[0]);
-        let mut plan = Self { params, lengths, bins, steps: 0 };
+        let mut plan = Self { params, lengths, room, bins, steps: 0 };
         let steps = (0..plan.passes())
             .map(|pass| plan.bins_of(pass).div_ceil(plan.bins_in_step()))
             .fold(0_usize, usize::saturating_add);
@@ -74,7 +76,7 @@ impl<'a> Plan<'a> {
 
     /// Returns the steps of a pass. `max_steps` does not shorten it: whoever takes the steps counts them.
     pub(super) fn pass(&self, pass: u64, cx: &OpCx<'_>) -> Result<Vec<Step>, OpError> {
-        let mut bins = bin::pack(&self.lengths, self.params, pass, |_| cx.check_cancelled())?;
+        let mut bins = bin::pack(&self.lengths, self.room, self.params, pass, |_| cx.check_cancelled())?;
         let in_pass = bins.len();
         bins.truncate(self.bins_of(pass));
         let mut done = pass as usize * in_pass;
@@ -125,7 +127,7 @@ mod tests {
 
     /// Packs into bins of 100.
     fn pack_by(lengths: &[usize], seed: u64, pass: u64) -> Vec<Bin> {
-        pack(lengths, &params(&json!({"seed": seed})), pass, |_| Ok(())).unwrap()
+        pack(lengths, 100, &params(&json!({"seed": seed})), pass, |_| Ok(())).unwrap()
     }
 
     /// Calls `work` with what a node may use.
@@ -154,7 +156,7 @@ mod tests {
     fn steps(lengths: &[usize], change: &serde_json::Value) -> Vec<Step> {
         let params = params(change);
         with_cx(false, |cx| {
-            let plan = Plan::new(lengths.to_vec(), &params, cx).unwrap();
+            let plan = Plan::new(lengths.to_vec(), 100, &params, cx).unwrap();
             let mut steps: Vec<Step> = (0..plan.passes()).flat_map(|pass| plan.pass(pass, cx).unwrap()).collect();
             assert!(plan.steps() == steps.len() || Some(plan.steps()) == params.max_steps, "{change}");
             steps.truncate(plan.steps());
@@ -220,8 +222,8 @@ mod tests {
     #[test]
     fn planning_stops_when_it_is_told_to() {
         let params = params(&json!({"epochs": 1000}));
-        with_cx(true, |cx| assert!(Plan::new(lengths(), &params, cx).is_err()));
-        let plan = with_cx(false, |cx| Plan::new(lengths(), &params, cx).unwrap());
+        with_cx(true, |cx| assert!(Plan::new(lengths(), 100, &params, cx).is_err()));
+        let plan = with_cx(false, |cx| Plan::new(lengths(), 100, &params, cx).unwrap());
         with_cx(true, |cx| assert!(plan.pass(3, cx).is_err()));
     }
 }

@@ -1,7 +1,7 @@
 //! What is wrong with the settings of a training beyond their types.
 
 use super::super::Mistake;
-use super::{LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+use super::{LongSamples, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
 
 /// Returns all mistakes.
 pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
@@ -11,6 +11,7 @@ pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
     mistakes.optimizer(params);
     mistakes.schedule(params);
     mistakes.loss(params);
+    mistakes.preference(params);
     mistakes.evaluation(params);
     for (field, message) in params.lora.iter().flat_map(LoraParams::mistakes) {
         mistakes.demand(false, field, message);
@@ -59,13 +60,11 @@ impl Mistakes {
         self.demand(length >= 2, "sequence_len", format!("{length} leaves no token to predict"));
         self.demand(params.micro_batch_size > 0, "micro_batch_size", "must be 1 or more");
         self.demand(params.gradient_accumulation_steps > 0, "gradient_accumulation_steps", "must be 1 or more");
-        self.demand(params.packing_bin_size > 0, "packing_bin_size", "must be 1 or more");
-        self.demand(params.packing_group_size > 0, "packing_group_size", "must be 1 or more");
+        self.demand(params.packing_bin_size != Some(0), "packing_bin_size", "must be 1 or more");
+        self.demand(params.packing_group_size != Some(0), "packing_group_size", "must be 1 or more");
         if params.packing != Packing::Multipack {
-            let bin_size = params.packing_bin_size != super::default_bin_size();
-            self.without_effect(bin_size, "packing_bin_size", "packing: multipack");
-            let group_size = params.packing_group_size != super::default_group_size();
-            self.without_effect(group_size, "packing_group_size", "packing: multipack");
+            self.without_effect(params.packing_bin_size.is_some(), "packing_bin_size", "packing: multipack");
+            self.without_effect(params.packing_group_size.is_some(), "packing_group_size", "packing: multipack");
         }
     }
 
@@ -77,9 +76,9 @@ impl Mistakes {
         self.share("adam_beta2", params.adam_beta2);
         self.demand(params.adam_epsilon > 0.0, "adam_epsilon", format!("{} is not above 0", params.adam_epsilon));
         self.demand(params.max_grad_norm >= 0.0, "max_grad_norm", format!("{} is below 0", params.max_grad_norm));
-        self.share("muon_momentum", params.muon_momentum);
-        let momentum = params.muon_momentum.to_bits() != super::default_muon_momentum().to_bits();
-        self.without_effect(momentum && params.optimizer != OptimizerName::Muon, "muon_momentum", "optimizer: muon");
+        self.share("muon_momentum", params.muon_momentum.unwrap_or_default());
+        let useless = params.muon_momentum.is_some() && params.optimizer != OptimizerName::Muon;
+        self.without_effect(useless, "muon_momentum", "optimizer: muon");
     }
 
     fn schedule(&mut self, params: &SftParams) {
@@ -87,13 +86,11 @@ impl Mistakes {
         self.share("min_lr_ratio", params.min_lr_ratio);
         let floor = params.min_lr_ratio > 0.0 && params.lr_scheduler == Schedule::Constant;
         self.demand(!floor, "min_lr_ratio", "a constant learning rate does not fall");
-        self.demand(
-            params.decay_ratio > 0.0 && params.decay_ratio <= 1.0,
-            "decay_ratio",
-            format!("{} is not above 0 and at most 1", params.decay_ratio),
-        );
-        let decay = params.decay_ratio.to_bits() != super::default_decay_ratio().to_bits();
-        self.without_effect(decay && params.lr_scheduler != Schedule::Wsd, "decay_ratio", "lr_scheduler: wsd");
+        if let Some(ratio) = params.decay_ratio {
+            let sound = ratio > 0.0 && ratio <= 1.0;
+            self.demand(sound, "decay_ratio", format!("{ratio} is not above 0 and at most 1"));
+            self.without_effect(params.lr_scheduler != Schedule::Wsd, "decay_ratio", "lr_scheduler: wsd");
+        }
     }
 
     fn loss(&mut self, params: &SftParams) {
@@ -106,13 +103,31 @@ impl Mistakes {
         if let Some(threshold) = params.loss_watchdog_threshold {
             self.demand(threshold > 0.0, "loss_watchdog_threshold", format!("{threshold} is not above 0"));
         }
-        self.demand(params.loss_watchdog_patience > 0, "loss_watchdog_patience", "must be 1 or more");
-        let patience = params.loss_watchdog_patience != super::default_watchdog_patience();
-        let watched = params.loss_watchdog_threshold.is_some();
-        self.without_effect(patience && !watched, "loss_watchdog_patience", "loss_watchdog_threshold");
+        self.demand(params.loss_watchdog_patience != Some(0), "loss_watchdog_patience", "must be 1 or more");
+        let useless = params.loss_watchdog_patience.is_some() && params.loss_watchdog_threshold.is_none();
+        self.without_effect(useless, "loss_watchdog_patience", "loss_watchdog_threshold");
         if let Some(date) = &params.template_date {
             self.demand(is_date(date), "template_date", format!("`{date}` is no date; write it as `2024-07-26`"));
         }
+    }
+
+    fn preference(&mut self, params: &SftParams) {
+        let Some(dpo) = &params.dpo else { return };
+        let beta = dpo.beta;
+        self.demand(beta > 0.0 && beta.is_finite(), "dpo.beta", format!("{beta} is not above 0"));
+        let share = dpo.label_smoothing;
+        self.demand(
+            (0.0..0.5).contains(&share),
+            "dpo.label_smoothing",
+            format!("{share} is not at least 0 and below 0.5"),
+        );
+        let no_effect = "has no effect with `dpo`, which learns the answers";
+        self.demand(params.train_on == TrainOn::Assistant, "train_on", no_effect);
+        self.demand(params.train_on_eos == TrainOnEos::Turn, "train_on_eos", no_effect);
+        let smooth = params.label_smoothing > 0.0;
+        self.demand(!smooth, "label_smoothing", "is for texts; that of pairs is `dpo.label_smoothing`");
+        let split = params.long_samples == LongSamples::Split;
+        self.demand(!split, "long_samples", "cannot be `split` with `dpo`: an answer is judged whole");
     }
 
     fn evaluation(&mut self, params: &SftParams) {

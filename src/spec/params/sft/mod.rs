@@ -5,6 +5,7 @@
 mod check;
 mod lora;
 mod parts;
+mod preference;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
 pub use lora::{LoraOutput, LoraParams, TargetModules, names_module};
 pub use parts::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, TrainOn, TrainOnEos};
+pub use preference::DpoSettings;
 
 /// Trains all weights of a model, or an adapter beside them (`lora`), on chats (loss on the assistant's words) and prose (loss
 /// on every token).
@@ -47,12 +49,12 @@ pub struct SftParams {
     /// How samples are put into sequences.
     #[serde(default, skip_serializing_if = "is_default")]
     pub packing: Packing,
-    /// The most samples in a bin, with `packing: multipack`.
-    #[serde(default = "default_bin_size", skip_serializing_if = "is_default_bin_size")]
-    pub packing_bin_size: usize,
-    /// Samples that are packed among each other, with `packing: multipack`.
-    #[serde(default = "default_group_size", skip_serializing_if = "is_default_group_size")]
-    pub packing_group_size: usize,
+    /// The most samples in a bin, with `packing: multipack`; 200 if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packing_bin_size: Option<usize>,
+    /// Samples that are packed among each other, with `packing: multipack`; 100,000 if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packing_group_size: Option<usize>,
     /// Packed sequences in one forward pass.
     #[serde(default = "default_one")]
     pub micro_batch_size: usize,
@@ -74,15 +76,15 @@ pub struct SftParams {
     /// What the learning rate falls to, as a share of the highest.
     #[serde(default, skip_serializing_if = "is_default")]
     pub min_lr_ratio: f64,
-    /// The share of all steps during which the learning rate falls, with `lr_scheduler: wsd`.
-    #[serde(default = "default_decay_ratio", skip_serializing_if = "is_default_decay_ratio")]
-    pub decay_ratio: f64,
+    /// The share of all steps during which the learning rate falls, with `lr_scheduler: wsd`; 0.1 if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub decay_ratio: Option<f64>,
     /// What turns gradients into changes.
     #[serde(default, skip_serializing_if = "is_default")]
     pub optimizer: OptimizerName,
-    /// The momentum of `optimizer: muon`.
-    #[serde(default = "default_muon_momentum", skip_serializing_if = "is_default_muon_momentum")]
-    pub muon_momentum: f64,
+    /// The momentum of `optimizer: muon`; 0.95 if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub muon_momentum: Option<f64>,
     /// Decoupled weight decay; norms and biases are left out of it.
     #[serde(default)]
     pub weight_decay: f64,
@@ -127,6 +129,9 @@ pub struct SftParams {
     /// their own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template_date: Option<String>,
+    /// Learns from pairs of answers which one is better, instead of learning texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dpo: Option<DpoSettings>,
     /// Finds the loss of the evaluation data out after every so many steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eval_steps: Option<usize>,
@@ -146,9 +151,9 @@ pub struct SftParams {
     /// Ends the training when the loss of `loss_watchdog_patience` steps in a row is above this.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_watchdog_threshold: Option<f64>,
-    /// How many steps in a row.
-    #[serde(default = "default_watchdog_patience", skip_serializing_if = "is_default_watchdog_patience")]
-    pub loss_watchdog_patience: usize,
+    /// How many steps in a row; 3 if nothing is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss_watchdog_patience: Option<usize>,
     /// Keeps only the input of each layer and computes the rest again in the backward pass: less memory, a third more time,
     /// the same bytes. Not part of the key.
     #[serde(default, skip_serializing)]
@@ -184,26 +189,6 @@ fn default_warmup_ratio() -> f64 {
     0.1
 }
 
-fn default_bin_size() -> usize {
-    200
-}
-
-fn default_group_size() -> usize {
-    100_000
-}
-
-fn default_decay_ratio() -> f64 {
-    0.1
-}
-
-fn default_muon_momentum() -> f64 {
-    0.95
-}
-
-fn default_watchdog_patience() -> usize {
-    3
-}
-
 fn default_checkpoint_minutes() -> f64 {
     15.0
 }
@@ -228,26 +213,6 @@ fn default_max_grad_norm() -> f64 {
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
-}
-
-fn is_default_bin_size(value: &usize) -> bool {
-    *value == default_bin_size()
-}
-
-fn is_default_group_size(value: &usize) -> bool {
-    *value == default_group_size()
-}
-
-fn is_default_decay_ratio(value: &f64) -> bool {
-    value.to_bits() == default_decay_ratio().to_bits()
-}
-
-fn is_default_muon_momentum(value: &f64) -> bool {
-    value.to_bits() == default_muon_momentum().to_bits()
-}
-
-fn is_default_watchdog_patience(value: &usize) -> bool {
-    *value == default_watchdog_patience()
 }
 
 impl SftParams {
@@ -284,7 +249,9 @@ impl Params for SftParams {
             let slot = move |(i, from)| Input::one(format!("{name}[{i}]"), from, InputType::Dataset);
             list.iter().enumerate().map(slot)
         });
-        std::iter::once(Input::one("model", &self.model, InputType::Model)).chain(slots).collect()
+        let reference = self.dpo.as_ref().and_then(|dpo| dpo.reference.as_ref());
+        let reference = reference.map(|from| Input::one("dpo.reference", from, InputType::Model));
+        std::iter::once(Input::one("model", &self.model, InputType::Model)).chain(slots).chain(reference).collect()
     }
 
     fn outputs(&self) -> Vec<Output> {
