@@ -4,7 +4,7 @@
 //! over the pairs of tokens that see each other (Chowdhery et al. 2022, appendix B). Rows that predict nothing do not go
 //! through the output layer. What is computed a second time to save memory is not counted.
 
-use super::CausalLm;
+use super::{Adapter, CausalLm};
 use super::config::LayerKind;
 use super::parameter::ParameterKind;
 
@@ -29,7 +29,7 @@ impl CausalLm {
             LayerKind::Convolution => None,
         });
         let weights = inner as f64 * tokens as f64 + head as f64 * labels as f64;
-        let beside = self.adapters().flat_map(|adapter| adapter.parameters()).map(|one| one.value().len());
+        let beside = self.adapters().flat_map(Adapter::parameters).map(|one| one.value().len());
         let beside = (beside.sum::<usize>() * tokens) as f64;
         // Frozen weights only hand gradients on: that half of their backward pass is not computed.
         let of_weights = if self.adapters().next().is_some() { 4.0 } else { 6.0 };

@@ -209,7 +209,7 @@ fn training_is_that_of_peft() {
             let theirs = tensors.get(&format!("trained.{name}")).unwrap();
             assert_eq!(found.shape, theirs.shape);
             let error = relative_error(&found.to_f32(), &theirs.to_f32());
-            assert!(error <= 1e-4, "{model}, {case}: {name} is off by {error:.1e}");
+            assert!(error <= 3e-5, "{model}, {case}: {name} is off by {error:.1e}");
             worst = worst.max(error);
             numbers += found.count();
         }
@@ -275,7 +275,7 @@ fn threads_and_recomputing_change_no_byte() {
             files_below(out.path())
         };
         let one = run(1, false);
-        assert_eq!(one.keys().filter(|name| name.starts_with("model/")).count(), 4, "{:?}", one.keys());
+        assert_eq!(one.keys().filter(|name| name.starts_with("model/")).count(), 5, "{:?}", one.keys());
         assert!(run(2, false) == one && run(3, true) == one && run(1, true) == one, "{lora}");
     }
 }
@@ -348,7 +348,7 @@ fn weights_rounded_to_16_bits_are_trained_beside() {
 const PIPELINE: &str = "\
 version: 1
 nodes:
-  data: {kind: source, files: [data.jsonl]}
+  data: {kind: source, dataset: data.jsonl}
   start: {kind: source, model: start}
   lora:
     kind: sft
@@ -371,7 +371,7 @@ nodes:
     epochs: 2
     save_strategy: epoch
     lora: {target_modules: [q_proj, v_proj], use_dora: true}
-  both: {kind: merge, method: linear, models: [merged, merged.epoch1, first, last]}
+  both: {kind: merge, method: linear, models: [{model: merged, weight: 1}, {model: merged.epoch1, weight: 1}, {model: first, weight: 2}, {model: last, weight: 1}]}
 ";
 
 #[test]
@@ -384,7 +384,7 @@ fn adapters_and_merged_models_go_on_in_a_pipeline() {
     }
     world.write("pipeline.yaml", PIPELINE);
     world.run_ok(&[]);
-    world.run(&["export", "lora", "out"]);
+    assert_eq!(world.run(&["export", "lora", "out"]).code, 0);
     let config: Value = serde_json::from_str(&world.read("out/adapter_config.json")).unwrap();
     assert_eq!((&config["peft_type"], &config["r"], &config["lora_alpha"]), (&json!("LORA"), &json!(4), &json!(8)));
     let names = json!(["down_proj", "gate_proj", "k_proj", "o_proj", "q_proj", "up_proj", "v_proj"]);
@@ -412,7 +412,10 @@ fn mistakes_are_named_with_their_way_out() {
     for text in ["a rank of 0 trains nothing", "`all-linear` or a list of names", "unknown field `use_rs_lora`"] {
         assert!(said.contains(text), "{text}: {said}");
     }
-    world.write("pipeline.yaml", "version: 1\nnodes:\n  tuned:\n    kind: sft\n    model: m\n    data: [d]\n    lora:\n");
+    world.write(
+        "pipeline.yaml",
+        "version: 1\nnodes:\n  tuned:\n    kind: sft\n    model: m\n    data: [d]\n    lora:\n",
+    );
     assert!(world.run(&["check"]).stderr.contains("`lora`"), "nothing is no setting");
     for unknown in ["q_prj", "lm_head", "embed_tokens", "layers.7.self_attn.q_proj"] {
         let (out, start) = (TempDir::new().unwrap(), model_folder("untied"));

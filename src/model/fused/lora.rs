@@ -77,7 +77,7 @@ impl Adapted {
     fn plain(&self) -> Vec<Range<usize>> {
         let outputs = self.layer.outputs();
         if self.each().any(|beside| !beside.is_whole()) {
-            return vec![0..outputs];
+            return std::iter::once(0..outputs).collect();
         }
         let starts = std::iter::once(0).chain(self.adapters.iter().map(|adapter| adapter.rows.end));
         let ends = self.adapters.iter().map(|adapter| adapter.rows.start).chain([outputs]);
@@ -169,7 +169,7 @@ impl Beside<'_> {
             let mut thin = vec![0.0; tokens * rank];
             let (d, a) = (Matrix::new(left, self.inputs), Matrix::new(&down, self.inputs));
             product(MatrixMut::new(&mut thin, rank), Write::Replace, d, a.t(), Threads::Pool);
-            thin.iter_mut().for_each(|number| *number *= self.scale);
+            scale_by(&mut thin, self.scale);
             let (h, b) = (Matrix::new(&thin, rank), Matrix::new(&up, rank));
             let Some(magnitude) = &self.adapter.magnitude else {
                 let columns =
@@ -217,7 +217,7 @@ impl Beside<'_> {
         let (down, up, rank) = (self.adapter.down.value(), self.adapter.up.value(), self.rank());
         let mut thin = vec![0.0; tokens * rank];
         product(MatrixMut::new(&mut thin, rank), Write::Replace, g, Matrix::new(&up, rank), Threads::Pool);
-        thin.iter_mut().for_each(|number| *number *= self.scale);
+        scale_by(&mut thin, self.scale);
         let (h, dh) = (Matrix::new(&found.thin, rank), Matrix::new(&thin, rank));
         add_product(&self.adapter.up, rank, g.t(), h);
         self.with_input(x, |left| add_product(&self.adapter.down, self.inputs, dh.t(), Matrix::new(left, self.inputs)));
@@ -265,6 +265,12 @@ impl Beside<'_> {
         add_rows(&mut sums, &products);
         let sums = sums.iter().zip(&found.lengths);
         total.iter_mut().zip(sums).for_each(|(total, (sum, length))| *total += sum / length);
+    }
+}
+
+fn scale_by(numbers: &mut [f32], scale: f32) {
+    for number in numbers {
+        *number *= scale;
     }
 }
 

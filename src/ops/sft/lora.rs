@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::checkpoint::remove;
 use super::samples::Sample;
-use crate::model::{CausalLm, LoraSettings, ModelError, Packed, mixed};
+use crate::model::{Adapter, CausalLm, LoraSettings, ModelError, Packed, mixed};
 use crate::ops::lora::{AdapterTensor, apply_adapter, save_adapter};
-use crate::ops::{InputArtifact, OpCx, OpError};
+use crate::ops::{InputArtifact, OpCx, OpError, Progress};
 use crate::spec::params::{LoraOutput, LoraParams, SftParams, TargetModules, names_module};
 use crate::tensor::{Dtype, round_bf16};
 
@@ -76,6 +76,15 @@ pub(super) fn few<'a>(samples: impl Iterator<Item = &'a Sample>) -> Packed {
     few
 }
 
+/// Says nothing: to the training, a merge is one step of many.
+struct Quiet;
+
+impl Progress for Quiet {
+    fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
+    fn position(&self, _: u64) {}
+    fn note(&self, _: &str) {}
+}
+
 /// Writes what a training of adapters gives.
 pub(super) struct Keeper<'a> {
     params: &'a SftParams,
@@ -107,7 +116,9 @@ impl<'a> Keeper<'a> {
         remove(&adapter)?;
         self.write(model, &adapter)?;
         fs_err::create_dir_all(out)?;
-        apply_adapter(self.source, ("the trained adapter", &adapter), (out, SHARD_SIZE), self.cx)?;
+        self.cx.progress.phase("merging", None, "");
+        let cx = OpCx { progress: &Quiet, ..*self.cx };
+        apply_adapter(self.source, ("the trained adapter", &adapter), (out, SHARD_SIZE), &cx)?;
         remove(&adapter)?;
         metrics.extend(self.compare(model, out)?);
         Ok(metrics)
@@ -116,7 +127,7 @@ impl<'a> Keeper<'a> {
     fn write(&self, model: &CausalLm, out: &Path) -> Result<(), OpError> {
         let tensors = model
             .adapters()
-            .flat_map(|adapter| adapter.parameters())
+            .flat_map(Adapter::parameters)
             .map(|parameter| {
                 let part = &parameter.parts()[0];
                 AdapterTensor { name: &part.name, shape: &part.shape, numbers: parameter.value() }
@@ -129,7 +140,7 @@ impl<'a> Keeper<'a> {
     fn config(&self, model: &CausalLm) -> Value {
         let lora = self.lora;
         let targets: BTreeSet<&str> = match &lora.target_modules {
-            TargetModules::AllLinear => last_names(model.adapters().map(|adapter| adapter.module())),
+            TargetModules::AllLinear => last_names(model.adapters().map(Adapter::module)),
             TargetModules::Named(names) => names.iter().map(String::as_str).collect(),
         };
         let alpha = if lora.lora_alpha.fract() == 0.0 { json!(lora.lora_alpha as i64) } else { json!(lora.lora_alpha) };

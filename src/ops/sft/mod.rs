@@ -73,15 +73,14 @@ impl Data {
     fn read(params: &SftParams, tokenizer: &Tokenizer, model: &CausalLm, cx: &OpCx<'_>) -> Result<Self, OpError> {
         if let Some(dpo) = &params.dpo {
             let mut pairs = Preferences::read(dpo, params, tokenizer, cx)?;
-            match &dpo.reference {
-                None => pairs.ask(model, cx)?,
-                Some(_) => {
-                    let path = &cx.inputs.one("dpo.reference")?.path;
-                    let failed = |error| OpError::caused("cannot use the reference", error);
-                    let reference = CausalLm::load(path).map_err(failed)?;
-                    check_fit(params, &reference, tokenizer)?;
-                    pairs.ask(&reference, cx)?;
-                }
+            if dpo.reference.is_some() {
+                let path = &cx.inputs.one("dpo.reference")?.path;
+                let failed = |error| OpError::caused("cannot use the reference", error);
+                let reference = CausalLm::load(path).map_err(failed)?;
+                check_fit(params, &reference, tokenizer)?;
+                pairs.ask(&reference, cx)?;
+            } else {
+                pairs.ask(model, cx)?;
             }
             return Ok(Data::Pairs(pairs));
         }

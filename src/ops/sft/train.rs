@@ -309,7 +309,7 @@ impl<'a> Trainer<'a> {
         }
         for epoch in self.params.epoch_outputs() {
             // Not moved: should the result not be kept, the next run goes on from here.
-            link_all(&self.keep.join(&epoch), &self.cx.out.join(&epoch))?;
+            copy_all(&self.keep.join(&epoch), &self.cx.out.join(&epoch))?;
         }
         Ok(())
     }
@@ -356,14 +356,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Links all files of a folder into a new one, or copies them where that cannot be.
-fn link_all(from: &Path, to: &Path) -> Result<(), OpError> {
+/// Copies all files of a folder into a new one, without copying bytes where the file system can share them. The cache takes
+/// no hard links: what changes one name of a file changes the other.
+fn copy_all(from: &Path, to: &Path) -> Result<(), OpError> {
     fs_err::create_dir_all(to)?;
     for entry in fs_err::read_dir(from)? {
         let (file, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-        if fs_err::hard_link(&file, to.join(&name)).is_err() {
-            fs_err::copy(&file, to.join(&name))?;
-        }
+        reflink_copy::reflink_or_copy(&file, to.join(&name))
+            .map_err(|error| OpError::new(format!("cannot copy {}: {error}", file.display())))?;
     }
     Ok(())
 }
