@@ -95,13 +95,13 @@ fn chat() -> (Packed, Vec<bool>) {
         add("\u{2}", role == "assistant");
         add("\n", false);
     }
-    ids.iter_mut().for_each(|id| {
+    for id in &mut ids {
         *id = match *id {
             1 => 257,
             2 => 258,
             byte => byte,
-        }
-    });
+        };
+    }
     packed.push(&ids);
     (packed, trained)
 }
