@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::ModelError;
+use super::adapter::Adapters;
 use super::angles::Angles;
 use super::arch::Decoder;
 use super::config::Config;
@@ -22,6 +23,8 @@ pub struct Pass {
     pub smoothing: f32,
     /// What is added to the embeddings.
     pub noise: Option<Noise>,
+    /// What decides, with the number of an adapter and the place in its input, which numbers it leaves out.
+    pub dropout: Option<u64>,
     /// Whether only the input of each layer is kept, and the rest computed again in the backward pass. Changes no bit.
     pub recompute: bool,
 }
@@ -29,7 +32,7 @@ pub struct Pass {
 impl Pass {
     /// Returns the plain pass.
     pub fn plain(scale: f32) -> Self {
-        Self { scale, smoothing: 0.0, noise: None, recompute: false }
+        Self { scale, smoothing: 0.0, noise: None, dropout: None, recompute: false }
     }
 
     pub(super) fn objective(self, labels: &[(usize, u32)]) -> Objective<'_> {
@@ -44,6 +47,7 @@ pub struct CausalLm {
     arch: Decoder,
     parameters: Vec<Arc<Parameter>>,
     angles: Angles,
+    pub(super) adapters: Option<Adapters>,
 }
 
 impl CausalLm {
@@ -53,7 +57,7 @@ impl CausalLm {
         let (arch, outlines) = Decoder::new(&config);
         let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
         let angles = Angles::new(&config);
-        Ok(Self { config, arch, parameters, angles })
+        Ok(Self { config, arch, parameters, angles, adapters: None })
     }
 
     /// Returns the sizes and constants of the model.
@@ -61,7 +65,7 @@ impl CausalLm {
         &self.config
     }
 
-    /// Returns the weights with their gradients.
+    /// Returns the weights, adapters apart, with their gradients.
     pub fn parameters(&self) -> &[Arc<Parameter>] {
         &self.parameters
     }
@@ -70,7 +74,7 @@ impl CausalLm {
         &self.arch
     }
 
-    /// Writes the weights as `model.safetensors` into a folder, in the number format that the model was loaded with.
+    /// Writes the weights, adapters apart, as `model.safetensors` into a folder, in the number format that the model was loaded with.
     pub fn save_weights(&self, dir: &Path) -> Result<(), ModelError> {
         save_weights(dir, &self.config, &self.parameters)
     }
@@ -85,7 +89,7 @@ impl CausalLm {
             let places = group.places(self.config.vocab_size)?;
             let labels = places.labels(&group.ids, |_| true);
             let frame = self.frame(places);
-            let engine = Fused::to_score(&self.parameters);
+            let engine = Fused::to_score(&self.parameters, self.active(None));
             let x = self.arch.forward(&engine, &group.ids, &frame)?;
             let mut scores = vec![0.0; group.ids.len()];
             for ((row, _), score) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
@@ -99,9 +103,17 @@ impl CausalLm {
     /// Returns the logits of all tokens, `[tokens, vocab_size]` row by row. For short inputs: nothing here is cut into
     /// pieces.
     pub fn logits(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
+        self.logits_of(&Fused::to_score(&self.parameters, self.active(None)), packed)
+    }
+
+    /// Returns the logits of the weights alone, as if there were no adapters.
+    pub fn logits_without_adapters(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
+        self.logits_of(&Fused::to_score(&self.parameters, None), packed)
+    }
+
+    fn logits_of(&self, engine: &Fused<'_>, packed: &Packed) -> Result<Vec<f32>, ModelError> {
         let frame = self.frame(packed.places(self.config.vocab_size)?);
-        let engine = Fused::to_score(&self.parameters);
-        let x = self.arch.forward(&engine, &packed.ids, &frame)?;
+        let x = self.arch.forward(engine, &packed.ids, &frame)?;
         Ok(engine.linear(&x, Linear { weight: self.arch.head, bias: None })?.flatten_all()?.to_vec1()?)
     }
 
@@ -110,10 +122,15 @@ impl CausalLm {
     pub fn hidden_states(&self, packed: &Packed) -> Result<Vec<Vec<f32>>, ModelError> {
         let frame = self.frame(packed.places(self.config.vocab_size)?);
         let mut states = Vec::new();
-        self.arch.forward_seen(&Fused::to_score(&self.parameters), &packed.ids, &frame, &mut |x| {
-            states.push(x.flatten_all()?.to_vec1()?);
-            Ok(())
-        })?;
+        self.arch.forward_seen(
+            &Fused::to_score(&self.parameters, self.active(None)),
+            &packed.ids,
+            &frame,
+            &mut |x| {
+                states.push(x.flatten_all()?.to_vec1()?);
+                Ok(())
+            },
+        )?;
         Ok(states)
     }
 
@@ -128,7 +145,7 @@ impl CausalLm {
             return Ok(0.0);
         }
         let frame = Frame { noise: pass.noise, ..self.frame(places) };
-        let engine = Fused::to_train(&self.parameters, pass.recompute);
+        let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
         let loss = engine.cross_entropy(&x, self.arch.head, pass.objective(&labels))?;
         engine.backward(&loss)?;
@@ -147,7 +164,7 @@ impl CausalLm {
     ) -> Result<(), ModelError> {
         let (places, labels) = self.labelled(packed, trained)?;
         let frame = Frame { noise: pass.noise, ..self.frame(places) };
-        let engine = Fused::to_train(&self.parameters, pass.recompute);
+        let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
         let x = self.arch.forward(&engine, &packed.ids, &frame)?;
         let mut log_probs = vec![0.0; packed.ids.len()];
         for ((row, _), log_prob) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
@@ -161,9 +178,9 @@ impl CausalLm {
         Ok(())
     }
 
-    /// Fails, naming the tensor, unless every weight got a gradient and all gradients are finite.
+    /// Fails, naming the tensor, unless every weight that is trained got a gradient and all gradients are finite.
     pub fn check_gradients(&self) -> Result<(), ModelError> {
-        self.parameters.iter().try_for_each(|parameter| parameter.check_gradient())
+        self.trained_parameters().iter().try_for_each(|parameter| parameter.check_gradient())
     }
 
     /// Returns where documents lie and which rows predict a token that counts.

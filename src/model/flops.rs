@@ -4,9 +4,9 @@
 //! over the pairs of tokens that see each other (Chowdhery et al. 2022, appendix B). Rows that predict nothing do not go
 //! through the output layer. What is computed a second time to save memory is not counted.
 
-use super::CausalLm;
 use super::config::LayerKind;
 use super::parameter::ParameterKind;
+use super::{Adapter, CausalLm};
 
 impl CausalLm {
     /// Returns the operations of a forward and a backward pass over documents of these lengths, of which `labels` tokens
@@ -28,7 +28,12 @@ impl CausalLm {
             }
             LayerKind::Convolution => None,
         });
-        6.0 * (inner as f64 * tokens as f64 + head as f64 * labels as f64) + 12.0 * width * attention.sum::<f64>()
+        let weights = inner as f64 * tokens as f64 + head as f64 * labels as f64;
+        let beside = self.adapters().flat_map(Adapter::parameters).map(|one| one.value().len());
+        let beside = (beside.sum::<usize>() * tokens) as f64;
+        // Frozen weights only hand gradients on: that half of their backward pass is not computed.
+        let of_weights = if self.adapters().next().is_some() { 4.0 } else { 6.0 };
+        of_weights * weights + 6.0 * beside + 12.0 * width * attention.sum::<f64>()
     }
 }
 

@@ -20,6 +20,7 @@
 //! Everything is computed in f32 and depends on neither the number of threads nor on how documents are packed
 //! together. Left out: mixtures of experts, images.
 
+mod adapter;
 mod angles;
 mod arch;
 mod causal_lm;
@@ -37,6 +38,7 @@ mod packed;
 mod parameter;
 mod reference;
 
+pub use adapter::{Adapter, LoraSettings};
 pub use causal_lm::{CausalLm, Pass};
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use engine::Noise;

@@ -3,6 +3,7 @@
 //! A parameter may be several tensors of the file, one below the other: query, key and value projections are one
 //! parameter, because one large matrix product is faster than three small ones. Files keep the names they had.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard};
 
 use super::ModelError;
@@ -20,12 +21,15 @@ pub enum ParameterKind {
     Bias,
     /// The weights of a convolution, a few for each channel.
     Convolution,
+    /// The lengths that an adapter gives to rows; weight decay pulls them as it does in transformers, which looks for other
+    /// names.
+    Magnitude,
 }
 
 impl ParameterKind {
     /// Says whether weight decay pulls such weights towards zero.
     pub fn decays(self) -> bool {
-        matches!(self, Self::Matrix | Self::Table | Self::Convolution)
+        matches!(self, Self::Matrix | Self::Table | Self::Convolution | Self::Magnitude)
     }
 }
 
@@ -69,11 +73,13 @@ pub struct Parameter {
     value: RwLock<Vec<f32>>,
     /// Empty until the first gradient is added.
     gradient: Mutex<Vec<f32>>,
+    /// Whether it stays as it is, and no gradient of it is computed.
+    frozen: AtomicBool,
 }
 
 impl Parameter {
     pub(crate) fn new(outline: Outline, value: Vec<f32>) -> Self {
-        Self { outline, value: RwLock::new(value), gradient: Mutex::default() }
+        Self { outline, value: RwLock::new(value), gradient: Mutex::default(), frozen: AtomicBool::new(false) }
     }
 
     /// Returns what it is.
@@ -104,13 +110,21 @@ impl Parameter {
         self.lock_gradient().clone()
     }
 
-    /// Returns the buffer to add a gradient to.
-    pub(crate) fn gradient_buffer(&self) -> MutexGuard<'_, Vec<f32>> {
+    /// Leaves it as it is from now on.
+    pub(crate) fn freeze(&self) {
+        self.frozen.store(true, Ordering::Relaxed);
+    }
+
+    /// Returns the buffer to add a gradient to; none if it stays as it is.
+    pub(crate) fn gradient_buffer(&self) -> Option<MutexGuard<'_, Vec<f32>>> {
+        if self.frozen.load(Ordering::Relaxed) {
+            return None;
+        }
         let mut gradient = self.lock_gradient();
         if gradient.is_empty() {
             gradient.resize(self.value().len(), 0.0);
         }
-        gradient
+        Some(gradient)
     }
 
     /// Changes the numbers, with their gradient at hand. Both are of one length, unless no gradient was added.

@@ -116,7 +116,8 @@ fn draw(params: &InitParams, config: &Config, cx: &OpCx<'_>) -> Result<Vec<Param
         let value = match outline.kind {
             // Gemma stores the distance from one.
             ParameterKind::Norm => vec![if config.norm_offset { 0.0 } else { 1.0 }; count],
-            ParameterKind::Bias => vec![0.0; count],
+            // Only adapters have magnitudes, and a model is drawn without any.
+            ParameterKind::Bias | ParameterKind::Magnitude => vec![0.0; count],
             ParameterKind::Matrix | ParameterKind::Table | ParameterKind::Convolution => {
                 normals(params.seed, stream as u64, count, params.initializer_range)
             }

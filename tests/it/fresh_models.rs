@@ -102,6 +102,7 @@ fn every_family_can_be_made() {
                 ParameterKind::Norm => assert!(same(if architecture == "gemma3" { 0.0 } else { 1.0 })),
                 ParameterKind::Bias => assert!(same(0.0)),
                 ParameterKind::Matrix | ParameterKind::Table | ParameterKind::Convolution => assert!(!same(0.0)),
+                ParameterKind::Magnitude => panic!("only adapters have magnitudes"),
             }
         }
         let (packed, trained) = random_batch(&[9, 20], 259, &mut Numbers(1));

@@ -57,6 +57,7 @@ mod report;
 mod run;
 mod sft;
 mod sft_dpo;
+mod sft_lora;
 mod sft_resume;
 mod snapshot;
 mod sweep;

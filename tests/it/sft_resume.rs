@@ -121,6 +121,10 @@ fn a_training_that_goes_on_ends_in_the_same_bytes() {
         json!({"gradient_accumulation_steps": 2, "packing": "multipack", "packing_bin_size": 3, "micro_batch_size": 2}),
         json!({"bf16": true, "neftune_noise_alpha": 5.0, "label_smoothing": 0.1, "gradient_checkpointing": true}),
         json!({"val_set_size": 0.2, "evals_per_epoch": 2, "load_best_model_at_end": true, "save_strategy": "epoch"}),
+        json!({
+            "lora": {"r": 3, "lora_dropout": 0.2, "use_dora": true}, "val_set_size": 0.2, "load_best_model_at_end": true,
+            "save_strategy": "epoch",
+        }),
         json!({"val_set_size": 4, "eval_steps": 3, "early_stopping_patience": 1, "learning_rate": 0.3, "epochs": 30}),
     ] {
         let (files, metrics, stops) = Training::new(&settings).stopped_every(u64::MAX);

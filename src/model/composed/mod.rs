@@ -7,6 +7,7 @@
 //! In 16 bits the places of rounding are those of transformers: norms and softmax are computed in f32 and rounded, what
 //! norms multiply is rounded before (after it for norms whose weight is an offset), sums of products are the device's.
 
+mod adapter;
 mod attention;
 mod memory;
 
@@ -16,6 +17,7 @@ use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, O
 use super::kernel::gated::Activation;
 use super::kernel::noise;
 use super::kernel::rotary::RotaryTable;
+pub(super) use adapter::AdapterTensors;
 use attention::{attend, join, split};
 pub(super) use memory::{Kept, Memory};
 
@@ -27,17 +29,25 @@ pub(super) struct Composed<'a> {
     dtype: DType,
     /// What is kept of the tokens before, if documents are continued.
     memory: Option<&'a Memory>,
+    /// What stands beside each weight; empty if nothing does anywhere.
+    adapters: Vec<Vec<AdapterTensors>>,
 }
 
 impl Composed<'_> {
     /// Returns the blocks with these weights, by id.
     pub(super) fn new(weights: Vec<Tensor>, device: &Device, dtype: DType) -> Self {
-        Self { weights, device: device.clone(), dtype, memory: None }
+        Self { weights, device: device.clone(), dtype, memory: None, adapters: Vec::new() }
+    }
+
+    /// Returns the same blocks with adapters beside the weights.
+    pub(super) fn with(&self, adapters: Vec<Vec<AdapterTensors>>) -> Self {
+        Self { weights: self.weights.clone(), device: self.device.clone(), adapters, ..*self }
     }
 
     /// Returns the same blocks, for documents that go on where `memory` says they are.
     pub(super) fn continuing<'b>(&self, memory: &'b Memory) -> Composed<'b> {
-        Composed { weights: self.weights.clone(), device: self.device.clone(), dtype: self.dtype, memory: Some(memory) }
+        let (weights, adapters) = (self.weights.clone(), self.adapters.clone());
+        Composed { weights, device: self.device.clone(), dtype: self.dtype, memory: Some(memory), adapters }
     }
 
     fn weight(&self, id: ParameterId) -> &Tensor {
@@ -127,7 +137,11 @@ impl Engine for Composed<'_> {
     }
 
     fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
-        let product = self.project(x, layer.weight)?;
+        let base = self.project(x, layer.weight)?;
+        let mut product = base.clone();
+        for adapter in self.adapters.get(layer.weight.0).into_iter().flatten() {
+            product = (product + adapter.added(x, &base, self.weight(layer.weight))?)?;
+        }
         layer.bias.map_or(Ok(product.clone()), |bias| product.broadcast_add(self.weight(bias)))
     }
 

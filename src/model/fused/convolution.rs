@@ -47,9 +47,11 @@ impl CustomOp1 for ShortConvolution {
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let (numbers, gradients) =
             read2(x, gradient, |x, gradient| self.with(|with| convolution_backward(x, gradient, with)))?;
-        add_parts(&mut self.weight.gradient_buffer(), &[gradients.weight]);
-        if let Some(bias) = &self.bias {
-            add_parts(&mut bias.gradient_buffer(), &[gradients.bias]);
+        if let Some(mut total) = self.weight.gradient_buffer() {
+            add_parts(&mut total, &[gradients.weight]);
+        }
+        if let Some(mut total) = self.bias.as_ref().and_then(|bias| bias.gradient_buffer()) {
+            add_parts(&mut total, &[gradients.bias]);
         }
         gradient_of(x, numbers).map(Some)
     }

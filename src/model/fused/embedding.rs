@@ -32,7 +32,7 @@ impl CustomOp1 for Embedding {
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let mut total = self.table.gradient_buffer();
+        let Some(mut total) = self.table.gradient_buffer() else { return Ok(None) };
         let width = self.table.columns();
         read(gradient, |gradient| match self.scale {
             None => scatter_add(&mut total, width, &self.ids, gradient),

@@ -17,7 +17,7 @@ pub(super) struct Linear {
 
 impl Linear {
     /// Returns how many outputs there are.
-    fn outputs(&self) -> usize {
+    pub(super) fn outputs(&self) -> usize {
         self.weight.value().len() / self.weight.columns()
     }
 
@@ -35,16 +35,17 @@ impl Linear {
         let (inputs, outputs) = (self.weight.columns(), self.outputs());
         let numbers = read2(x, gradient, |x, gradient| {
             let mut x_gradient = vec![0.0; x.len()];
-            if let Some(bias) = &self.bias {
-                add_rows(&mut bias.gradient_buffer(), gradient);
+            if let Some(mut total) = self.bias.as_ref().and_then(|bias| bias.gradient_buffer()) {
+                add_rows(&mut total, gradient);
             }
             let (x, gradient) = (Matrix::new(x, inputs), Matrix::new(gradient, outputs));
             let target = MatrixMut::new(&mut x_gradient, inputs);
             let weight = self.weight.value();
             product(target, Write::Replace, gradient, Matrix::new(&weight, inputs), Threads::Pool);
             drop(weight);
-            let mut total = self.weight.gradient_buffer();
-            product(MatrixMut::new(&mut total, inputs), Write::Add, gradient.t(), x, Threads::Pool);
+            if let Some(mut total) = self.weight.gradient_buffer() {
+                product(MatrixMut::new(&mut total, inputs), Write::Add, gradient.t(), x, Threads::Pool);
+            }
             x_gradient
         })?;
         gradient_of(x, numbers)

@@ -52,7 +52,8 @@ impl CustomOp1 for CrossEntropy {
         let weight = self.weight.value();
         let head = loss::Head { weight: &weight, width: self.weight.columns() };
         let objective = Objective { labels: &self.labels, scale: Scale::Each(&self.scales), smoothing: self.smoothing };
-        let (sum, x_gradient) = loss::cross_entropy(x, head, objective, &mut total);
+        let total = total.as_mut().map(|total| total.as_mut_slice());
+        let (sum, x_gradient) = loss::cross_entropy(x, head, objective, total);
         *self.found.lock().unwrap_or_else(PoisonError::into_inner) = Found { sum, x_gradient };
         // Nobody looks at the number: the backward pass only needs a place to begin.
         Ok((CpuStorage::F32(vec![sum as f32]), Shape::from(())))

@@ -11,6 +11,7 @@ mod convolution;
 mod embedding;
 mod gated;
 mod linear;
+mod lora;
 mod loss;
 mod norm;
 pub(super) mod storage;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use candle_core::{DType, Device, Result, Tensor};
 
+use super::adapter::Active;
 use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
 use super::kernel;
 use super::kernel::gated::Activation;
@@ -30,6 +32,8 @@ use tape::{Segment, Tape};
 pub(crate) struct Fused<'a> {
     /// The weights, by id.
     parameters: &'a [Arc<Parameter>],
+    /// What stands beside linear layers.
+    adapters: Option<Active<'a>>,
     tape: Tape<'a>,
     /// Whether segments are computed again in the backward pass.
     recompute: bool,
@@ -37,13 +41,13 @@ pub(crate) struct Fused<'a> {
 
 impl<'a> Fused<'a> {
     /// Returns an engine that keeps nothing for a backward pass.
-    pub(crate) fn to_score(parameters: &'a [Arc<Parameter>]) -> Self {
-        Self { parameters, tape: Tape::off(), recompute: false }
+    pub(crate) fn to_score(parameters: &'a [Arc<Parameter>], adapters: Option<Active<'a>>) -> Self {
+        Self { parameters, adapters, tape: Tape::off(), recompute: false }
     }
 
     /// Returns an engine whose blocks can be run backwards, once; with `recompute` segments keep only what they got.
-    pub(crate) fn to_train(parameters: &'a [Arc<Parameter>], recompute: bool) -> Self {
-        Self { parameters, tape: Tape::on(), recompute }
+    pub(crate) fn to_train(parameters: &'a [Arc<Parameter>], adapters: Option<Active<'a>>, recompute: bool) -> Self {
+        Self { parameters, adapters, tape: Tape::on(), recompute }
     }
 
     /// Adds the gradients of a loss to the buffers of the parameters.
@@ -53,7 +57,7 @@ impl<'a> Fused<'a> {
 
     /// Runs a segment once more, and backwards; returns the gradient of what it got.
     fn again(&self, segment: &Segment<'a>, x: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
-        let engine = Self::to_train(self.parameters, false);
+        let engine = Self::to_train(self.parameters, self.adapters, false);
         let out = segment(&engine, x)?;
         engine.tape.backward(&engine, &out, gradient, Some(x))
     }
@@ -68,6 +72,13 @@ impl<'a> Fused<'a> {
 
     fn layer(&self, layer: Linear) -> linear::Linear {
         linear::Linear { weight: self.parameter(layer.weight), bias: layer.bias.map(|bias| self.parameter(bias)) }
+    }
+
+    /// Returns a linear layer with what stands beside it, if anything does.
+    fn adapted(&self, layer: Linear) -> Option<lora::Adapted> {
+        let active = self.adapters?;
+        let adapters = active.adapters.of(layer.weight.0);
+        (!adapters.is_empty()).then(|| lora::Adapted::new(self.layer(layer), active, Arc::clone(adapters)))
     }
 
     /// Returns the logarithm of the probability that each labelled row gives to its token.
@@ -96,7 +107,7 @@ impl Engine for Fused<'_> {
         if !self.recompute {
             return run(self, x);
         }
-        let out = run(&Self::to_score(self.parameters), x)?;
+        let out = run(&Self::to_score(self.parameters, self.adapters), x)?;
         self.tape.record(Box::new(run), x, &out);
         Ok(out)
     }
@@ -106,11 +117,17 @@ impl Engine for Fused<'_> {
     }
 
     fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
-        self.tape.apply1(x, self.layer(layer))
+        match self.adapted(layer) {
+            Some(adapted) => self.tape.apply1(x, adapted),
+            None => self.tape.apply1(x, self.layer(layer)),
+        }
     }
 
     fn linear_add(&self, x: &Tensor, layer: Linear, residual: &Tensor) -> Result<Tensor> {
-        self.tape.apply2(x, residual, self.layer(layer))
+        match self.adapted(layer) {
+            Some(adapted) => self.tape.apply2(x, residual, adapted),
+            None => self.tape.apply2(x, residual, self.layer(layer)),
+        }
     }
 
     fn prepare_heads(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {

@@ -47,7 +47,8 @@ impl CustomOp1 for RmsNorm {
     fn bwd(&self, x: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let mut total = self.weight.gradient_buffer();
         let numbers = read2(x, gradient, |x, gradient| {
-            self.with(|weight| rms_norm_backward(x, weight, gradient, self.epsilon, &mut total))
+            let total = total.as_mut().map(|total| total.as_mut_slice());
+            self.with(|weight| rms_norm_backward(x, weight, gradient, self.epsilon, total))
         })?;
         gradient_of(x, numbers).map(Some)
     }
@@ -93,7 +94,10 @@ impl CustomOp1 for PrepareHeads {
     fn bwd(&self, rows: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
         let mut totals = self.norms.as_ref().map(|norms| norms.each_ref().map(|norm| norm.weight.gradient_buffer()));
         let numbers = read2(rows, gradient, |rows, gradient| {
-            let totals = totals.as_mut().map(|totals| totals.each_mut().map(|total| total.as_mut_slice()));
+            let totals = match &mut totals {
+                Some([Some(query), Some(key)]) => Some([query.as_mut_slice(), key.as_mut_slice()]),
+                _ => None,
+            };
             self.with(|with| prepare_backward(rows, gradient, with, totals))
         })?;
         gradient_of(rows, numbers).map(Some)

@@ -46,12 +46,12 @@ pub(crate) struct Head<'a> {
 
 /// Returns the sum of the plain losses (nats) of the labelled rows, and the gradient of the objective.
 ///
-/// `x` has rows of the head's width. The gradient of the head's weight is added to `weight_gradient`.
+/// `x` has rows of the head's width. The gradient of the head's weight is added to `weight_gradient`, if it is wanted.
 pub(crate) fn cross_entropy(
     x: &[f32],
     head: Head<'_>,
     objective: Objective<'_>,
-    weight_gradient: &mut [f32],
+    mut weight_gradient: Option<&mut [f32]>,
 ) -> (f64, Vec<f32>) {
     let (Head { weight, width }, Objective { labels, scale, smoothing }) = (head, objective);
     let vocabulary = weight.len() / width;
@@ -73,7 +73,9 @@ pub(crate) fn cross_entropy(
         let logits = Matrix::new(logits, vocabulary);
         let mut back = vec![0.0; rows.len()];
         product(MatrixMut::new(&mut back, width), Write::Replace, logits, table, Threads::Pool);
-        product(MatrixMut::new(weight_gradient, width), Write::Add, logits.t(), inputs, Threads::Pool);
+        if let Some(total) = &mut weight_gradient {
+            product(MatrixMut::new(total, width), Write::Add, logits.t(), inputs, Threads::Pool);
+        }
         for ((row, _), back) in labels.iter().zip(back.chunks_exact(width)) {
             x_gradient[row * width..][..width].copy_from_slice(back);
         }

@@ -9,6 +9,7 @@
 //!
 //! Matrix products come from the `gemm` crate, whose result does not depend on the number of threads either.
 
+pub(crate) mod adapter;
 pub(crate) mod attention;
 pub(crate) mod bias;
 pub(crate) mod convolution;

@@ -27,13 +27,14 @@ vectorised! {
     }
 }
 
-/// Returns the gradient of the rows, given that of the result, and adds that of the weight to `weight_gradient`.
+/// Returns the gradient of the rows, given that of the result, and adds that of the weight to `weight_gradient`,
+/// if it is wanted.
 pub(crate) fn rms_norm_backward(
     x: &[f32],
     weight: &[f32],
     gradient: &[f32],
     epsilon: f32,
-    weight_gradient: &mut [f32],
+    weight_gradient: Option<&mut [f32]>,
 ) -> Vec<f32> {
     let width = weight.len();
     let mut x_gradient = vec![0.0; x.len()];
@@ -47,7 +48,9 @@ pub(crate) fn rms_norm_backward(
             part
         })
         .collect();
-    add_parts(weight_gradient, &parts);
+    if let Some(total) = weight_gradient {
+        add_parts(total, &parts);
+    }
     x_gradient
 }
 

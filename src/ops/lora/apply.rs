@@ -6,13 +6,14 @@
 //! what model and adapter together computed.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::adapter::{Adapter, Module};
 use super::product::Product;
 use super::tied::{self, OUTPUT};
-use super::{OpCx, OpError, copy_others, model_config, open, several};
+use super::{InputArtifact, OpCx, OpError, copy_others, model_config, open, several};
 use crate::ops::Outcome;
 use crate::spec::params::ApplyLoraParams;
 use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, TensorError, View};
@@ -41,30 +42,40 @@ type Plan<'a> = BTreeMap<String, Planned<'a>>;
 
 /// Runs the node.
 pub(in crate::ops) fn run(params: &ApplyLoraParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
-    let (model, input) = (cx.inputs.one("model")?, cx.inputs.one("adapter")?);
+    let (model, adapter) = (cx.inputs.one("model")?, cx.inputs.one("adapter")?);
+    apply_adapter(model, (&adapter.name, &adapter.path), (cx.out, params.shard_size), cx)
+}
+
+/// Adds an adapter, by name and folder, to a model, and writes the result into a folder, in files of at most so many bytes.
+pub(in crate::ops) fn apply_adapter(
+    model: &InputArtifact,
+    (name, adapter): (&str, &Path),
+    (out, shard_size): (&Path, u64),
+    cx: &OpCx<'_>,
+) -> Result<Outcome, OpError> {
     let tensors = open(model)?;
     let config = model_config(&model.path)?;
-    let adapter = Adapter::open(&input.path)
-        .map_err(|error| OpError::caused(format!("cannot use the adapter `{}`", input.name), error))?;
+    let adapter =
+        Adapter::open(adapter).map_err(|error| OpError::caused(format!("cannot use the adapter `{name}`"), error))?;
     let tied = tied::tied(config.as_ref());
     let mut plan = plan(&tensors, &adapter, tied).map_err(|mistakes| {
-        let head = format!("the adapter `{}` does not fit the model `{}`:", input.name, model.name);
+        let head = format!("the adapter `{name}` does not fit the model `{}`:", model.name);
         several(&head, &mistakes).help("an adapter can only be applied to the model that it was trained on")
     })?;
     let untied = tied && keep_output(&mut plan, &tensors, &adapter);
-    copy_others(&model.path, cx.out)?;
+    copy_others(&model.path, out)?;
     match config {
         Some(mut config) if untied => {
             config["tie_word_embeddings"] = false.into();
-            let mut text = serde_json::to_string_pretty(&config).map_err(|error| OpError::io(cx.out, error))?;
+            let mut text = serde_json::to_string_pretty(&config).map_err(|error| OpError::io(out, error))?;
             text.push('\n');
-            fs_err::write(cx.out.join("config.json"), text)?;
+            fs_err::write(out.join("config.json"), text)?;
         }
-        Some(_) => fs_err::write(cx.out.join("config.json"), fs_err::read(model.path.join("config.json"))?)?,
+        Some(_) => fs_err::write(out.join("config.json"), fs_err::read(model.path.join("config.json"))?)?,
         None => {}
     }
     let declared: Vec<Declared> = plan.iter().filter_map(|(name, planned)| declare(name, planned, &tensors)).collect();
-    let writer = ShardedWriter::create(cx.out, &declared, params.shard_size).map_err(unwritable)?;
+    let writer = ShardedWriter::create(out, &declared, shard_size).map_err(unwritable)?;
     let total: usize = declared.iter().map(|tensor| tensor.shape.iter().product::<usize>()).sum();
     cx.progress.phase("applying", Some(total as u64), "parameters");
     let work = Work { tensors: &tensors, adapter: &adapter, writer: &writer, cx };

@@ -14,13 +14,13 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::adapter::{PREFIX, WEIGHTS};
-use super::config::CONFIG;
 use super::factors::{Choice, Pair};
+use super::save::{unwritable, write_config};
 use super::svd::{Cut, decompose};
 use super::{OpCx, OpError, model_config, open, tied};
 use crate::ops::Outcome;
 use crate::spec::params::ExtractLoraParams;
-use crate::tensor::{Declared, Dtype, TensorError, TensorWriter};
+use crate::tensor::{Declared, Dtype, TensorWriter};
 
 /// Bytes copied at a time.
 const BLOCK: usize = 1 << 22;
@@ -56,9 +56,7 @@ pub(in crate::ops) fn run(params: &ExtractLoraParams, cx: &OpCx<'_>) -> Result<O
     }
     write(&pair, &choice, &kept, cx)?;
     let config = adapter_config(params, &choice, &kept, &dropped);
-    let mut text = serde_json::to_string_pretty(&config).map_err(|error| OpError::io(cx.out, error))?;
-    text.push('\n');
-    fs_err::write(cx.out.join(CONFIG), text)?;
+    write_config(cx.out, &config)?;
     for thin in kept.iter().chain(&dropped) {
         fs_err::remove_file(&thin.file)?;
     }
@@ -156,7 +154,6 @@ fn write(pair: &Pair<'_>, choice: &Choice, kept: &[Thin], cx: &OpCx<'_>) -> Resu
     // The order of the reference implementation: wide types first, then by name.
     all.sort_by(|(a, _), (b, _)| b.dtype.size().cmp(&a.dtype.size()).then_with(|| a.name.cmp(&b.name)));
     let declared: Vec<Declared> = all.iter().map(|(declared, _)| declared.clone()).collect();
-    let unwritable = |error: TensorError| OpError::caused("cannot write the adapter", error);
     let mut writer = TensorWriter::create(&cx.out.join(WEIGHTS), &declared).map_err(unwritable)?;
     for (declared, from) in &all {
         cx.check_cancelled()?;

@@ -1,5 +1,5 @@
 //! LoRA adapters in PEFT's format: `apply_lora` adds one to the model that it was made for, `extract_lora` makes one from
-//! the difference of two models.
+//! the difference of two models, and `sft` trains one.
 //!
 //! The arithmetic is PEFT's (`merge_and_unload`) and that of `mergekit-extract-lora`, except where these lose something
 //! without a word; the places say so. A model is streamed tensor by tensor, and an adapter's matrices are small, so
@@ -11,11 +11,13 @@ mod config;
 mod extract;
 mod factors;
 mod product;
+mod save;
 mod svd;
 mod tied;
 
-pub(super) use apply::run as apply;
+pub(super) use apply::{apply_adapter, run as apply};
 pub(super) use extract::run as extract;
+pub(super) use save::{AdapterTensor, save_adapter};
 pub(super) use svd::singular_values;
 
 use std::path::Path;

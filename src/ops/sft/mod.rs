@@ -1,4 +1,4 @@
-//! `kind: sft`: supervised fine-tuning of all weights.
+//! `kind: sft`: supervised fine-tuning of all weights, or of adapters beside them.
 //!
 //! The artifact is `model/`, a Hugging Face folder whose configuration and tokenizer are those of the model it began
 //! with, `epoch1/` … if they are wanted, and `log/`: a line a step in `loss.jsonl` and a line an evaluation in `eval.jsonl`,
@@ -6,11 +6,13 @@
 //! chat where the assistant speaks. The result depends on the data, the settings and the seed alone: the order of
 //! samples and every sum are fixed, whatever the number of threads.
 //!
-//! [`train`] is the loop, [`objective`] what it makes smaller, [`pack`] in which order, [`optim`] how weights change, and
-//! [`checkpoint`] how a killed training goes on.
+//! [`train`] is the loop, [`objective`] what it makes smaller, [`pack`] in which order, [`optim`] how weights change,
+//! [`checkpoint`] how a killed training goes on, and [`lora`] what is different where adapters are trained. These come out
+//! as `adapter/` or added to the weights of `model/`.
 
 mod checkpoint;
 mod log;
+mod lora;
 mod memo;
 mod objective;
 mod optim;
@@ -27,8 +29,9 @@ use std::path::Path;
 use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
-use crate::model::{CausalLm, ModelError};
+use crate::model::{CausalLm, ModelError, Packed};
 use crate::spec::params::{LongSamples, SftParams};
+use lora::Keeper;
 use objective::{NextToken, Objective};
 use preference::Preferences;
 use train::{Summary, Trainer, Work};
@@ -43,14 +46,22 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let tokenizer = Tokenizer::load_with(source, &template_settings(params)?)
         .map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
     check_fit(params, &model, &tokenizer)?;
+    if let Some(lora) = &params.lora {
+        lora::attach(&mut model, lora, params)?;
+    }
     let data = Data::read(params, &tokenizer, &model, cx)?;
-    let save = |model: &CausalLm, out: &Path| {
-        save(model, source, out).map_err(|error| OpError::caused("cannot save the trained model", error))
+    let keeper = params.lora.as_ref().map(|lora| Keeper::new(params, lora, data.few(), cx)).transpose()?;
+    let save = |model: &CausalLm, out: &Path| match &keeper {
+        Some(keeper) => keeper.save(model, out),
+        None => save(model, source, out)
+            .map(|()| Vec::new())
+            .map_err(|error| OpError::caused("cannot save the trained model", error)),
     };
-    let work = Work { params, cx, objective: data.objective(), save: &save };
+    let save_only = |model: &CausalLm, out: &Path| save(model, out).map(drop);
+    let work = Work { params, cx, objective: data.objective(), save: &save_only };
     let summary = Trainer::begin(&mut model, work)?.run()?;
-    save(&model, &cx.out.join("model"))?;
-    Ok(outcome(params, &data, &summary))
+    let more = save(&model, &cx.out.join(params.result().0))?;
+    Ok(outcome(params, &data, &summary, more))
 }
 
 /// What is learned from.
@@ -63,14 +74,14 @@ impl Data {
     fn read(params: &SftParams, tokenizer: &Tokenizer, model: &CausalLm, cx: &OpCx<'_>) -> Result<Self, OpError> {
         if let Some(dpo) = &params.dpo {
             let mut pairs = Preferences::read(dpo, params, tokenizer, cx)?;
-            if dpo.reference.is_none() {
-                pairs.ask(model, cx)?;
-            } else {
+            if dpo.reference.is_some() {
                 let path = &cx.inputs.one("dpo.reference")?.path;
                 let failed = |error| OpError::caused("cannot use the reference", error);
                 let reference = CausalLm::load(path).map_err(failed)?;
                 check_fit(params, &reference, tokenizer)?;
                 pairs.ask(&reference, cx)?;
+            } else {
+                pairs.ask(model, cx)?;
             }
             return Ok(Data::Pairs(pairs));
         }
@@ -84,6 +95,14 @@ impl Data {
         match self {
             Data::Texts(texts) => texts,
             Data::Pairs(pairs) => pairs,
+        }
+    }
+
+    /// Returns the beginnings of a few samples, to compare models on.
+    fn few(&self) -> Packed {
+        match self {
+            Data::Texts(texts) => lora::few(texts.samples.list.iter()),
+            Data::Pairs(pairs) => lora::few(pairs.chosen()),
         }
     }
 
@@ -135,7 +154,7 @@ fn save(model: &CausalLm, source: &Path, out: &Path) -> Result<(), Box<dyn std::
     model.save_weights(out).map_err(|error: ModelError| error.into())
 }
 
-fn outcome(params: &SftParams, data: &Data, summary: &Summary) -> Outcome {
+fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'static str, f64)>) -> Outcome {
     let state = &summary.state;
     let [samples, held_out, truncated, dropped] = data.counts();
     let mut metrics = vec![
@@ -148,6 +167,7 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary) -> Outcome {
         ("dropped", dropped as f64),
         ("gflops", state.gflops as f64),
     ];
+    metrics.extend(more);
     if let (LongSamples::Split, Data::Texts(texts)) = (params.long_samples, data) {
         metrics.push(("split", texts.samples.counts.split as f64));
     }

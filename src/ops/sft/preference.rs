@@ -125,6 +125,11 @@ impl Preferences {
         Ok(())
     }
 
+    /// Returns the better answers, with their chats.
+    pub(super) fn chosen(&self) -> impl Iterator<Item = &Sample> {
+        self.pairs.iter().map(|pair| &pair.chosen)
+    }
+
     /// Returns how many pairs there are to learn from, and how many are kept apart.
     pub(super) fn counts(&self) -> (usize, usize) {
         (self.pairs.len(), self.held_out.len())

@@ -73,10 +73,10 @@ impl<'a> Trainer<'a> {
         let checkpoints = Checkpoints::new(cx.checkpoint, params);
         let keep = cx.checkpoint.unwrap_or(cx.scratch).to_owned();
         fs_err::create_dir_all(&keep)?;
-        let mut optimizer = Optimizer::new(params, model.parameters());
+        let mut optimizer = Optimizer::new(params, model.trained_parameters());
         let found = checkpoints.latest()?;
         if let Some(found) = &found {
-            let fits = found.restore(&mut optimizer, model.parameters());
+            let fits = found.restore(&mut optimizer, model.trained_parameters());
             let help = format!("remove {} to begin anew", keep.display());
             fits.ok_or_else(|| OpError::new("the checkpoint does not fit the training").help(help))?;
             cx.progress.note(&format!("goes on after step {}", found.state.step));
@@ -166,7 +166,11 @@ impl<'a> Trainer<'a> {
         let index = self.state.step;
         let figures = self.gradients(step)?;
         let rate = learning_rate(self.params, index, self.plan.steps());
-        self.optimizer.step(self.model.parameters(), rate, clip_factor(figures.grad_norm, self.params.max_grad_norm));
+        self.optimizer.step(
+            self.model.trained_parameters(),
+            rate,
+            clip_factor(figures.grad_norm, self.params.max_grad_norm),
+        );
         let spike = self.state.note_loss(figures.loss);
         self.state.step += 1;
         self.state.tokens += figures.tokens as u64;
@@ -215,7 +219,7 @@ impl<'a> Trainer<'a> {
         if !loss.is_finite() {
             return Err(Failure::Loss(loss));
         }
-        let grad_norm = gradient_norm(self.model.parameters());
+        let grad_norm = gradient_norm(self.model.trained_parameters());
         // A weight cut off from the loss shows at the first step or never.
         if self.state.step == 0 || !grad_norm.is_finite() {
             self.model.check_gradients().map_err(Failure::Model)?;
@@ -236,6 +240,7 @@ impl<'a> Trainer<'a> {
             scale,
             smoothing: self.params.label_smoothing as f32,
             noise: self.params.neftune_noise_alpha.map(noise),
+            dropout: self.params.lora.as_ref().map(|_| super::lora::dropout_seed(self.params.seed, place)),
             recompute: self.params.gradient_checkpointing,
         }
     }
@@ -283,7 +288,7 @@ impl<'a> Trainer<'a> {
     fn evaluate(&mut self) -> Result<(), OpError> {
         let score = self.objective.evaluate(self.model, self.cx)?;
         if self.state.note_evaluation(score.loss, self.params) && self.params.load_best_model_at_end {
-            checkpoint::write_weights(&self.keep.join(BEST), self.model.parameters())?;
+            checkpoint::write_weights(&self.keep.join(BEST), self.model.trained_parameters())?;
         }
         self.cx.progress.note(&format!("loss {:.3} of what is kept apart", score.loss));
         let mut line = json!({"step": self.state.step, "loss": score.loss});
@@ -295,7 +300,7 @@ impl<'a> Trainer<'a> {
 
     fn save_checkpoint(&mut self) -> Result<(), OpError> {
         self.cx.progress.phase("saving a checkpoint", None, "");
-        self.checkpoints.save(&self.state, &self.optimizer, self.model.parameters(), &self.logs.files())?;
+        self.checkpoints.save(&self.state, &self.optimizer, self.model.trained_parameters(), &self.logs.files())?;
         self.announce();
         Ok(())
     }
@@ -304,11 +309,11 @@ impl<'a> Trainer<'a> {
     fn finish(&mut self) -> Result<(), OpError> {
         let best = self.state.best().filter(|(step, _)| *step != self.state.step);
         if self.params.load_best_model_at_end && best.is_some() {
-            checkpoint::read_weights(&self.keep.join(BEST), self.model.parameters())?;
+            checkpoint::read_weights(&self.keep.join(BEST), self.model.trained_parameters())?;
         }
         for epoch in self.params.epoch_outputs() {
             // Not moved: should the result not be kept, the next run goes on from here.
-            link_all(&self.keep.join(&epoch), &self.cx.out.join(&epoch))?;
+            copy_all(&self.keep.join(&epoch), &self.cx.out.join(&epoch))?;
         }
         Ok(())
     }
@@ -355,14 +360,14 @@ impl<'a> Trainer<'a> {
     }
 }
 
-/// Links all files of a folder into a new one, or copies them where that cannot be.
-fn link_all(from: &Path, to: &Path) -> Result<(), OpError> {
+/// Copies all files of a folder into a new one, without copying bytes where the file system can share them. The cache takes
+/// no hard links: what changes one name of a file changes the other.
+fn copy_all(from: &Path, to: &Path) -> Result<(), OpError> {
     fs_err::create_dir_all(to)?;
     for entry in fs_err::read_dir(from)? {
         let (file, name) = entry.map(|entry| (entry.path(), entry.file_name()))?;
-        if fs_err::hard_link(&file, to.join(&name)).is_err() {
-            fs_err::copy(&file, to.join(&name))?;
-        }
+        reflink_copy::reflink_or_copy(&file, to.join(&name))
+            .map_err(|error| OpError::new(format!("cannot copy {}: {error}", file.display())))?;
     }
     Ok(())
 }

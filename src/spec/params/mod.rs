@@ -44,7 +44,8 @@ pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{
-    DpoSettings, LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos,
+    DpoSettings, LongSamples, LoraOutput, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams,
+    TargetModules, TrainOn, TrainOnEos, names_module,
 };
 pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;

@@ -1,7 +1,7 @@
 //! What is wrong with the settings of a training beyond their types.
 
 use super::super::Mistake;
-use super::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+use super::{LongSamples, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
 
 /// Returns all mistakes.
 pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
@@ -13,6 +13,9 @@ pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
     mistakes.loss(params);
     mistakes.preference(params);
     mistakes.evaluation(params);
+    for (field, message) in params.lora.iter().flat_map(LoraParams::mistakes) {
+        mistakes.demand(false, field, message);
+    }
     mistakes.0
 }
 

@@ -3,6 +3,7 @@
 //! Fields are called what Axolotl, TRL and PEFT call them wherever they mean the same.
 
 mod check;
+mod lora;
 mod parts;
 mod preference;
 
@@ -12,10 +13,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+pub use lora::{LoraOutput, LoraParams, TargetModules, names_module};
 pub use parts::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, TrainOn, TrainOnEos};
 pub use preference::DpoSettings;
 
-/// Trains all weights of a model on chats (loss on the assistant's words) and prose (loss on every token).
+/// Trains all weights of a model, or an adapter beside them (`lora`), on chats (loss on the assistant's words) and prose (loss
+/// on every token).
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SftParams {
@@ -97,6 +100,9 @@ pub struct SftParams {
     /// The gradient's greatest L2 norm over all parameters; 0 switches clipping off.
     #[serde(default = "default_max_grad_norm")]
     pub max_grad_norm: f64,
+    /// Trains an adapter instead of the weights.
+    #[serde(default, deserialize_with = "lora::given", skip_serializing_if = "Option::is_none")]
+    pub lora: Option<LoraParams>,
     /// The tokens of a chat that are trained. Prose is always trained whole. A message with `"train": false` or `"weight": 0`
     /// is not trained in any case.
     #[serde(default)]
@@ -222,6 +228,11 @@ impl SftParams {
         (1..=before_the_last).map(|epoch| format!("epoch{epoch}"))
     }
 
+    /// Returns the folder of the result in the artifact, and what it is. The models of epochs are the same.
+    pub fn result(&self) -> (&'static str, InputType) {
+        self.lora.as_ref().map_or(("model", InputType::Model), |lora| lora.output.folder())
+    }
+
     /// Says whether the loss of data that is not trained on is to be found out.
     pub fn evaluates(&self) -> bool {
         self.val_set_size > 0.0 || !self.eval_data.is_empty()
@@ -244,15 +255,12 @@ impl Params for SftParams {
     }
 
     fn outputs(&self) -> Vec<Output> {
+        let kind = self.result().1;
         let mut outputs = vec![
-            Output { name: "".into(), path: "model".into(), kind: InputType::Model },
+            Output { name: "".into(), path: self.result().0.into(), kind },
             Output { name: "log".into(), path: "log".into(), kind: InputType::Log },
         ];
-        outputs.extend(self.epoch_outputs().map(|name| Output {
-            path: name.clone().into(),
-            name: name.into(),
-            kind: InputType::Model,
-        }));
+        outputs.extend(self.epoch_outputs().map(|name| Output { path: name.clone().into(), name: name.into(), kind }));
         outputs
     }
 
