@@ -13,6 +13,10 @@ use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
 use super::packed::{Packed, Places};
 use super::parameter::Parameter;
+use super::twin::Twin;
+
+/// Gives each token what the gradient of its loss is multiplied by, once it knows what the model thinks of all.
+pub type Weigh<'a> = dyn FnMut(&[f32]) -> Vec<f32> + 'a;
 
 /// How a training pass is done.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -48,6 +52,8 @@ pub struct CausalLm {
     parameters: Vec<Arc<Parameter>>,
     angles: Angles,
     pub(super) adapters: Option<Adapters>,
+    /// The weights on a device, if passes run there.
+    pub(super) twin: Option<Twin>,
 }
 
 impl CausalLm {
@@ -57,7 +63,7 @@ impl CausalLm {
         let (arch, outlines) = Decoder::new(&config);
         let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
         let angles = Angles::new(&config);
-        Ok(Self { config, arch, parameters, angles, adapters: None })
+        Ok(Self { config, arch, parameters, angles, adapters: None, twin: None })
     }
 
     /// Returns the sizes and constants of the model.
@@ -89,15 +95,26 @@ impl CausalLm {
             let places = group.places(self.config.vocab_size)?;
             let labels = places.labels(&group.ids, |_| true);
             let frame = self.frame(places);
-            let engine = Fused::to_score(&self.parameters, self.active(None));
-            let x = self.arch.forward(&engine, &group.ids, &frame)?;
+            let found = self.score(&group.ids, &frame, &labels)?;
             let mut scores = vec![0.0; group.ids.len()];
-            for ((row, _), score) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
+            for ((row, _), score) in labels.iter().zip(found) {
                 scores[row + 1] = score;
             }
             out.append(&mut scores);
         }
         Ok(out)
+    }
+
+    /// Returns the logarithm of the probability that each labelled row gives to its token.
+    fn score(&self, ids: &[u32], frame: &Frame, labels: &[(usize, u32)]) -> Result<Vec<f32>, ModelError> {
+        let Some(twin) = &self.twin else {
+            let engine = Fused::to_score(&self.parameters, self.active(None));
+            let x = self.arch.forward(&engine, ids, frame)?;
+            return Ok(engine.log_probs(&x, self.arch.head, labels)?);
+        };
+        let engine = twin.blocks(self.active(None), false);
+        let x = self.arch.forward(&engine, ids, frame)?;
+        Ok(engine.scores(&x, self.arch.head, labels)?)
     }
 
     /// Returns the logits of all tokens, `[tokens, vocab_size]` row by row. For short inputs: nothing here is cut into
@@ -145,11 +162,7 @@ impl CausalLm {
             return Ok(0.0);
         }
         let frame = Frame { noise: pass.noise, ..self.frame(places) };
-        let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
-        let x = self.arch.forward(&engine, &packed.ids, &frame)?;
-        let loss = engine.cross_entropy(&x, self.arch.head, pass.objective(&labels))?;
-        engine.backward(&loss)?;
-        Ok(loss.sum)
+        self.run_backwards(&packed.ids, &frame, &labels, pass, None)
     }
 
     /// As [`Self::add_gradients`], for losses that are known only once the model has spoken: `weigh` gets the logarithm of
@@ -160,22 +173,59 @@ impl CausalLm {
         packed: &Packed,
         trained: &[bool],
         pass: Pass,
-        weigh: &mut dyn FnMut(&[f32]) -> Vec<f32>,
+        weigh: &mut Weigh<'_>,
     ) -> Result<(), ModelError> {
         let (places, labels) = self.labelled(packed, trained)?;
         let frame = Frame { noise: pass.noise, ..self.frame(places) };
-        let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
-        let x = self.arch.forward(&engine, &packed.ids, &frame)?;
-        let mut log_probs = vec![0.0; packed.ids.len()];
-        for ((row, _), log_prob) in labels.iter().zip(engine.log_probs(&x, self.arch.head, &labels)?) {
-            log_probs[row + 1] = log_prob;
+        self.run_backwards(&packed.ids, &frame, &labels, pass, Some(weigh)).map(drop)
+    }
+
+    /// Runs a pass forward and backward, where passes are run, and returns the sum of the losses.
+    fn run_backwards(
+        &mut self,
+        ids: &[u32],
+        frame: &Frame,
+        labels: &[(usize, u32)],
+        pass: Pass,
+        weigh: Option<&mut Weigh<'_>>,
+    ) -> Result<f64, ModelError> {
+        let head = self.arch.head;
+        let scales = |log_probs: Vec<f32>, weigh: &mut Weigh<'_>| -> Vec<f32> {
+            let mut all = vec![0.0; ids.len()];
+            labels.iter().zip(log_probs).for_each(|((row, _), log_prob)| all[row + 1] = log_prob);
+            let factors = weigh(&all);
+            labels.iter().map(|(row, _)| factors[row + 1] * pass.scale).collect()
+        };
+        let weighed: Vec<f32>;
+        if let Some(mut twin) = self.twin.take() {
+            let blocks = twin.blocks(self.active(pass.dropout), true);
+            let blocks = if pass.recompute { blocks.recording() } else { blocks };
+            let run = || {
+                let x = self.arch.forward(&blocks, ids, frame)?;
+                let mut objective = pass.objective(labels);
+                let scales = match weigh {
+                    Some(weigh) => scales(blocks.scores(&x.detach(), head, labels)?, weigh),
+                    None => Vec::new(),
+                };
+                if !scales.is_empty() {
+                    objective.scale = Scale::Each(&scales);
+                }
+                Ok(twin.backward(&blocks, &x, head, objective)?)
+            };
+            let sum = run();
+            self.twin = Some(twin);
+            return sum;
         }
-        let factors = weigh(&log_probs);
-        let scales: Vec<f32> = labels.iter().map(|(row, _)| factors[row + 1] * pass.scale).collect();
-        let objective = Objective { labels: &labels, scale: Scale::Each(&scales), smoothing: 0.0 };
-        let loss = engine.cross_entropy(&x, self.arch.head, objective)?;
+        let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
+        let x = self.arch.forward(&engine, ids, frame)?;
+        let mut objective = pass.objective(labels);
+        if let Some(weigh) = weigh {
+            weighed = scales(engine.log_probs(&x, head, labels)?, weigh);
+            objective.scale = Scale::Each(&weighed);
+        }
+        let loss = engine.cross_entropy(&x, head, objective)?;
         engine.backward(&loss)?;
-        Ok(())
+        Ok(loss.sum)
     }
 
     /// Fails, naming the tensor, unless every weight that is trained got a gradient and all gradients are finite.

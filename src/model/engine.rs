@@ -65,7 +65,15 @@ impl<'a> Objective<'a> {
     }
 }
 
-impl Scale<'_> {
+impl<'a> Scale<'a> {
+    /// Returns the factors of some labels.
+    pub(crate) fn from(self, first: usize, count: usize) -> Scale<'a> {
+        match self {
+            Scale::One(scale) => Scale::One(scale),
+            Scale::Each(scales) => Scale::Each(&scales[first..first + count]),
+        }
+    }
+
     /// Returns the factor of a label by its place in the list.
     pub(crate) fn of(self, label: usize) -> f32 {
         match self {

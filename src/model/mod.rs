@@ -12,7 +12,7 @@
 //!   tokens before.
 //! * [`composed`] is made of candle's differentiable operations alone and runs on any device that candle knows. It is
 //!   short and obviously right, so tests hold the fused engine against it ([`Reference`]), and a GPU runs it
-//!   ([`OnDevice`]).
+//!   ([`OnDevice`]), in training too ([`twin`]).
 //!
 //! A trap on the way: candle's fused `rms_norm`, `softmax_last_dim` and `rope` have no backward pass and say nothing
 //! about it; a training run with them leaves weights as they were. No file here may call them.
@@ -37,9 +37,10 @@ mod on_device;
 mod packed;
 mod parameter;
 mod reference;
+mod twin;
 
 pub use adapter::{Adapter, LoraSettings};
-pub use causal_lm::{CausalLm, Pass};
+pub use causal_lm::{CausalLm, Pass, Weigh};
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use engine::Noise;
 pub use error::ModelError;

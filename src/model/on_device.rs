@@ -19,9 +19,6 @@ use super::folder::load_tensors;
 use super::packed::{Packed, Places};
 use crate::tensor::Dtype;
 
-/// Rows whose logits are in memory together while texts are scored.
-const SCORED_ROWS: usize = 1024;
-
 /// A model on a device.
 #[derive(Debug)]
 pub struct OnDevice {
@@ -60,10 +57,8 @@ impl OnDevice {
             let labels = places.labels(&group.ids, |_| true);
             let x = self.arch.forward(&blocks, &group.ids, &self.frame(places))?;
             let mut scores = vec![0.0; group.ids.len()];
-            for labels in labels.chunks(SCORED_ROWS) {
-                let found: Vec<f32> = blocks.log_probs(&x, self.arch.head, labels)?.to_vec1()?;
-                labels.iter().zip(found).for_each(|((row, _), score)| scores[row + 1] = score);
-            }
+            let found = blocks.scores(&x, self.arch.head, &labels)?;
+            labels.iter().zip(found).for_each(|((row, _), score)| scores[row + 1] = score);
             out.append(&mut scores);
         }
         Ok(out)

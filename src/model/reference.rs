@@ -42,9 +42,9 @@ fn variable(parameter: &Parameter, device: &Device) -> Result<Var> {
     Var::from_slice(&value, shape, device)
 }
 
-impl Reference<'_> {
+impl<'a> Reference<'a> {
     /// Returns the blocks with the adapters of a pass.
-    fn blocks(&self, dropout: Option<u64>) -> Composed<'_> {
+    fn blocks(&self, dropout: Option<u64>) -> Composed<'a> {
         let Some(active) = self.model.active(dropout) else { return self.blocks.with(Vec::new()) };
         let tensors: Vec<_> = self.trained.iter().map(|one| one.as_tensor().clone()).collect();
         self.blocks.with(AdapterTensors::of(active, &tensors, self.model.parameters().len()))

@@ -32,7 +32,7 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
         Op::Curate(params) => curate::run(params, cx),
         Op::Tokenizer(params) => tokenizer::run(params, cx),
         Op::Init(params) => init::run(params, cx),
-        Op::Sft(params) => cx.on_cpu_alone("training").and_then(|()| sft::run(params, cx)),
+        Op::Sft(params) => sft::run(params, cx),
         Op::Merge(params) => merge::run(params, cx),
         Op::Moe(params)
             if matches!(params.gate_mode, GateMode::Hidden | GateMode::HiddenLast | GateMode::HiddenAvg) =>

@@ -10,6 +10,7 @@
 mod adapter;
 mod attention;
 mod memory;
+mod segments;
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
@@ -20,6 +21,10 @@ use super::kernel::rotary::RotaryTable;
 pub(super) use adapter::AdapterTensors;
 use attention::{attend, join, split};
 pub(super) use memory::{Kept, Memory};
+use segments::Segments;
+
+/// Rows whose logits are in memory together.
+pub(super) const ROWS_TOGETHER: usize = 1024;
 
 /// The blocks on a device.
 pub(super) struct Composed<'a> {
@@ -31,23 +36,33 @@ pub(super) struct Composed<'a> {
     memory: Option<&'a Memory>,
     /// What stands beside each weight; empty if nothing does anywhere.
     adapters: Vec<Vec<AdapterTensors>>,
+    /// What is needed to compute parts again, if they are.
+    segments: Option<Segments<'a>>,
 }
 
 impl Composed<'_> {
     /// Returns the blocks with these weights, by id.
     pub(super) fn new(weights: Vec<Tensor>, device: &Device, dtype: DType) -> Self {
-        Self { weights, device: device.clone(), dtype, memory: None, adapters: Vec::new() }
+        Self { weights, device: device.clone(), dtype, memory: None, adapters: Vec::new(), segments: None }
     }
 
     /// Returns the same blocks with adapters beside the weights.
     pub(super) fn with(&self, adapters: Vec<Vec<AdapterTensors>>) -> Self {
-        Self { weights: self.weights.clone(), device: self.device.clone(), adapters, ..*self }
+        let (weights, device) = (self.weights.clone(), self.device.clone());
+        Self { weights, device, dtype: self.dtype, memory: self.memory, adapters, segments: None }
     }
 
     /// Returns the same blocks, for documents that go on where `memory` says they are.
     pub(super) fn continuing<'b>(&self, memory: &'b Memory) -> Composed<'b> {
         let (weights, adapters) = (self.weights.clone(), self.adapters.clone());
-        Composed { weights, device: self.device.clone(), dtype: self.dtype, memory: Some(memory), adapters }
+        Composed {
+            weights,
+            device: self.device.clone(),
+            dtype: self.dtype,
+            memory: Some(memory),
+            adapters,
+            segments: None,
+        }
     }
 
     fn weight(&self, id: ParameterId) -> &Tensor {
@@ -74,6 +89,15 @@ impl Composed<'_> {
     /// Returns the logarithm of the probability that each labelled row gives to its token, in f32, with a gradient.
     pub(super) fn log_probs(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Tensor> {
         self.chosen(&self.all_log_probs(x, weight, labels)?, labels)
+    }
+
+    /// As [`Self::log_probs`], in the host's memory; the logits of some rows exist at a time.
+    pub(super) fn scores(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Vec<f32>> {
+        let mut scores = Vec::with_capacity(labels.len());
+        for labels in labels.chunks(ROWS_TOGETHER) {
+            scores.append(&mut self.log_probs(x, weight, labels)?.to_vec1()?);
+        }
+        Ok(scores)
     }
 
     /// Returns the logarithms of the probabilities that each labelled row gives to all tokens, in f32.
@@ -206,6 +230,16 @@ impl Engine for Composed<'_> {
 
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         x + y
+    }
+
+    fn segment<F>(&self, x: &Tensor, run: F) -> Result<Tensor>
+    where
+        F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
+    {
+        match &self.segments {
+            Some(segments) => self.record(segments, x, Box::new(run)),
+            None => run(self, x),
+        }
     }
 
     fn noisy(&self, x: &Tensor, frame: &Frame) -> Result<Tensor> {

@@ -31,6 +31,7 @@ use super::{OpCx, OpError, Outcome};
 use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
 use crate::model::{CausalLm, ModelError, Packed};
 use crate::spec::params::{LongSamples, SftParams};
+use crate::tensor::device_suffix;
 use lora::Keeper;
 use objective::{NextToken, Objective};
 use preference::Preferences;
@@ -49,6 +50,10 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     if let Some(lora) = &params.lora {
         lora::attach(&mut model, lora, params)?;
     }
+    let device = cx.open_device()?;
+    if !device.is_cpu() {
+        model.move_to(&device).map_err(|error| OpError::caused("cannot move the model to the device", error))?;
+    }
     let data = Data::read(params, &tokenizer, &model, cx)?;
     let keeper = params.lora.as_ref().map(|lora| Keeper::new(params, lora, data.few(), cx)).transpose()?;
     let save = |model: &CausalLm, out: &Path| match &keeper {
@@ -61,7 +66,8 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let work = Work { params, cx, objective: data.objective(), save: &save_only };
     let summary = Trainer::begin(&mut model, work)?.run()?;
     let more = save(&model, &cx.out.join(params.result().0))?;
-    Ok(outcome(params, &data, &summary, more))
+    let device = device_suffix(&device).map(str::to_owned);
+    Ok(Outcome { device, ..outcome(params, &data, &summary, more) })
 }
 
 /// What is learned from.

@@ -79,6 +79,7 @@ impl<'a> Trainer<'a> {
             let fits = found.restore(&mut optimizer, model.trained_parameters());
             let help = format!("remove {} to begin anew", keep.display());
             fits.ok_or_else(|| OpError::new("the checkpoint does not fit the training").help(help))?;
+            model.spread_weights().map_err(|error| OpError::caused("cannot go on", error))?;
             cx.progress.note(&format!("goes on after step {}", found.state.step));
         }
         let log = cx.out.join("log");
@@ -171,6 +172,7 @@ impl<'a> Trainer<'a> {
             rate,
             clip_factor(figures.grad_norm, self.params.max_grad_norm),
         );
+        self.model.spread_weights().map_err(Failure::Model)?;
         let spike = self.state.note_loss(figures.loss);
         self.state.step += 1;
         self.state.tokens += figures.tokens as u64;
@@ -219,6 +221,7 @@ impl<'a> Trainer<'a> {
         if !loss.is_finite() {
             return Err(Failure::Loss(loss));
         }
+        self.model.gather_gradients().map_err(Failure::Model)?;
         let grad_norm = gradient_norm(self.model.trained_parameters());
         // A weight cut off from the loss shows at the first step or never.
         if self.state.step == 0 || !grad_norm.is_finite() {
