@@ -21,18 +21,17 @@ pub(crate) struct Dropout {
 }
 
 impl Dropout {
-    /// Returns what the number at a place is multiplied by.
-    fn factor(self, place: usize) -> f32 {
-        let least = (f64::from(self.share) * f64::from(1u32 << BITS)) as u64;
-        if bits(self.seed, place as u64) >> (u64::BITS - BITS) < least { 0.0 } else { 1.0 / (1.0 - self.share) }
-    }
-
     /// Leaves numbers out.
     pub(crate) fn apply(self, numbers: &mut [f32]) {
+        let least = (f64::from(self.share) * f64::from(1u32 << BITS)) as u64;
+        let kept = 1.0 / (1.0 - self.share);
         numbers.par_chunks_mut(BLOCK).enumerate().for_each(|(block, numbers)| {
-            for (i, number) in numbers.iter_mut().enumerate() {
-                *number *= self.factor(block * BLOCK + i);
-            }
+            vectorised(|| {
+                for (i, number) in numbers.iter_mut().enumerate() {
+                    let drawn = bits(self.seed, (block * BLOCK + i) as u64) >> (u64::BITS - BITS);
+                    *number *= if drawn < least { 0.0 } else { kept };
+                }
+            });
         });
     }
 

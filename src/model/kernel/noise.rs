@@ -1,5 +1,7 @@
 //! Noise for embeddings: every number of it follows from a seed and its place, so threads and resumptions change nothing.
 
+#![expect(clippy::inline_always, reason = "a call would leave the wide instruction set of `vectorised`")]
+
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -33,11 +35,13 @@ pub(crate) fn even(seed: u64, place: u64) -> f32 {
 }
 
 /// Returns 64 bits that a seed and a place decide.
+#[inline(always)]
 pub(crate) fn bits(seed: u64, place: u64) -> u64 {
     const GAMMA: u64 = 0x9E37_79B9_7F4A_7C15;
     mix(mix(seed.wrapping_add(GAMMA)).wrapping_add(place.wrapping_mul(GAMMA)))
 }
 
+#[inline(always)]
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
