@@ -56,6 +56,8 @@ mod report;
 mod run;
 mod sft;
 mod sft_dpo;
+mod sft_masks;
+mod sft_parity;
 mod sft_resume;
 mod snapshot;
 mod sweep;
