@@ -58,6 +58,8 @@ mod run;
 mod sft;
 mod sft_dpo;
 mod sft_lora;
+mod sft_masks;
+mod sft_parity;
 mod sft_resume;
 mod snapshot;
 mod sweep;

@@ -4,12 +4,12 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, LanguageModel, OnDevice, Packed};
+use luthflow::model::{CausalLm, LanguageModel, LoraSettings, Noise, OnDevice, Packed, Pass};
 use luthflow::spec::params::Kind;
 use serde_json::json;
 
 use crate::op::{inputs, run_on};
-use crate::tiny::largest_difference;
+use crate::tiny::{largest_difference, relative_error};
 
 /// One tiny model for every shape of every family.
 fn folders() -> Vec<PathBuf> {
@@ -100,11 +100,10 @@ fn a_long_prompt_is_cut_into_steps() {
 /// An order to compute on a GPU is carried out or refused.
 #[test]
 fn what_cannot_run_on_a_gpu_says_so() {
-    let sft = json!({"model": "m", "data": ["d"]});
     let experts =
         json!([{"source_model": "a", "positive_prompts": ["a"]}, {"source_model": "b", "positive_prompts": ["b"]}]);
     let moe = json!({"base_model": "m", "experts": experts});
-    for (kind, fields) in [(Kind::Sft, sft), (Kind::Moe, moe)] {
+    for (kind, fields) in [(Kind::Moe, moe)] {
         for device in ["cuda:0", "metal"] {
             let error = run_on(device.parse().unwrap(), 1, kind, fields.clone(), &inputs(&[])).err().unwrap();
             let expected = format!("runs on the CPU only, and not on {device}");
@@ -114,5 +113,62 @@ fn what_cannot_run_on_a_gpu_says_so() {
         // Nothing is refused where nothing was ordered: what is missing now is the model.
         let error = run_on("auto".parse().unwrap(), 1, kind, fields, &inputs(&[])).err().unwrap();
         assert!(!error.to_string().contains("CPU"), "{error}");
+    }
+}
+
+/// Two batches, each with noise; on the device with and without computing layers again, beside the CPU's own engine.
+#[test]
+fn training_passes_are_those_of_the_cpu_engine() {
+    for folder in folders() {
+        for adapters in [false, true] {
+            let load = || {
+                let mut model = CausalLm::load(&folder).unwrap();
+                if adapters {
+                    let settings = LoraSettings { rank: 2, scale: 2.0, dropout: 0.0, dora: false, seed: 1 };
+                    model.attach(settings, |_| true);
+                    // B begins at zero, and A would get no gradient.
+                    for adapter in model.adapters() {
+                        for parameter in adapter.parameters() {
+                            parameter.update(|value, _| {
+                                value.iter_mut().enumerate().for_each(|(i, x)| *x += (i % 7) as f32 / 50.0 - 0.05);
+                            });
+                        }
+                    }
+                }
+                model
+            };
+            let packed = texts(load().config().vocab_size);
+            let trained: Vec<bool> = (0..packed.ids.len()).map(|place| place % 3 != 1).collect();
+            let noise = Some(Noise { alpha: 2.0, seed: 9 });
+            let run = |device: bool, recompute: bool| {
+                let mut model = load();
+                if device {
+                    model.move_to(&Device::Cpu).unwrap();
+                }
+                let pass = Pass { smoothing: 0.1, noise, recompute, ..Pass::plain(0.03) };
+                let sum: f64 = (0..2).map(|_| model.add_gradients(&packed, &trained, pass).unwrap()).sum();
+                let weighed = &mut |log_probs: &[f32]| log_probs.iter().map(|log_prob| log_prob.exp()).collect();
+                model.add_weighed_gradients(&packed, &trained, pass, weighed).unwrap();
+                model.gather_gradients().unwrap();
+                let gradients = model.trained_parameters().iter().map(|one| one.gradient()).collect::<Vec<_>>();
+                // The device gets to know what changed.
+                for parameter in model.trained_parameters() {
+                    parameter.update(|value, _| value.iter_mut().for_each(|x| *x *= 1.01));
+                }
+                model.spread_weights().unwrap();
+                (sum, gradients, model.log_probs(&packed).unwrap())
+            };
+            let (sum, gradients, scores) = run(false, false);
+            for recompute in [false, true] {
+                let (other, others, other_scores) = run(true, recompute);
+                assert!((sum / other - 1.0).abs() < 1e-5, "{}: {sum} {other}", folder.display());
+                for (a, b) in gradients.iter().zip(&others) {
+                    let error = relative_error(b, a);
+                    // Of 1e-6 and less where it was looked at; GELU's derivative has six digits in candle.
+                    assert!(error <= 5e-5, "{}, {adapters} {recompute}: {error:.1e}", folder.display());
+                }
+                assert!(largest_difference(&scores, &other_scores) <= 5e-5, "{}", folder.display());
+            }
+        }
     }
 }

@@ -37,6 +37,8 @@ fn with_shipped() -> World {
         world.write(file.to_str().unwrap(), &std::fs::read_to_string(root().join(&file)).unwrap());
     }
     std::os::unix::fs::symlink(root().join("pipelines/data"), world.path("pipelines/data")).unwrap();
+    // What `tests/models/fetch.sh` fetches; for a plan, any bytes will do.
+    world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
     world
 }
 

@@ -18,7 +18,7 @@ fn golden(name: &str) -> Value {
 }
 
 /// The folders that are there, by name.
-fn folders() -> Vec<(&'static str, PathBuf)> {
+pub(crate) fn folders() -> Vec<(&'static str, PathBuf)> {
     let smollm2 = model().map(|folder| ("smollm2", folder.to_owned()));
     let fetched = [("qwen3", "qwen3/tokenizer.json"), ("lfm2", "lfm2/tokenizer.json")]
         .into_iter()

@@ -240,7 +240,7 @@ fn the_models_of_epochs_are_outputs_and_what_is_left_of_a_killed_training_is_col
         let path = entry.unwrap().path();
         fs_err::copy(&path, world.path("start").join(path.file_name().unwrap())).unwrap();
     }
-    let merge = "  both:\n    kind: merge\n    method: linear\n    models: [sft.epoch1, sft.epoch2, sft]\n";
+    let merge = "  both: {kind: merge, method: linear, base: sft.epoch1, models: [sft.epoch2], parameters: {t: 0.5}}\n";
     world.write("pipeline.yaml", &format!("{PIPELINE}{merge}"));
     let wrong = world.run(&["check"]);
     assert_eq!(wrong.code, 2, "without `save_strategy: epoch` there is no such output");

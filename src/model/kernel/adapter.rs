@@ -26,12 +26,8 @@ impl Dropout {
         let least = (f64::from(self.share) * f64::from(1u32 << BITS)) as u64;
         let kept = 1.0 / (1.0 - self.share);
         numbers.par_chunks_mut(BLOCK).enumerate().for_each(|(block, numbers)| {
-            vectorised(|| {
-                for (i, number) in numbers.iter_mut().enumerate() {
-                    let drawn = bits(self.seed, (block * BLOCK + i) as u64) >> (u64::BITS - BITS);
-                    *number *= if drawn < least { 0.0 } else { kept };
-                }
-            });
+            let first = (block * BLOCK) as u64;
+            leave_out(Unit::best(), numbers, (self.seed, first), least, kept);
         });
     }
 
@@ -40,6 +36,17 @@ impl Dropout {
         let mut factors = vec![1.0; count];
         self.apply(&mut factors);
         factors
+    }
+}
+
+vectorised! {
+    /// Multiplies each number by zero or `kept`, as the seed and its place, counted from the first one's, decide.
+    fn leave_out(numbers: &mut [f32], from: (u64, u64), least: u64, kept: f32) {
+        let (seed, first) = from;
+        for (i, number) in numbers.iter_mut().enumerate() {
+            let drawn = bits(seed, first + i as u64) >> (u64::BITS - BITS);
+            *number *= if drawn < least { 0.0 } else { kept };
+        }
     }
 }
 

@@ -33,6 +33,7 @@ pub(super) fn learning_rate(params: &SftParams, step: usize, steps: usize) -> f6
 }
 
 #[cfg(test)]
+#[expect(clippy::unreadable_literal, reason = "numbers as transformers prints them")]
 mod tests {
     use serde_json::json;
 
@@ -58,6 +59,60 @@ mod tests {
         let cosine = rates("cosine");
         assert!((cosine[2] - 1.0).abs() < 1e-12 && (cosine[5] - 0.5).abs() < 1e-12);
         assert!(cosine[7] > 0.0 && cosine[7] < 0.1);
+    }
+
+    /// Twelve steps, three of them of warm-up: what follows is transformers' `get_scheduler`, number for number. The warm-up is
+    /// not (see above).
+    #[test]
+    fn behind_the_warm_up_rates_are_those_of_transformers() {
+        let cosine = [
+            1.0,
+            0.9698463103929542,
+            0.883022221559489,
+            0.75,
+            0.5868240888334653,
+            0.41317591116653485,
+            0.2500000000000001,
+            0.11697777844051105,
+            0.03015368960704584,
+        ];
+        let with_floor = [
+            1.0,
+            0.9728616793536587,
+            0.8947199994035401,
+            0.775,
+            0.6281416799501187,
+            0.4718583200498814,
+            0.3250000000000001,
+            0.20528000059645996,
+            0.12713832064634126,
+        ];
+        let linear = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0].map(|ninths| ninths / 9.0);
+        let wsd =
+            [1.0, 1.0, 1.0, 1.0, 1.0, 0.9045084971874737, 0.6545084971874737, 0.34549150281252633, 0.09549150281252633];
+        let wsd_with_floor =
+            [1.0, 1.0, 1.0, 1.0, 1.0, 0.9140576474687263, 0.6890576474687263, 0.41094235253127376, 0.18594235253127372];
+        let short_wsd = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5];
+        for (settings, expected) in [
+            (json!({"lr_scheduler": "cosine"}), cosine),
+            (json!({"lr_scheduler": "cosine", "min_lr_ratio": 0.1}), with_floor),
+            (json!({"lr_scheduler": "linear"}), linear),
+            (json!({"lr_scheduler": "constant"}), [1.0; 9]),
+            // Five steps of twelve, rounded up; two by default.
+            (json!({"lr_scheduler": "wsd", "decay_ratio": 0.4}), wsd),
+            (json!({"lr_scheduler": "wsd", "decay_ratio": 0.4, "min_lr_ratio": 0.1}), wsd_with_floor),
+            (json!({"lr_scheduler": "wsd"}), short_wsd),
+        ] {
+            let mut fields = json!({"model": "m", "data": ["d"], "learning_rate": 1.0, "warmup_steps": 3});
+            fields.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
+            let params: SftParams = serde_json::from_value(fields).unwrap();
+            for (step, expected) in (3..12).zip(expected) {
+                let rate = learning_rate(&params, step, 12);
+                assert!((rate - expected).abs() <= 1e-15, "{settings}: {rate} at step {step}, not {expected}");
+            }
+            let rises = [0, 1, 2].map(|step| learning_rate(&params, step, 12));
+            assert!(rises.iter().zip([0.25, 0.5, 0.75]).all(|(rate, expected)| (rate - expected).abs() < 1e-12));
+        }
     }
 
     #[test]
