@@ -17,9 +17,11 @@
 //!   is there", and the first record of a key wins. Leases say who works on what; claims and the gate keep `gc` from
 //!   taking what somebody uses. All of it rests on locks of the kernel, which go with their process (`lock`).
 //! - Readers take no lock, need no write permission and work beside writers.
+//! - What an unfinished node needs to go on, and what nodes can compute again, lies apart (`checkpoints`): no artifact,
+//!   nothing is promised of it, and it may be deleted at any time.
 //!
-//! Left out until somebody needs it: resuming a half-made artifact. Keys are opaque in here, and so are their parts, except
-//! that `gc` takes every digest in them for something the action was made from.
+//! Keys are opaque in here, and so are their parts, except that `gc` takes every digest in them for something the action
+//! was made from.
 
 mod action;
 mod audit;
