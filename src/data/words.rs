@@ -305,7 +305,7 @@ mod tests {
             let done = words.encode(&tokenizer, "ab les", 3, edges, &mut found);
             (done, found.ids.len())
         };
-        assert_eq!(encode(&[0, 3, 5, 9]), (true, 5));
+        assert_eq!(encode(&[0, 3, 5, 9]), (true, 4));
         assert_eq!(encode(&[6]), (false, 1));
     }
 
