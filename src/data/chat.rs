@@ -13,6 +13,7 @@ use super::control::ControlTokens;
 use super::message::{Chat, Content, Message};
 use super::spans::{Marks, Rendered};
 use super::template::start_of;
+use super::words::Covered;
 use super::{DataError, Tokenizer};
 
 /// The tokens of a chat.
@@ -61,15 +62,16 @@ impl Tokenizer {
     /// Returns the ids of a chat, without a mask, whoever speaks in it.
     pub fn chat_ids(&self, chat: &Chat, ending: Ending) -> Result<Vec<u32>, DataError> {
         let Rendered { text, literal, .. } = self.render_chat(chat, ending)?;
-        self.encode_rendered(&text, &literal).map(|(ids, _)| ids)
+        self.encode_rendered(&text, &literal, &[]).map(|covered| covered.ids)
     }
 
     /// Returns the tokens of a chat. A token that reaches beyond what the assistant said doesn't count as said. A chat
     /// in which the assistant says nothing is an error, since training on it would do nothing and hide a mistake.
     pub fn encode_chat(&self, chat: &Chat) -> Result<ChatTokens, DataError> {
         let Rendered { text, said, literal } = self.render_chat(chat, Ending::Whole)?;
-        let (ids, covered) = self.encode_rendered(&text, &literal)?;
-        let assistant = mask(&covered, &said);
+        let edges: Vec<usize> = said.iter().flat_map(|span| [span.start, span.end]).collect();
+        let Covered { ids, ranges } = self.encode_rendered(&text, &literal, &edges)?;
+        let assistant = mask(&ranges, &said);
         if assistant.contains(&true) {
             return Ok(ChatTokens { ids, assistant });
         }

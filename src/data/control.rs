@@ -42,9 +42,18 @@ pub(super) struct Piece {
 impl ControlTokens {
     /// Returns the special ones of the added tokens.
     pub(super) fn of(tokenizer: &tokenizers::Tokenizer) -> Self {
+        Self::among(tokenizer, true)
+    }
+
+    /// Returns the added tokens that are not special: anyone may write them.
+    pub(super) fn plain_of(tokenizer: &tokenizers::Tokenizer) -> Self {
+        Self::among(tokenizer, false)
+    }
+
+    fn among(tokenizer: &tokenizers::Tokenizer, special: bool) -> Self {
         let added = tokenizer.get_added_tokens_decoder();
-        let special = added.iter().filter(|(_, token)| token.special && !token.content.is_empty());
-        let tokens = special
+        let wanted = added.iter().filter(|(_, token)| token.special == special && !token.content.is_empty());
+        let tokens = wanted
             .map(|(id, token)| Control {
                 name: token.content.clone(),
                 id: *id,
@@ -67,6 +76,11 @@ impl ControlTokens {
     /// Says whether an id is a special token's.
     pub(super) fn holds(&self, id: u32) -> bool {
         self.tokens.iter().any(|token| token.id == id)
+    }
+
+    /// Says whether the name of one stands anywhere in a text.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        (0..text.len()).any(|at| self.at(text, at).is_some())
     }
 
     /// Returns the longest token whose name stands at a byte of a text.

@@ -21,6 +21,7 @@ mod spans;
 mod stream;
 mod template;
 mod tokenizer;
+mod words;
 
 pub use bpe::{Bpe, WordCounts, train_bpe};
 pub use chat::{ChatTokens, Ending};

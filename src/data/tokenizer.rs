@@ -7,7 +7,6 @@
 
 use std::collections::BTreeSet;
 use std::io::Read;
-use std::ops::Range;
 use std::panic::catch_unwind;
 use std::path::{Path, PathBuf};
 
@@ -16,6 +15,7 @@ use serde_json::Value;
 
 use super::control::{ControlTokens, Piece};
 use super::template::{ChatTemplate, SpecialTokens, TemplateSettings};
+use super::words::{Covered, Words};
 use super::{DataError, beginning, growth};
 
 /// The files of a model folder that belong to its tokenizer. Only the first one must be there.
@@ -47,6 +47,8 @@ pub struct Tokenizer {
     /// Takes the names of special tokens for text.
     inner: tokenizers::Tokenizer,
     control: ControlTokens,
+    /// The fast way to ids, if there is one.
+    words: Option<Words>,
     template: Option<ChatTemplate>,
     folder: PathBuf,
     vocab_size: usize,
@@ -80,7 +82,7 @@ impl Tokenizer {
         growth::check(&inner).map_err(|error| bad(format!("tokenizer.json: {error}")))?;
         let around = around(&inner).map_err(|error| bad(format!("tokenizer.json: {error}")))?;
         inner.set_encode_special_tokens(true);
-        let control = ControlTokens::of(&inner);
+        let (control, words) = (ControlTokens::of(&inner), Words::of(&inner));
         let config = read_config(dir, "tokenizer_config.json")?;
         let tokens = special_tokens(&config, &read_config(dir, "special_tokens_map.json")?);
         let id = |token: &str| inner.token_to_id(token);
@@ -103,6 +105,7 @@ impl Tokenizer {
         Ok(Self {
             inner,
             control,
+            words,
             template,
             folder,
             vocab_size,
@@ -117,13 +120,14 @@ impl Tokenizer {
 
     /// Returns the token ids of a text, without special tokens around it or in it: their names are text like any other.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        let encoding = self.inner.encode_fast(text, false).map_err(|error| tokenize_error(text, &*error))?;
-        Ok(encoding.get_ids().to_vec())
+        let mut out = Covered::default();
+        self.add_words(text, 0, &[], &mut out)?;
+        Ok(out.ids)
     }
 
     /// Returns the token ids of a text in which the names of special tokens are those tokens, as in transformers.
     pub fn encode_with_control(&self, text: &str) -> Result<Vec<u32>, DataError> {
-        self.encode_rendered(text, &[]).map(|(ids, _)| ids)
+        self.encode_rendered(text, &[], &[]).map(|covered| covered.ids)
     }
 
     /// Returns the token ids of a text that is a whole input, as transformers makes them: the names of special tokens are
@@ -136,26 +140,32 @@ impl Tokenizer {
         Ok([before, &ids, behind].concat())
     }
 
-    /// Returns the token ids of a text and the bytes of it that each one covers. The names of special tokens are those
-    /// tokens, except at the bytes in `literal`.
-    pub(super) fn encode_rendered(
-        &self,
-        text: &str,
-        literal: &[usize],
-    ) -> Result<(Vec<u32>, Vec<Range<usize>>), DataError> {
-        let (mut ids, mut covered) = (Vec::new(), Vec::new());
+    /// Returns the token ids of a text, and for each bytes of the text that say on which side of the edges it lies: those it
+    /// covers, or more where no edge is near. The names of special tokens are those tokens, except at the bytes in `literal`.
+    /// Edges and bytes are in order.
+    pub(super) fn encode_rendered(&self, text: &str, literal: &[usize], edges: &[usize]) -> Result<Covered, DataError> {
+        let mut out = Covered::default();
         for Piece { range, id } in self.control.split(text, literal) {
-            if let Some(id) = id {
-                ids.push(id);
-                covered.push(range);
-                continue;
+            match id {
+                Some(id) => out.push(&[id], &range),
+                None => self.add_words(&text[range.clone()], range.start, edges, &mut out)?,
             }
-            let encoding =
-                self.inner.encode(&text[range.clone()], false).map_err(|error| tokenize_error(text, &*error))?;
-            ids.extend_from_slice(encoding.get_ids());
-            covered.extend(encoding.get_offsets().iter().map(|(start, end)| range.start + start..range.start + end));
         }
-        Ok((ids, covered))
+        Ok(out)
+    }
+
+    /// Adds the token ids of a piece of text that begins at byte `at`; names of special tokens in it are text.
+    fn add_words(&self, text: &str, at: usize, edges: &[usize], out: &mut Covered) -> Result<(), DataError> {
+        // Where a name is text, the library has its own rules about what else may begin there.
+        let fast = self.words.as_ref().filter(|_| !self.control.is_in(text));
+        if fast.is_some_and(|words| words.encode(&self.inner, text, at, edges, out)) {
+            return Ok(());
+        }
+        let encoding = self.inner.encode(text, false).map_err(|error| tokenize_error(text, &*error))?;
+        for (id, (start, end)) in encoding.get_ids().iter().zip(encoding.get_offsets()) {
+            out.push(&[*id], &(at + start..at + end));
+        }
+        Ok(())
     }
 
     /// Returns the text of token ids, special tokens included.

@@ -24,7 +24,7 @@ const OTHERWISE: [(&str, &str, &[&str]); 9] = [
     ("qwen3", "reasoning", &["4<|im_end|>", "<think>\naussi\n</think>\n\n6<|im_end|>"]),
     // A token that reaches from the header into the answer cannot follow a prompt that ends with the header.
     ("lfm2", "spaces", &["  espaces  <|im_end|>", "lignes<|im_end|>"]),
-    ("smollm2", "spaces", &[" espaces  <|im_end|>", "lignes<|im_end|>"]),
+    ("smollm2", "spaces", &[" espaces  <|im_end|>", "\nlignes<|im_end|>"]),
     // An answer without words is one all the same: it ends at once.
     ("qwen3", "says_nothing", &["<|im_end|>", "Oui.<|im_end|>"]),
     ("lfm2", "says_nothing", &["<|im_end|>", "Oui.<|im_end|>"]),
