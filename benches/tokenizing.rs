@@ -129,6 +129,7 @@ fn packing_seconds(model: &Path, data: &Path, packing: &str) -> f64 {
         out: out.path(),
         scratch: out.path(),
         checkpoint: None,
+        memo: None,
         environment: &|_| None,
         threads: rayon::current_num_threads(),
         device: luthflow::ops::DeviceChoice::Cpu,

@@ -36,6 +36,14 @@ fn each(config: &mut Value, at: &str, look: &mut dyn FnMut(&str, &mut Value)) {
     one(config, at, "tokenizer_source");
     if let Some(tokenizer) = config.get_mut("tokenizer") {
         one(tokenizer, &format!("{at}tokenizer."), "source");
+        for (token, settings) in tokenizer.get_mut("tokens").and_then(Value::as_object_mut).into_iter().flatten() {
+            let at = format!("{at}tokenizer.tokens.{token}.");
+            // A mapping with a `kind` is no model, but may name one.
+            match settings.get_mut("source") {
+                Some(source) if source.get("kind").is_some() => one(source, &format!("{at}source."), "model"),
+                _ => one(settings, &at, "source"),
+            }
+        }
     }
     for (list, name) in [("models", "model"), ("experts", "source_model"), ("shared_experts", "source_model")] {
         for (i, item) in items(config, list).enumerate() {

@@ -75,6 +75,17 @@ fn parts_that_are_not_followed_are_refused_where_they_stand() {
         let ran = world.run(&["check"]);
         assert!(ran.code == 2 && ran.stderr.contains(said), "{reference}: {}", ran.stderr);
     }
+    // Where a single token comes from, with and without a kind.
+    let wrong = "{model: models/base, adapter: lora}";
+    world.write(
+        "merge.yaml",
+        &format!(
+            "{}tokenizer:\n  source: base\n  tokens:\n    a: {{source: {wrong}}}\n    b: {{source: {{kind: model_token, model: {wrong}, token: b}}}}\n",
+            config("models/base")
+        ),
+    );
+    let ran = world.run(&["merge", "merge.yaml", "out"]);
+    assert!(ran.code == 2 && ran.stderr.matches("a model has no `adapter`").count() == 2, "{}", ran.stderr);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! With `m = β · ((log π(chosen) − log ref(chosen)) − (log π(rejected) − log ref(rejected)))` the loss of a pair is
 //! `−(1 − ε) · log σ(m) − ε · log σ(−m)`, and that of a step the mean over its pairs, as in TRL's `sigmoid` loss. Only
 //! tokens of the answers count: what both conversations begin with is context. What the reference thinks is found out
-//! before the first step, so that there is never more than one model in memory.
+//! before the first step, so that only one model is in memory while it trains.
 
 use super::objective::{Added, Objective, Score};
 use super::samples::{Sample, read_rows};

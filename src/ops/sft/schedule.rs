@@ -33,7 +33,6 @@ pub(super) fn learning_rate(params: &SftParams, step: usize, steps: usize) -> f6
 }
 
 #[cfg(test)]
-#[expect(clippy::unreadable_literal, reason = "numbers as transformers prints them")]
 mod tests {
     use serde_json::json;
 

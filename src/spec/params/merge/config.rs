@@ -6,12 +6,22 @@
 
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::super::InputRef;
 use super::{ConfigTokenizer, MergeMethod, Setting};
+
+/// Describes how a model may be written: as text, or as the mapping that becomes text before anything is read.
+fn model_reference(_: &mut SchemaGenerator) -> Schema {
+    let path = json_schema!({"anyOf": [{"type": "string"}, {
+        "type": "object", "properties": {"path": {"type": "string"}}, "required": ["path"], "additionalProperties": false
+    }]});
+    json_schema!({"anyOf": [{"type": "string"}, {
+        "type": "object", "properties": {"model": path, "lora": path}, "required": ["model"], "additionalProperties": false
+    }]})
+}
 
 /// Parameters by name.
 pub type Settings = BTreeMap<String, Setting>;
@@ -33,6 +43,7 @@ pub struct MergeConfig {
     pub modules: Option<BTreeMap<String, ConfigModule>>,
     /// The model that others are compared with; it donates configuration and tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "model_reference")]
     pub base_model: Option<InputRef>,
     /// Parameters for all models and tensors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -59,6 +70,7 @@ pub struct MergeConfig {
 #[serde(deny_unknown_fields)]
 pub struct ConfigModel {
     /// The model.
+    #[schemars(schema_with = "model_reference")]
     pub model: InputRef,
     /// Its parameters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,6 +125,7 @@ pub struct ConfigSlice {
     pub sources: Vec<ConfigSource>,
     /// The base of this range, if another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "model_reference")]
     pub base_model: Option<InputRef>,
     /// Parameters for this range.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -124,6 +137,7 @@ pub struct ConfigSlice {
 #[serde(deny_unknown_fields)]
 pub struct ConfigSource {
     /// The model.
+    #[schemars(schema_with = "model_reference")]
     pub model: InputRef,
     /// Its first layer, and the one after its last.
     pub layer_range: [usize; 2],
