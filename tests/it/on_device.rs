@@ -116,6 +116,16 @@ fn what_cannot_run_on_a_gpu_says_so() {
     }
 }
 
+/// A training on a device that this program was not built for fails before it reads anything.
+#[test]
+#[cfg(not(feature = "cuda"))]
+fn a_device_that_is_not_to_be_had_is_told_first() {
+    let fields = json!({"model": "m", "data": ["d"]});
+    let error = run_on("cuda:0".parse().unwrap(), 1, Kind::Sft, fields, &inputs(&[])).err().unwrap();
+    assert!(error.to_string().contains("built without `cuda`"), "{error}");
+    assert!(error.way_out().unwrap().contains("--features cuda"), "{error:?}");
+}
+
 /// Two batches, each with noise; on the device with and without computing layers again, beside the CPU's own engine.
 #[test]
 fn training_passes_are_those_of_the_cpu_engine() {

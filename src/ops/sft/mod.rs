@@ -42,6 +42,8 @@ const CONFIG_FILES: [&str; 2] = ["config.json", "generation_config.json"];
 
 /// Runs the node.
 pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
+    // First: a device that is not to be had should not be heard of after minutes.
+    let device = cx.open_device()?;
     let source = &cx.inputs.one("model")?.path;
     let mut model = CausalLm::load(source).map_err(|error| OpError::caused("cannot use the model", error))?;
     let tokenizer = Tokenizer::load_with(source, &template_settings(params)?)
@@ -50,7 +52,6 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     if let Some(lora) = &params.lora {
         lora::attach(&mut model, lora, params)?;
     }
-    let device = cx.open_device()?;
     if !device.is_cpu() {
         model.move_to(&device).map_err(|error| OpError::caused("cannot move the model to the device", error))?;
     }

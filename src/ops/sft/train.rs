@@ -44,6 +44,8 @@ pub(super) struct Trainer<'a> {
     steps: (u64, Vec<Option<Step>>),
     /// How long the steps of this process took, and their tokens.
     measured: (Duration, u64),
+    /// Whether weights, state and logs are of different moments: set where one of them changes until all have.
+    torn: bool,
 }
 
 /// What a training run came to.
@@ -101,6 +103,7 @@ impl<'a> Trainer<'a> {
             save,
             steps,
             measured,
+            torn: false,
         })
     }
 
@@ -110,7 +113,8 @@ impl<'a> Trainer<'a> {
         self.announce();
         match self.steps_to_the_end() {
             Err(error) if self.cx.check_cancelled().is_err() => {
-                if self.state.step > 0 {
+                // An error may have come between, and what is torn would not go on to the same bytes.
+                if self.state.step > 0 && !self.torn {
                     self.save_checkpoint()?;
                 }
                 return Err(error);
@@ -167,6 +171,7 @@ impl<'a> Trainer<'a> {
         let index = self.state.step;
         let figures = self.gradients(step)?;
         let rate = learning_rate(self.params, index, self.plan.steps());
+        self.torn = true;
         self.optimizer.step(
             self.model.trained_parameters(),
             rate,
@@ -198,6 +203,7 @@ impl<'a> Trainer<'a> {
             self.cx.progress.note(&format!("loss {:.3}, a spike", figures.loss));
         }
         self.logs.step(&line).map_err(Failure::Stopped)?;
+        self.torn = false;
         if self.state.is_lost(self.params) { Err(Failure::Lost(figures.loss)) } else { Ok(()) }
     }
 
@@ -282,7 +288,6 @@ impl<'a> Trainer<'a> {
         }
         if self.state.evaluation_due {
             self.evaluate()?;
-            self.state.evaluation_due = false;
             self.announce();
         }
         Ok(())
@@ -290,6 +295,7 @@ impl<'a> Trainer<'a> {
 
     fn evaluate(&mut self) -> Result<(), OpError> {
         let score = self.objective.evaluate(self.model, self.cx)?;
+        self.torn = true;
         if self.state.note_evaluation(score.loss, self.params) && self.params.load_best_model_at_end {
             checkpoint::write_weights(&self.keep.join(BEST), self.model.trained_parameters())?;
         }
@@ -298,7 +304,10 @@ impl<'a> Trainer<'a> {
         for (name, figure) in score.more {
             line[name] = figure.into();
         }
-        self.logs.evaluation(&line)
+        self.logs.evaluation(&line)?;
+        self.state.evaluation_due = false;
+        self.torn = false;
+        Ok(())
     }
 
     fn save_checkpoint(&mut self) -> Result<(), OpError> {
