@@ -1,0 +1,1 @@
+//! Files from outside: a model hub, or any server that speaks HTTPS. Listing, fetching, checking; nothing is trusted.
