@@ -2,3 +2,5 @@
 //! language, fingerprints. Algorithms over `&str`, each at parity with a reference that its file names.
 
 pub mod simplify;
+
+pub use simplify::simplify_into;
