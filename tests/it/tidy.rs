@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "digest",
         ],
     ),
-    ("cli", &["spec", "plan", "exec", "cache", "digest", "tensor", "generate"]),
+    ("cli", &["spec", "plan", "exec", "cache", "digest", "data", "tensor", "generate"]),
 ];
 
 /// Outside crates that only these modules may name.
