@@ -179,7 +179,8 @@ impl Window<'_, '_, '_, '_, '_> {
             }
             match self.answered.recv_timeout(LOOK) {
                 Ok((key, reply)) => self.take(&key, reply)?,
-                Err(RecvTimeoutError::Timeout) => {}
+                // What was said last may not have been passed on yet.
+                Err(RecvTimeoutError::Timeout) => self.work.cx.progress.position(self.results.done()),
                 // It holds a sender itself.
                 Err(RecvTimeoutError::Disconnected) => return Err(OpError::new("the threads that ask are gone")),
             }
