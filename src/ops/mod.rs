@@ -14,6 +14,7 @@ mod generate;
 mod init;
 mod lora;
 mod merge;
+mod page;
 mod report;
 mod sft;
 mod source;

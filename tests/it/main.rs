@@ -19,6 +19,7 @@ mod cli;
 mod command;
 mod crash;
 mod curate;
+mod curate_near;
 mod dags;
 mod data;
 mod diff;

@@ -8,14 +8,18 @@
 //! Every step counts what it does, and `stats.json` keeps the counts and the first rows that were dropped, with the
 //! reason: a filter that nobody looks at drops the wrong rows for years. A step that leaves nothing is an error.
 
+mod card;
 mod flow;
 mod item;
 mod outputs;
+mod page;
 mod row_hash;
 mod sorter;
 mod spool;
 mod stats;
 mod steps;
+
+use std::sync::Arc;
 
 use fs_err as fs;
 
@@ -35,7 +39,9 @@ const BLOCK_BYTES: u64 = 16 << 20;
 /// Runs the node.
 pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let names = params.entry_names();
-    let mut flow = Flow::new(&params.steps, &names, cx)?;
+    fs::create_dir_all(cx.scratch)?;
+    let priorities: Vec<i64> = params.from.iter().map(|entry| entry.priority).collect();
+    let mut flow = Flow::new(&params.steps, (&names, &priorities), cx)?;
     let mut outputs = Outputs::create(params.split(), &params.columns, &names, (cx.out, cx.scratch))?;
     let sources = read_all(params, &names, cx, |items| outputs.write(flow.push(items)?))?;
     flow.finish(|items| {
@@ -46,6 +52,8 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     let written = outputs.finish()?;
     let stats = Stats::new(sources, flow.into_counts(), written);
     fs::write(cx.out.join("stats.json"), stats.to_json())?;
+    fs::write(cx.out.join("report.html"), page::render(&stats)?)?;
+    fs::write(cx.out.join("README.md"), card::render(params, &stats))?;
     Ok(Outcome { metrics: stats.metrics(), ..Outcome::default() })
 }
 
@@ -61,8 +69,13 @@ fn read_all(
     cx.progress.phase("curating", None, "rows");
     for (from, entry) in params.from.iter().enumerate() {
         let input = cx.inputs.one(&format!("from[{from}]"))?;
-        let mut rows =
-            Reader { records: data::open_records(&input.path)?, from: from as u32, number: 0, limit: entry.limit };
+        let mut rows = Reader {
+            records: data::open_records(&input.path)?,
+            from: from as u32,
+            number: 0,
+            limit: entry.limit,
+            file: "".into(),
+        };
         loop {
             cx.check_cancelled()?;
             let block = rows.next_block()?;
@@ -88,6 +101,8 @@ struct Reader {
     /// How many were read.
     number: u64,
     limit: Option<u64>,
+    /// The file that is read.
+    file: Arc<str>,
 }
 
 impl Reader {
@@ -98,7 +113,11 @@ impl Reader {
         while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES && self.limit.is_none_or(|limit| self.number < limit) {
             let Some(record) = self.records.next().transpose()? else { break };
             self.number += 1;
-            let item = Item::new(self.from, self.number, record);
+            let (file, line) = self.records.place();
+            if *self.file != *file {
+                self.file = file.into();
+            }
+            let item = Item::new(self.from, self.number, record).at(&self.file, line);
             bytes += item.bytes();
             block.push(item);
         }
