@@ -82,7 +82,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("fasttext_pure_rs", &["text"]),
     ("fancy_regex", &["text", "data"]),
     ("iban_validate", &["text"]),
-    ("libsais", &["text"]),
+    ("libsais", &["ops"]),
     ("serde_yaml", &["spec"]),
     ("saphyr_parser", &["spec"]),
     ("petgraph", &["plan"]),

@@ -29,10 +29,11 @@ mod tokenizer;
 
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
-    ContaminationMethod, CurateEntry, CurateOutput, CurateParams, CurateStep, Decontaminate, Dedup, DedupExact,
-    DedupFuzzy, DuplicateKey, EvalSet, Explode, FilterMode, KeepRule, Language, LanguageCode, Length, Matches,
-    Messages, MessagesFormat, MinHashScheme, Mix, Normalize, OutputFormat, Rename, Replace, Sample, SelectColumns,
-    ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking, UnicodeForm, Where,
+    CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
+    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode, KeepRule,
+    Language, LanguageCode, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, Normalize, OutputFormat,
+    PassageAction, Perplexity, Rename, Replace, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split,
+    TemplateMessage, TextForm, Thinking, UnicodeForm, Where,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};

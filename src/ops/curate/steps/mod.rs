@@ -1,11 +1,13 @@
 //! The steps themselves, one file each.
 
+mod check_messages;
 mod columns;
 mod decontaminate;
 mod dedup;
 mod exact;
 mod language;
 mod length;
+mod measure;
 mod messages;
 mod mix;
 mod near;
@@ -13,6 +15,7 @@ mod normalize;
 mod order;
 mod pattern;
 mod sample;
+mod substring;
 mod where_;
 
 pub(super) use where_::{View, expression, failed};
@@ -51,6 +54,12 @@ pub(super) fn begin<'a>(
             let ranks = near::Ranks::new(&fuzzy.keep, fuzzy.score.as_ref(), from)?;
             Box::new(near::DropNear::new(fuzzy, at, ranks, cx)?)
         }
+        CurateStep::DedupSubstring(settings) => {
+            Box::new(substring::DropPassages::new(settings, Spool::new(cx.scratch, &file)))
+        }
+        CurateStep::CheckMessages(settings) => Box::new(check_messages::CheckChats(settings.clone())),
+        CurateStep::CountTokens(settings) => Box::new(measure::TokenCounts::new(settings, at, cx)?),
+        CurateStep::Perplexity(settings) => Box::new(measure::KeepLikely::new(settings, at, cx)?),
         CurateStep::Decontaminate(settings) => {
             Box::new(decontaminate::DropContaminated::new(settings, at, entries, cx)?)
         }

@@ -3,10 +3,12 @@
 //! A step is one struct, in the file of what it is about: shaping, text, filters, duplicates. `steps!` makes the enum of
 //! them, which is what the parser reads and the schema describes.
 
+mod chat;
 mod decontaminate;
 mod duplicates;
 mod entry;
 mod filter;
+mod measure;
 mod output;
 mod shape;
 mod text;
@@ -14,10 +16,15 @@ mod text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use chat::CheckMessages;
 pub use decontaminate::{ContaminationMethod, Decontaminate, EvalSet};
-pub use duplicates::{DedupExact, DedupFuzzy, DuplicateKey, KeepRule, MinHashScheme, ShingleUnit, ShortRows, TextForm};
+pub use duplicates::{
+    DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, KeepRule, MinHashScheme, PassageAction, ShingleUnit,
+    ShortRows, TextForm,
+};
 pub use entry::CurateEntry;
 pub use filter::{FilterMode, Language, LanguageCode, Length, Matches};
+pub use measure::{CountTokens, Perplexity};
 pub use output::{CurateOutput, OutputFormat};
 pub use shape::{
     Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, Shuffle, Sort, Split, TemplateMessage,
@@ -97,6 +104,8 @@ steps! {
     Where(Where) = "where",
     /// Makes a row of every element of a column that is a list.
     Explode(Explode) = "explode",
+    /// Repairs conversations and drops those that are none.
+    CheckMessages(CheckMessages) = "check_messages",
     /// Brings text to one Unicode form and tidies white space.
     Normalize(Normalize) = "normalize",
     /// Replaces what a regular expression finds.
@@ -113,8 +122,14 @@ steps! {
     DedupExact(DedupExact) = "dedup_exact",
     /// Drops rows that are nearly the same as another one, and keeps the best of them.
     DedupFuzzy(DedupFuzzy) = "dedup_fuzzy",
+    /// Finds passages that stood earlier in the data.
+    DedupSubstring(DedupSubstring) = "dedup_substring",
     /// Drops rows that give items of evaluation sets away.
     Decontaminate(Decontaminate) = "decontaminate",
+    /// Counts tokens, and keeps rows by their number.
+    CountTokens(CountTokens) = "count_tokens",
+    /// Keeps rows by how likely a model finds them.
+    Perplexity(Perplexity) = "perplexity",
     /// Takes as much of every entry of `from` as its weight says.
     Mix(Mix) = "mix",
     /// Puts rows into a random order.
