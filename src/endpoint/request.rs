@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(request().key().hex(), KEY);
     }
 
-    const KEY: &str = "";
+    const KEY: &str = "8adde2beff6b8701e465d83c78db198cd2a98aae4081d3881daf032657853759";
 
     #[test]
     fn what_decides_the_answer_is_in_the_key() {

@@ -124,6 +124,9 @@ fn answers_stand_in_order_and_nothing_is_asked_twice() {
     world.run_ok(&[]);
     assert_eq!(rows(&world, "asked").len(), 15);
     assert_eq!(rows(&world, "asked")[0], json!({"text": "row 5", "number": 5, "other": "ROW 5"}));
+    // Nor for the question whether the same comes out.
+    let verified = world.run(&["verify", "--rerun", "asked"]);
+    assert_eq!(verified.code, 0, "{}{}", verified.stdout, verified.stderr);
     // Collecting what nobody used for long does not touch what was paid for.
     assert_eq!(world.run(&["cache", "gc", "--older-than", "0s"]).code, 0);
     change(&world, "asked", &json!({"into": "third"}));
