@@ -41,7 +41,8 @@ impl Scheduler<'_, '_, '_> {
             out: staging.path().to_path_buf(),
             scratch: staging.work(),
             checkpoint: self.checkpoint(&queued, lease.as_ref()),
-            memo: (queued.why != Why::Rehearsal).then(|| self.cache.memo()),
+            // What was paid for is not asked again to see whether the same comes out.
+            memo: (queued.why != Why::Rehearsal || instance.kind() == Kind::Generate).then(|| self.cache.memo()),
             threads: self.threads(id),
             device: self.options.device,
         };

@@ -124,6 +124,10 @@ pub trait Progress: Sync {
     fn position(&self, done: u64);
     /// Says something beside the bar: `loss 3.21`.
     fn note(&self, text: &str);
+    /// Says what the user should know though the node goes on: it stays on the screen.
+    fn warn(&self, text: &str) {
+        self.note(text);
+    }
 }
 
 /// What a node answers when it succeeds.
