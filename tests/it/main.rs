@@ -65,6 +65,7 @@ mod snapshot;
 mod sweep;
 mod templates;
 mod tensor;
+mod text;
 mod tidy;
 mod tiny;
 mod tokenizer;
