@@ -3,5 +3,6 @@
 
 pub mod python;
 pub mod quality;
+pub mod repair;
 pub mod simplify;
 pub mod words;

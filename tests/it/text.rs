@@ -3,6 +3,7 @@
 //! `tests/fixtures/curation` has the answers and the scripts that asked for them; the files say where their texts are from.
 
 use luthflow::text::quality::{Document, FineWeb, Gopher, Quality, Repetition};
+use luthflow::text::repair::{Entities, Repair, fix_encoding};
 use luthflow::text::simplify::simplify;
 use luthflow::text::words::Words;
 use serde_json::Value;
@@ -105,4 +106,40 @@ fn thresholds_for_answers_keep_answers() {
     assert_eq!(quality.judge(&loops).unwrap().rule, "top_3_gram");
     assert_eq!(quality.judge("").unwrap().rule, "empty");
     assert_eq!(Document::new("un mot", Words::Uax29).words(), ["un", "mot"]);
+}
+
+/// ftfy's own cases, those it fails among them: wrong in the same way is what parity means.
+#[test]
+fn text_is_mended_as_ftfy_mends_it() {
+    let cases = lines("ftfy.jsonl");
+    assert_eq!(cases.len(), 161);
+    let off = Repair {
+        unescape_html: Entities::Never,
+        remove_terminal_escapes: false,
+        remove_control_chars: false,
+        ..Repair::DATATROVE
+    };
+    for case in &cases {
+        let (label, original) = (&case["label"], case["original"].as_str().unwrap());
+        assert_eq!(fix_encoding(original), case["encoding"].as_str().unwrap(), "{label}");
+        assert_eq!(Repair::FTFY.fix(original), case["text"].as_str().unwrap(), "{label}");
+        assert_eq!(Repair::DATATROVE.fix(original), case["datatrove"].as_str().unwrap(), "{label}");
+        if case["expect"] == "pass" {
+            assert_eq!(Repair::FTFY.fix(original), case["fixed"].as_str().unwrap(), "{label}");
+            let encoding = case.get("fixed-encoding").unwrap_or(&case["fixed"]);
+            assert_eq!(off.fix(original), encoding.as_str().unwrap(), "{label}");
+        }
+    }
+}
+
+/// What is right stays right, and what was mended once needs no mending.
+#[test]
+fn mending_leaves_good_french_alone() {
+    for cut in lines("words_fr.jsonl") {
+        let text = cut.as_str().unwrap().replace('␟', "");
+        assert_eq!(Repair::DATATROVE.fix(&text), text);
+        let broken: String = text.bytes().map(char::from).collect();
+        let mended = Repair::DATATROVE.fix(&broken).into_owned();
+        assert_eq!(Repair::DATATROVE.fix(&mended), mended);
+    }
 }

@@ -5,7 +5,9 @@
 
 mod class;
 mod french;
+mod rules;
 mod sentences;
+#[rustfmt::skip]
 mod tables;
 mod whole;
 
