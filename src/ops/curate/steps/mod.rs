@@ -1,0 +1,63 @@
+//! The steps themselves, one file each.
+
+mod columns;
+mod decontaminate;
+mod dedup;
+mod exact;
+mod language;
+mod length;
+mod messages;
+mod mix;
+mod near;
+mod normalize;
+mod order;
+mod pattern;
+mod sample;
+mod where_;
+
+pub(super) use where_::{View, expression, failed};
+
+use super::flow::Step;
+use super::spool::Spool;
+use crate::ops::{OpCx, OpError};
+use crate::spec::params::CurateStep;
+
+/// Begins the step with the number `at`; nothing for the split, which is no step of the flow.
+pub(super) fn begin<'a>(
+    at: usize,
+    step: &CurateStep,
+    (entries, priorities): (&[String], &[i64]),
+    cx: &'a OpCx<'a>,
+) -> Result<Option<Box<dyn Step + 'a>>, OpError> {
+    let file = format!("step{at}");
+    let from = (entries, priorities);
+    Ok(Some(match step {
+        CurateStep::Messages(messages) => Box::new(messages::ToMessages::new(messages)?),
+        CurateStep::Rename(names) => Box::new(columns::RenameColumns(names.clone())),
+        CurateStep::Select(names) => Box::new(columns::KeepColumns(names.clone())),
+        CurateStep::Where(condition) => Box::new(where_::KeepWhere::new(condition, entries)?),
+        CurateStep::Explode(column) => Box::new(columns::ExplodeColumn(column.clone())),
+        CurateStep::Normalize(normalize) => Box::new(normalize::Tidy { form: normalize.form }),
+        CurateStep::Replace(replace) => Box::new(pattern::ReplaceMatches::new(replace)?),
+        CurateStep::Length(length) => Box::new(length::KeepLengths { bounds: *length }),
+        CurateStep::Language(language) => Box::new(language::KeepLanguages { keep: language.keep.clone() }),
+        CurateStep::Matches(matches) => Box::new(pattern::KeepMatches::new(matches)?),
+        CurateStep::Dedup(_) => Box::new(dedup::DropRepeats::default()),
+        CurateStep::DedupExact(exact) => {
+            let ranks = near::Ranks::new(&exact.keep, exact.score.as_ref(), from)?;
+            Box::new(exact::DropSame::new(exact, ranks, Spool::new(cx.scratch, &file)))
+        }
+        CurateStep::DedupFuzzy(fuzzy) => {
+            let ranks = near::Ranks::new(&fuzzy.keep, fuzzy.score.as_ref(), from)?;
+            Box::new(near::DropNear::new(fuzzy, at, ranks, cx)?)
+        }
+        CurateStep::Decontaminate(settings) => {
+            Box::new(decontaminate::DropContaminated::new(settings, at, entries, cx)?)
+        }
+        CurateStep::Mix(mix) => Box::new(mix::TakeShares::new(mix, entries, cx.scratch, &file)?),
+        CurateStep::Shuffle(shuffle) => Box::new(order::InOrder::shuffled(*shuffle, cx.scratch, &file)),
+        CurateStep::Sort(sort) => Box::new(order::InOrder::sorted(sort, entries, cx.scratch, &file)?),
+        CurateStep::Sample(sample) => Box::new(sample::KeepSample::new(*sample)),
+        CurateStep::Split(_) => return Ok(None),
+    }))
+}
