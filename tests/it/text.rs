@@ -2,6 +2,8 @@
 //!
 //! `tests/fixtures/curation` has the answers and the scripts that asked for them; the files say where their texts are from.
 
+use luthflow::text::language::Detector;
+use luthflow::text::pii::{Kind, Pii};
 use luthflow::text::quality::{Document, FineWeb, Gopher, Quality, Repetition};
 use luthflow::text::repair::{Entities, Repair, fix_encoding};
 use luthflow::text::simplify::simplify;
@@ -142,4 +144,76 @@ fn mending_leaves_good_french_alone() {
         let mended = Repair::DATATROVE.fix(&broken).into_owned();
         assert_eq!(Repair::DATATROVE.fix(&mended), mended);
     }
+}
+
+#[test]
+fn personal_data_is_what_others_say_it_is() {
+    let mut seen = 0;
+    for row in lines("pii.jsonl") {
+        let (text, kind) = (row["text"].as_str().unwrap(), row["kind"].as_str().unwrap());
+        if kind == "datatrove" {
+            let mut masked = text.to_owned();
+            let finder = Pii::new(&[Kind::Email, Kind::Ip], Vec::new());
+            for found in finder.find(text).iter().rev() {
+                masked.replace_range(found.start..found.end, if found.kind == Kind::Ip { "<IP>" } else { "<MAIL>" });
+            }
+            assert_eq!(masked, row["found"].as_str().unwrap());
+        } else {
+            let kind = *Kind::ALL.iter().find(|known| known.name() == kind).unwrap();
+            let found = Pii::new(&[kind], Vec::new()).find(text);
+            assert_eq!(!found.is_empty(), row["found"].as_bool().unwrap(), "{}: {text}: {found:?}", kind.name());
+            if let Some(found) = found.first() {
+                assert!(text[..found.start].ends_with(' ') && !text[found.end..].starts_with(char::is_alphanumeric));
+            }
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 243);
+}
+
+#[test]
+fn masking_is_stable_and_done_once() {
+    let finder = Pii::new(&Kind::ALL, vec!["luthflow.fr".to_owned(), "06 12 34 56 78".to_owned()]);
+    let text =
+        "Écrire à jean@exemple.fr ou a@luthflow.fr, appeler le 06 12 34 56 78 ou le 07 11 22 33 44, serveur 8.8.8.8.";
+    let (masked, found) = finder.mask(text);
+    let kinds: Vec<_> = found.iter().map(|found| found.kind.name()).collect();
+    assert_eq!(kinds, ["email", "phone_fr", "ip"]);
+    assert_eq!(finder.mask(&masked), (masked.clone(), Vec::new()));
+    let other = format!("{} jean@exemple.fr", "Autre texte, 1.2.3 et 2024-01-02, 3,14159265358979.");
+    let (again, _) = finder.mask(&other);
+    let person = |text: &str| text.split(' ').find(|word| word.contains("@example")).unwrap().to_owned();
+    assert_eq!(person(&masked), person(&again));
+    assert_eq!(finder.find(&other).len(), 1, "{:?}", finder.find(&other));
+}
+
+/// fastText's model answers as fastText's own program does. `tests/models/fetch.sh` fetches it.
+#[test]
+fn fast_text_models_say_what_cpp_says() {
+    let Some(path) = crate::real::fetched("lid.176.ftz") else { return };
+    let detector = Detector::fast_text(&path).unwrap();
+    let rows = lines("lid.jsonl");
+    for row in &rows {
+        let (text, label, score) = (row[0].as_str().unwrap(), row[1].as_str().unwrap(), row[2].as_f64().unwrap());
+        // A text without letters has no language here; fastText calls it English.
+        let Some(guess) = detector.detect(text) else {
+            assert!(!text.contains(char::is_alphabetic));
+            continue;
+        };
+        assert_eq!(guess.label, label, "{text}");
+        assert!((guess.score - score.min(1.0)).abs() < 0.002, "{text}: {guess:?}, {score}");
+    }
+    assert_eq!(rows.len(), 247);
+}
+
+#[test]
+fn what_is_no_model_is_told() {
+    let dir = tempfile::TempDir::new().unwrap();
+    for bytes in [&b""[..], b"not a model", &[0xba, 0x16, 0x4f, 0x2f, 12, 0, 0, 0, 255, 255, 255, 255]] {
+        let path = dir.path().join("lid.ftz");
+        fs_err::write(&path, bytes).unwrap();
+        let error = Detector::fast_text(&path).err().unwrap();
+        assert!(error.contains("lid.ftz"), "{error}");
+    }
+    assert!(Detector::fast_text(&dir.path().join("none.bin")).err().unwrap().contains("none.bin"));
 }
