@@ -13,6 +13,7 @@ mod fit;
 mod init;
 mod lora;
 mod merge;
+mod page;
 mod report;
 mod sft;
 mod source;

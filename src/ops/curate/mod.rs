@@ -8,9 +8,11 @@
 //! Every step counts what it does, and `stats.json` keeps the counts and the first rows that were dropped, with the
 //! reason: a filter that nobody looks at drops the wrong rows for years. A step that leaves nothing is an error.
 
+mod card;
 mod flow;
 mod item;
 mod outputs;
+mod page;
 mod row_hash;
 mod sorter;
 mod spool;
@@ -37,6 +39,7 @@ const BLOCK_BYTES: u64 = 16 << 20;
 /// Runs the node.
 pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let names = params.entry_names();
+    fs::create_dir_all(cx.scratch)?;
     let priorities: Vec<i64> = params.from.iter().map(|entry| entry.priority).collect();
     let mut flow = Flow::new(&params.steps, (&names, &priorities), cx)?;
     let mut outputs = Outputs::create(params.split(), &params.columns, &names, (cx.out, cx.scratch))?;
@@ -49,6 +52,8 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     let written = outputs.finish()?;
     let stats = Stats::new(sources, flow.into_counts(), written);
     fs::write(cx.out.join("stats.json"), stats.to_json())?;
+    fs::write(cx.out.join("report.html"), page::render(&stats)?)?;
+    fs::write(cx.out.join("README.md"), card::render(params, &stats))?;
     Ok(Outcome { metrics: stats.metrics(), ..Outcome::default() })
 }
 

@@ -24,13 +24,13 @@ pub(super) struct Counts {
     pub(super) step: &'static str,
     pub(super) rows_in: u64,
     pub(super) rows_out: u64,
-    rows_changed: u64,
+    pub(super) rows_changed: u64,
     #[serde(skip_serializing_if = "is_zero")]
-    rows_flagged: u64,
+    pub(super) rows_flagged: u64,
     chars_in: u64,
-    chars_out: u64,
+    pub(super) chars_out: u64,
     /// The rows that came out, of each entry of `from`.
-    rows_by_source: Vec<u64>,
+    pub(super) rows_by_source: Vec<u64>,
     /// How many rows each rule was against.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     rules: BTreeMap<String, u64>,
@@ -53,8 +53,8 @@ fn is_zero(number: &u64) -> bool {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Dropped {
     /// Which entry of `from` it came from, and its number there.
-    source: u32,
-    row: u64,
+    pub(super) source: u32,
+    pub(super) row: u64,
     pub(super) reason: String,
     /// How its text begins.
     pub(super) text: String,
@@ -76,6 +76,11 @@ impl Counts {
             figures: None,
             sampled: BTreeMap::new(),
         }
+    }
+
+    /// Returns how many rows each rule was against.
+    pub(super) fn rules(&self) -> &BTreeMap<String, u64> {
+        &self.rules
     }
 
     /// Counts the items that a step is given.

@@ -1,14 +1,11 @@
-//! The report as one HTML page that needs nothing but itself: no script, no font, no request.
-//!
-//! The template escapes everything it is given; the charts are the exception, and escape what they draw themselves.
+//! The report as one HTML page.
 
-use minijinja::{AutoEscape, Environment};
 use serde::Serialize;
 
 use super::curves::Curve;
 use super::sweep::{Figure, LegendEntry, Sweep};
 use super::table::Table;
-use crate::ops::OpError;
+use crate::ops::{OpError, page};
 
 const TEMPLATE: &str = include_str!("page.html.j2");
 
@@ -60,14 +57,7 @@ pub(super) fn render(title: &str, table: &Table, curves: &[Curve]) -> Result<Str
         by_task: sweep.as_ref().map_or_else(Vec::new, Sweep::by_task),
         losses: curves.iter().filter_map(loss).collect(),
     };
-    let failed = |error| OpError::caused("the report's page could not be made", error);
-    let mut environment = Environment::new();
-    environment.set_auto_escape_callback(|_| AutoEscape::Html);
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_keep_trailing_newline(true);
-    environment.add_template("page", TEMPLATE).map_err(failed)?;
-    environment.get_template("page").and_then(|template| template.render(&page)).map_err(failed)
+    page::render(TEMPLATE, &page)
 }
 
 fn columns(table: &Table) -> Vec<Column<'_>> {

@@ -110,8 +110,6 @@ pub enum MinHashScheme {
     Datatrove64,
     /// datasketch 2.0 (`scheme="affine32"`, SHA-1), bit for bit.
     Datasketch32,
-    /// text-dedup 0.4 with xxh3.
-    Legacy32,
 }
 
 /// What a shingle is made of.

@@ -2,10 +2,9 @@
 //!
 //! A scheme is a family of hash functions with the constants of the tool it comes from, so that the same rows give the same
 //! clusters there and here. `datatrove64` is datatrove 0.10 (its product wraps at 64 bits *before* the modulus, which its
-//! authors keep for compatibility), `datasketch32` the default of datasketch 2.0, `legacy32` text-dedup 0.4 with xxh3. The
-//! default, `affine32`, is datasketch's family over a faster hash of the shingles: half the memory of 64 bits, unbiased.
+//! authors keep for compatibility), `datasketch32` the default of datasketch 2.0. Our default, `affine32`, is datasketch's
+//! family over a faster hash of the shingles: half the memory of 64 bits, unbiased.
 
-use xxhash_rust::xxh3::xxh3_64;
 use xxhash_rust::xxh64::xxh64;
 
 use crate::model::{Unit, vectorised};
@@ -38,7 +37,7 @@ impl Scheme {
         let mut twister = Twister::new(seed);
         let (mut a64, mut b64, mut a32, mut b32) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         match name {
-            MinHashScheme::Datatrove64 | MinHashScheme::Legacy32 => {
+            MinHashScheme::Datatrove64 => {
                 a64 = (0..count).map(|_| 1 + below(&mut twister, PRIME - 2)).collect();
                 b64 = (0..count).map(|_| below(&mut twister, PRIME - 1)).collect();
             }
@@ -62,7 +61,6 @@ impl Scheme {
     pub(super) fn shingle(&self, bytes: &[u8]) -> u64 {
         match self.name {
             MinHashScheme::Affine32 | MinHashScheme::Datatrove64 => xxh64(bytes, 0),
-            MinHashScheme::Legacy32 => xxh3_64(bytes) & 0xffff_ffff,
             MinHashScheme::Datasketch32 => {
                 let digest = <sha1::Sha1 as sha1::Digest>::digest(bytes);
                 u64::from(u32::from_le_bytes([digest[0], digest[1], digest[2], digest[3]]))
@@ -73,8 +71,7 @@ impl Scheme {
     /// Returns the signature of a set of shingles, which may repeat; it must not be empty.
     pub(super) fn sign(&self, shingles: &[u64]) -> Signature {
         let mut signature = match self.name {
-            MinHashScheme::Datatrove64 => wide(self.unit, shingles, &self.a64, &self.b64, u64::MAX),
-            MinHashScheme::Legacy32 => wide(self.unit, shingles, &self.a64, &self.b64, 0xffff_ffff),
+            MinHashScheme::Datatrove64 => wide(self.unit, shingles, &self.a64, &self.b64),
             MinHashScheme::Affine32 | MinHashScheme::Datasketch32 => {
                 let folded = |&hash: &u64| mixed(hash as u32 ^ (hash >> 32) as u32);
                 let shingles: Vec<u32> = shingles.iter().map(folded).collect();
@@ -122,8 +119,8 @@ fn mixed(mut hash: u32) -> u32 {
 }
 
 vectorised! {
-    /// Returns the minima of `((a·h + b) mod 2^64 mod (2^61 - 1)) & mask`.
-    fn wide(shingles: &[u64], a: &[[u64; LANES]], b: &[[u64; LANES]], mask: u64) -> Vec<u64> {
+    /// Returns the minima of `(a·h + b) mod 2^64 mod (2^61 - 1)`.
+    fn wide(shingles: &[u64], a: &[[u64; LANES]], b: &[[u64; LANES]]) -> Vec<u64> {
         let mut minima = Vec::with_capacity(a.len() * LANES);
         for (a, b) in a.iter().zip(b) {
             let mut least = [u64::MAX; LANES];
@@ -131,7 +128,7 @@ vectorised! {
                 for lane in 0..LANES {
                     let product = hash.wrapping_mul(a[lane]).wrapping_add(b[lane]);
                     let folded = (product & PRIME) + (product >> 61);
-                    let reduced = if folded >= PRIME { folded - PRIME } else { folded } & mask;
+                    let reduced = if folded >= PRIME { folded - PRIME } else { folded };
                     least[lane] = if reduced < least[lane] { reduced } else { least[lane] };
                 }
             }
@@ -171,7 +168,7 @@ mod tests {
         assert_eq!(a, [775_169_054_918_279_404, 1_758_426_461_858_698_313, 223_865_076_026_037_746]);
         let b = [0, 1, 111].map(|i| at(&datatrove.b64, i));
         assert_eq!(b, [1_062_448_801_025_099_917, 1_324_811_268_927_594_100, 1_097_409_548_522_419_201]);
-        let datasketch = Scheme::new(MinHashScheme::Datasketch32, 128, 1);
+        let datasketch = Scheme::new(MinHashScheme::Datasketch32, 112, 1);
         assert_eq!(datasketch.a32[0][..3], [3_582_191_691, 4_270_784_983, 1_892_572_953]);
         assert_eq!(datasketch.b32[0][..3], [2_465_816_345, 2_636_844_999, 630_194_419]);
     }
@@ -181,7 +178,6 @@ mod tests {
         let of = |name| Scheme::new(name, 1, 1).shingle("le chat est sur la".as_bytes());
         assert_eq!(of(MinHashScheme::Datatrove64), 11_186_935_585_835_905_295);
         assert_eq!(of(MinHashScheme::Datasketch32), 1_974_229_101);
-        assert_eq!(of(MinHashScheme::Legacy32), 2_300_534_710);
     }
 
     #[test]
@@ -190,9 +186,7 @@ mod tests {
             (0..300).map(|i: u64| xxh64(&i.to_le_bytes(), 0)).collect(),
             (100..400).map(|i: u64| xxh64(&i.to_le_bytes(), 0)).collect(),
         );
-        for name in
-            [MinHashScheme::Affine32, MinHashScheme::Datatrove64, MinHashScheme::Datasketch32, MinHashScheme::Legacy32]
-        {
+        for name in [MinHashScheme::Affine32, MinHashScheme::Datatrove64, MinHashScheme::Datasketch32] {
             let scheme = Scheme::new(name, 1000, 1);
             let (one, other) = (scheme.sign(&one), scheme.sign(&other));
             let equal = one.iter().zip(&other).filter(|(a, b)| a == b).count();

@@ -1,0 +1,46 @@
+//! `README.md`: the card of the data set, as hubs read it. It says where the rows lie, where they came from, and what was
+//! done to them, with the settings to do it again.
+
+use std::fmt::Write;
+
+use super::page::grouped;
+use super::stats::Stats;
+use crate::spec::params::{CurateOutput, CurateParams, OutputFormat};
+
+/// Returns the card.
+pub(super) fn render(params: &CurateParams, stats: &Stats) -> String {
+    let mut card = String::from("---\nconfigs:\n- config_name: default\n  data_files:\n");
+    for name in stats.outputs.keys() {
+        let split = if *name == "rows" { "train" } else { name };
+        let _ = writeln!(card, "  - split: {split}\n    path: {name}/*{}", ending(params.output));
+    }
+    card.push_str("tags:\n- luthflow\n---\n\n# A curated data set\n\n");
+    let _ = writeln!(
+        card,
+        "{} rows of {}, chosen and cleaned by luthflow. What each step did stands in\n\
+         `stats.json` and, for reading, in `report.html`.\n",
+        grouped(stats.rows_out),
+        grouped(stats.rows_in)
+    );
+    card.push_str("| source | rows in | rows out | characters out |\n|---|---:|---:|---:|\n");
+    for source in &stats.sources {
+        let counts = [source.rows_in, source.rows_out, source.chars_out].map(grouped);
+        let _ = writeln!(card, "| {} | {} | {} | {} |", source.name, counts[0], counts[1], counts[2]);
+    }
+    card.push_str("\n| step | rows in | rows out | changed |\n|---|---:|---:|---:|\n");
+    for step in &stats.steps {
+        let counts = [step.rows_in, step.rows_out, step.rows_changed].map(grouped);
+        let _ = writeln!(card, "| {} | {} | {} | {} |", step.step, counts[0], counts[1], counts[2]);
+    }
+    let steps = serde_json::to_string_pretty(&params.steps).unwrap_or_default();
+    let _ = writeln!(card, "\nThe settings of the steps:\n\n```json\n{steps}\n```");
+    card
+}
+
+fn ending(output: CurateOutput) -> &'static str {
+    match output.format {
+        OutputFormat::Jsonl => ".jsonl",
+        OutputFormat::JsonlZst => ".jsonl.zst",
+        OutputFormat::Parquet => ".parquet",
+    }
+}

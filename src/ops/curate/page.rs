@@ -1,0 +1,181 @@
+//! `report.html`: what the steps did, for people. It says what `stats.json` says.
+
+use serde::Serialize;
+
+use super::stats::{Counts, Source, Stats};
+use crate::ops::{OpError, page};
+
+const TEMPLATE: &str = include_str!("page.html.j2");
+
+#[derive(Serialize)]
+struct Page {
+    summary: String,
+    steps: Vec<StepShown>,
+    sources: Vec<SourceShown>,
+    outputs: Vec<OutputShown>,
+}
+
+#[derive(Serialize)]
+struct StepShown {
+    step: &'static str,
+    rows_in: String,
+    rows_out: String,
+    rows_changed: String,
+    rows_flagged: String,
+    chars_out: String,
+    width: String,
+    rules: Vec<RuleShown>,
+    dropped: Vec<DroppedShown>,
+    figures: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RuleShown {
+    name: String,
+    rows: String,
+    width: String,
+}
+
+#[derive(Serialize)]
+struct DroppedShown {
+    source: String,
+    row: u64,
+    reason: String,
+    text: String,
+}
+
+#[derive(Serialize)]
+struct SourceShown {
+    name: String,
+    rows_in: String,
+    rows_out: String,
+    chars_out: String,
+    kept: String,
+    after: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct OutputShown {
+    name: &'static str,
+    rows: String,
+    chars: String,
+    bars: Vec<Bar>,
+}
+
+#[derive(Serialize)]
+struct Bar {
+    from: String,
+    label: String,
+    rows: String,
+    height: String,
+}
+
+/// Returns the page.
+pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
+    let share = percent(stats.rows_out, stats.rows_in);
+    let page = Page {
+        summary: format!("{} rows in, {} rows out ({share} %)", grouped(stats.rows_in), grouped(stats.rows_out)),
+        steps: stats.steps.iter().map(|step| step_shown(step, stats)).collect(),
+        sources: stats.sources.iter().enumerate().map(|(i, source)| source_shown(i, source, stats)).collect(),
+        outputs: stats
+            .outputs
+            .iter()
+            .map(|(name, written)| OutputShown {
+                name,
+                rows: grouped(written.rows),
+                chars: grouped(written.chars),
+                bars: bars(&written.lengths),
+            })
+            .collect(),
+    };
+    page::render(TEMPLATE, &page)
+}
+
+fn step_shown(step: &Counts, stats: &Stats) -> StepShown {
+    let against = step.rules().values().max().copied().unwrap_or(1);
+    let rule = |(name, rows): (&String, &u64)| RuleShown {
+        name: name.clone(),
+        rows: grouped(*rows),
+        width: percent(*rows, against),
+    };
+    let source = |at: u32| stats.sources.get(at as usize).map_or_else(String::new, |source| source.name.clone());
+    StepShown {
+        step: step.step,
+        rows_in: grouped(step.rows_in),
+        rows_out: grouped(step.rows_out),
+        rows_changed: grouped(step.rows_changed),
+        rows_flagged: grouped(step.rows_flagged),
+        chars_out: grouped(step.chars_out),
+        width: percent(step.rows_out, stats.rows_in.max(step.rows_in)),
+        rules: step.rules().iter().map(rule).collect(),
+        dropped: step
+            .dropped
+            .iter()
+            .map(|row| DroppedShown {
+                source: source(row.source),
+                row: row.row,
+                reason: row.reason.clone(),
+                text: row.text.clone(),
+            })
+            .collect(),
+        figures: step.figures.as_ref().and_then(|figures| serde_json::to_string_pretty(figures).ok()),
+    }
+}
+
+fn source_shown(at: usize, source: &Source, stats: &Stats) -> SourceShown {
+    SourceShown {
+        name: source.name.clone(),
+        rows_in: grouped(source.rows_in),
+        rows_out: grouped(source.rows_out),
+        chars_out: grouped(source.chars_out),
+        kept: percent(source.rows_out, source.rows_in),
+        after: stats.steps.iter().map(|step| grouped(step.rows_by_source[at])).collect(),
+    }
+}
+
+fn bars(lengths: &[u64]) -> Vec<Bar> {
+    let most = lengths.iter().max().copied().unwrap_or(1);
+    let first = lengths.iter().position(|&rows| rows > 0).unwrap_or(0);
+    let bar = |(octave, &rows): (usize, &u64)| {
+        let from = if octave == 0 { 0 } else { 1u64 << octave };
+        Bar { from: grouped(from), label: short(from), rows: grouped(rows), height: percent(rows, most) }
+    };
+    lengths.iter().enumerate().skip(first).map(bar).collect()
+}
+
+/// Returns a share in percent, with one digit behind the point.
+fn percent(part: u64, whole: u64) -> String {
+    format!("{:.1}", part as f64 * 100.0 / whole.max(1) as f64)
+}
+
+/// Returns a power of two as `512`, `4k`, `2M`.
+fn short(number: u64) -> String {
+    match number {
+        0..1024 => number.to_string(),
+        1024..0x10_0000 => format!("{}k", number >> 10),
+        _ => format!("{}M", number >> 20),
+    }
+}
+
+/// Returns a number with its digits in groups of three.
+pub(super) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_grouped() {
+        assert_eq!([0, 999, 1000, 1_234_567].map(grouped), ["0", "999", "1,000", "1,234,567"]);
+    }
+}
