@@ -109,15 +109,18 @@ impl Detector {
         Self::Lingua(Box::new(LanguageDetectorBuilder::from_all_languages().build()))
     }
 
+    /// The code that whichlang has for the text, whatever it is.
+    pub fn whichlang_of(text: &str) -> &'static str {
+        two_letters(whichlang::detect_language(text))
+    }
+
     /// The language of the text; nothing for a text without letters.
     pub fn detect(&self, text: &str) -> Option<Guess> {
         if !text.contains(char::is_alphabetic) {
             return None;
         }
         match self {
-            Detector::Whichlang => {
-                Some(Guess { label: two_letters(whichlang::detect_language(text)).to_owned(), score: 1.0 })
-            }
+            Detector::Whichlang => Some(Guess { label: Self::whichlang_of(text).to_owned(), score: 1.0 }),
             Detector::FastText(model) => {
                 // A line feed would end fastText's line.
                 let line = text.replace('\n', " ");

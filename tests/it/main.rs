@@ -19,6 +19,7 @@ mod command;
 mod crash;
 mod curate;
 mod curate_near;
+mod curate_text;
 mod dags;
 mod data;
 mod diff;

@@ -4,7 +4,7 @@
 
 use luthflow::text::language::Detector;
 use luthflow::text::pii::{Kind, Pii};
-use luthflow::text::quality::{Document, FineWeb, Gopher, Quality, Repetition};
+use luthflow::text::quality::{Document, FineWeb, Gopher, Quality, Repetition, drop_symbol_lines};
 use luthflow::text::repair::{Entities, Repair, fix_encoding};
 use luthflow::text::simplify::simplify;
 use luthflow::text::words::Words;
@@ -91,6 +91,19 @@ fn c4_leaves_what_datatrove_leaves() {
         let wanted = row.get("c4_text").and_then(Value::as_str).unwrap_or(text);
         assert_eq!(rules.keep(text, Words::SpacyFr).unwrap(), wanted);
     }
+}
+
+#[test]
+fn lines_of_symbols_go_as_in_datatrove() {
+    let mut changed = 0;
+    for row in lines("quality_fr.jsonl") {
+        let text = row["text"].as_str().unwrap();
+        let same = || luthflow::text::python::lines(text).collect::<Vec<_>>().join("\n");
+        let wanted = row.get("symbol_lines").and_then(Value::as_str).map_or_else(same, str::to_owned);
+        changed += usize::from(row.get("symbol_lines").is_some());
+        assert_eq!(drop_symbol_lines(text), wanted, "{text:?}");
+    }
+    assert!(changed > 5, "{changed}");
 }
 
 #[test]

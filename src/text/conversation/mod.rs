@@ -10,7 +10,7 @@ mod phrases;
 use std::sync::LazyLock;
 
 use aho_corasick::AhoCorasick;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashSet;
 
 pub use balance::{Unbalanced, unbalanced};
 
@@ -106,22 +106,17 @@ pub fn looping(answer: &str, n: usize) -> f64 {
     if n == 0 || words.len() <= n {
         return 0.0;
     }
-    let mut seen: FxHashMap<&[&str], ()> = FxHashMap::default();
+    let mut seen: FxHashSet<&[&str]> = FxHashSet::default();
     let (mut at, mut repeated) = (0, 0);
     while at + n <= words.len() {
-        if seen.insert(&words[at..at + n], ()).is_some() {
+        if seen.insert(&words[at..at + n]) {
+            at += 1;
+        } else {
             repeated += n;
             at += n;
-        } else {
-            at += 1;
         }
     }
     repeated as f64 / words.len() as f64
-}
-
-/// A token of a chat template in text: `<|im_end|>`, `</s>`.
-pub fn special_token(text: &str) -> Option<&'static str> {
-    phrases::SPECIAL_TOKENS.iter().find(|token| text.contains(**token)).copied()
 }
 
 #[cfg(test)]
@@ -177,6 +172,5 @@ mod tests {
         assert!(echo("Quelle est la capitale de la France ?", "C'est Paris, sur la Seine.") < 0.01);
         assert!(looping(&"je ne sais pas quoi dire de plus à ce sujet ici ".repeat(9), 10) > 0.7);
         assert!(looping(long, 10).abs() < f64::EPSILON);
-        assert_eq!(special_token("fin<|im_end|>"), Some("<|im_end|>"));
     }
 }

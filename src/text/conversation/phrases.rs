@@ -151,30 +151,3 @@ pub(super) const NEVER_LAST: &[&str] = &[
     "pour", "par", "sur", "avec", "sans", "est", "sont", "the", "a", "an", "of", "and", "or", "to", "in", "with",
     "for", "is", "are", "l'", "d'", "qu'",
 ];
-
-/// Tokens of chat templates. In a message they end a turn that the template did not end.
-pub(super) const SPECIAL_TOKENS: &[&str] = &[
-    "<|im_start|>",
-    "<|im_end|>",
-    "<|endoftext|>",
-    "<|eot_id|>",
-    "<|begin_of_text|>",
-    "<|end_of_text|>",
-    "<|start_header_id|>",
-    "<|end_header_id|>",
-    "<|user|>",
-    "<|assistant|>",
-    "<|system|>",
-    "<|end|>",
-    "<|startoftext|>",
-    "<start_of_turn>",
-    "<end_of_turn>",
-    "<s>[INST]",
-    "[/INST]",
-    "</s>",
-    "<bos>",
-    "<eos>",
-    "<|pad|>",
-    "<|tool_call_start|>",
-    "<|tool_call_end|>",
-];

@@ -119,7 +119,7 @@ impl Pii {
     pub fn find(&self, text: &str) -> Vec<Found> {
         let mut found = Vec::new();
         for kind in &self.kinds {
-            self.find_kind(*kind, text, &mut found);
+            Self::find_kind(*kind, text, &mut found);
         }
         found.retain(|found| !self.is_allowed(found.kind, &text[found.start..found.end]));
         found.sort_by_key(|found| (found.start, usize::MAX - found.end, found.kind));
@@ -132,7 +132,7 @@ impl Pii {
         found
     }
 
-    fn find_kind(&self, kind: Kind, text: &str, out: &mut Vec<Found>) {
+    fn find_kind(kind: Kind, text: &str, out: &mut Vec<Found>) {
         let bytes = text.as_bytes();
         let (pattern, sign) = match kind {
             Kind::Email => (&*EMAIL, b'@'),
@@ -181,11 +181,18 @@ fn is_public(address: &str) -> bool {
     let octet = |part: &str| part.parse().ok().filter(|_| part.len() == 1 || !part.starts_with('0'));
     let octets: Option<Vec<u8>> = address.split('.').map(octet).collect();
     let Some([a, b, c, d]) = octets.and_then(|octets| <[u8; 4]>::try_from(octets).ok()) else { return false };
-    let private = match (a, b, c, d) {
-        (0 | 10 | 127 | 240..=255, ..) | (169, 254, ..) | (172, 16..=31, ..) | (192, 168, ..) => true,
-        (100, 64..=127, ..) | (198, 18 | 19, ..) | (192, 0, 2, _) | (198, 51, 100, _) | (203, 0, 113, _) => true,
-        (192, 0, 0, d) => d <= 7 || d == 170 || d == 171,
-        _ => false,
-    };
+    let private = matches!(
+        (a, b, c, d),
+        (0 | 10 | 127 | 240..=255, ..)
+            | (100, 64..=127, ..)
+            | (169, 254, ..)
+            | (172, 16..=31, ..)
+            | (192, 168, ..)
+            | (192, 0, 2, _)
+            | (192, 0, 0, 0..=7 | 170 | 171)
+            | (198, 18 | 19, ..)
+            | (198, 51, 100, _)
+            | (203, 0, 113, _)
+    );
     !private
 }

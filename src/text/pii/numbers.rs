@@ -79,8 +79,7 @@ fn is_phone(written: &str, digits: &[u8]) -> bool {
     let national = match digits {
         [3, 3, 0, rest @ ..] if written.starts_with('+') && written.contains("(0)") => rest,
         [3, 3, rest @ ..] if written.starts_with('+') => rest,
-        [0, 0, 3, 3, rest @ ..] => rest,
-        [0, rest @ ..] => rest,
+        [0, 0, 3, 3, rest @ ..] | [0, rest @ ..] => rest,
         _ => return false,
     };
     national.len() == 9 && national[0] != 0 && grouped(written)
@@ -109,7 +108,7 @@ fn luhn(digits: &[u8]) -> bool {
             single => single,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// Separators a company's number is written with, digits in threes and the seat's five at the end.

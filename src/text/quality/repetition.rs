@@ -2,11 +2,9 @@
 //!
 //! datatrove builds a string for each run of words. Here runs of two to four are compared by the numbers of their words, and
 //! runs of five to ten as slices of all words written together, without spaces, as datatrove joins them: cut elsewhere, other
-//! words can be the same run.
+//! words can be the same run. A rolling hash finds a slice, and equal means equal: bytes are compared.
 
-use std::hash::Hash;
-
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::{Document, Finding, share};
 use crate::text::python;
@@ -72,13 +70,9 @@ impl Repetition {
             (value > most).then(|| Finding::new(name, value, most))
         };
         let numbers = number(words);
+        let mut table = Table::new(words.len());
         for (n, most) in self.top_n_grams.iter().filter(|(n, _)| *n <= words.len()) {
-            let top = match n {
-                2 => {
-                    top(numbers.windows(2).map(|run| (u64::from(run[0]) << 32) | u64::from(run[1])), self.count_single)
-                }
-                _ => top(numbers.windows(*n), self.count_single),
-            };
+            let top = top(&numbers, *n, &mut table).filter(|(_, count)| self.count_single || *count > 1);
             let repeated = top.map_or(0, |(first, count)| {
                 let letters: usize = words[first..first + n].iter().map(|word| python::len(word)).sum();
                 (letters + n - 1) * count
@@ -91,10 +85,10 @@ impl Repetition {
             return None;
         }
         let text = words.concat();
-        let mut joined = Joined::new(words, &text);
+        let joined = Joined::new(words, &text);
         self.dup_n_grams
             .iter()
-            .find_map(|(n, most)| over(format!("duplicated_{n}_n_grams"), joined.repeated(*n), *most))
+            .find_map(|(n, most)| over(format!("duplicated_{n}_n_grams"), joined.repeated(*n, &mut table), *most))
     }
 }
 
@@ -124,7 +118,7 @@ pub(super) fn repeated(pieces: &[&str]) -> (usize, usize) {
 
 /// The same number for the same word.
 fn number(words: &[&str]) -> Vec<u32> {
-    let mut numbers = FxHashMap::default();
+    let mut numbers = FxHashMap::with_capacity_and_hasher(words.len(), FxBuildHasher);
     words
         .iter()
         .map(|word| {
@@ -134,56 +128,120 @@ fn number(words: &[&str]) -> Vec<u32> {
         .collect()
 }
 
-/// Where the most frequent run is first, and how often it is there. Of equals the first counts.
-fn top<K: Hash + Eq>(runs: impl Iterator<Item = K>, count_single: bool) -> Option<(usize, usize)> {
-    let mut counts: FxHashMap<K, u32> = FxHashMap::default();
-    let mut firsts: Vec<(usize, usize)> = Vec::new();
-    for (at, run) in runs.enumerate() {
-        let slot = *counts.entry(run).or_insert(firsts.len() as u32) as usize;
-        match firsts.get_mut(slot) {
-            Some((_, count)) => *count += 1,
-            None => firsts.push((at, 1)),
-        }
-    }
-    let most = firsts.iter().map(|(_, count)| *count).max()?;
-    if most == 1 && !count_single {
-        return None;
-    }
-    firsts.into_iter().find(|(_, count)| *count == most)
+/// Where runs were first, by their hash. Made once for a text and used for one length of runs after another.
+struct Table {
+    /// Hash, place and use; a slot of an earlier use is free.
+    slots: Vec<(u64, u32, u32)>,
+    shift: u32,
+    used: u32,
 }
 
-/// All words in one string, so that a run of them is a slice of it.
+impl Table {
+    fn new(runs: usize) -> Self {
+        let bits = (2 * runs.max(4)).next_power_of_two().trailing_zeros();
+        Self { slots: vec![(0, 0, 0); 1 << bits], shift: 64 - bits, used: 0 }
+    }
+
+    /// Empties it.
+    fn begin(&mut self) {
+        self.used += 1;
+    }
+
+    /// Where an equal run is, or nothing, and then this one is known.
+    fn earlier(&mut self, hash: u64, at: usize, equal: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut slot = (hash.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> self.shift) as usize;
+        loop {
+            let (known, place, used) = self.slots[slot];
+            if used != self.used {
+                self.slots[slot] = (hash, at as u32, self.used);
+                return None;
+            }
+            if known == hash && equal(place as usize) {
+                return Some(place as usize);
+            }
+            slot = (slot + 1) % self.slots.len();
+        }
+    }
+}
+
+/// Where the most frequent run of `n` words is first, and how often it is there. Of equals the first counts.
+fn top(numbers: &[u32], n: usize, table: &mut Table) -> Option<(usize, usize)> {
+    table.begin();
+    let mut counts = vec![0u32; numbers.len()];
+    for (at, run) in numbers.windows(n).enumerate() {
+        let hash = run.iter().fold(0, |hash: u64, number| mix(hash, u64::from(*number)));
+        let first = table.earlier(hash, at, |earlier| numbers[earlier..earlier + n] == *run);
+        counts[first.unwrap_or(at)] += 1;
+    }
+    let most = *counts.iter().max()?;
+    counts.iter().position(|count| *count == most).map(|first| (first, most as usize))
+}
+
+fn mix(hash: u64, more: u64) -> u64 {
+    (hash.rotate_left(5) ^ more).wrapping_mul(0x51_7C_C1_B7_27_22_0A_95)
+}
+
+/// All words in one string, so that a run of them is a slice of it, with its hash at hand.
 struct Joined<'j> {
     text: &'j str,
-    /// Where each word starts, in bytes and in characters; the end as well.
-    starts: Vec<(usize, usize)>,
-    seen: FxHashSet<&'j str>,
+    starts: Vec<Start>,
+    /// Powers of the base, by number of bytes.
+    powers: Vec<u64>,
 }
+
+/// Where a word starts, or the end.
+#[derive(Clone, Copy)]
+struct Start {
+    byte: usize,
+    character: usize,
+    /// Hash of all bytes before it.
+    hash: u64,
+}
+
+const BASE: u64 = 0x9E37_79B1_85EB_CA87;
 
 impl<'j> Joined<'j> {
     fn new(words: &[&str], text: &'j str) -> Self {
-        let mut start = (0, 0);
-        let mut starts = vec![start];
+        let mut start = Start { byte: 0, character: 0, hash: 0 };
+        let mut starts = Vec::with_capacity(words.len() + 1);
+        starts.push(start);
         starts.extend(words.iter().map(|word| {
-            start = (start.0 + word.len(), start.1 + python::len(word));
+            let add = |hash: u64, byte: &u8| hash.wrapping_mul(BASE).wrapping_add(u64::from(*byte) + 1);
+            start = Start {
+                byte: start.byte + word.len(),
+                character: start.character + python::len(word),
+                hash: word.as_bytes().iter().fold(start.hash, add),
+            };
             start
         }));
-        Self { text, starts, seen: FxHashSet::default() }
+        // Runs of ten ordinary words; longer ones are worked out.
+        let mut powers = vec![1u64; 128];
+        for at in 1..powers.len() {
+            powers[at] = powers[at - 1].wrapping_mul(BASE);
+        }
+        Self { text, starts, powers }
     }
 
     /// Characters in runs of `n` words that were there before, runs taken from left to right without overlap.
-    fn repeated(&mut self, n: usize) -> usize {
-        self.seen.clear();
+    fn repeated(&self, n: usize, table: &mut Table) -> usize {
+        table.begin();
         let (mut at, mut characters) = (0, 0);
         while at + n < self.starts.len() {
             let (from, to) = (self.starts[at], self.starts[at + n]);
-            if self.seen.insert(&self.text[from.0..to.0]) {
-                at += 1;
-            } else {
-                characters += to.1 - from.1;
+            let slice = &self.text[from.byte..to.byte];
+            let hash = to.hash.wrapping_sub(from.hash.wrapping_mul(self.power(slice.len())));
+            let equal = |earlier: usize| self.text[self.starts[earlier].byte..self.starts[earlier + n].byte] == *slice;
+            if table.earlier(hash, at, equal).is_some() {
+                characters += to.character - from.character;
                 at += n;
+            } else {
+                at += 1;
             }
         }
         characters
+    }
+
+    fn power(&self, bytes: usize) -> u64 {
+        self.powers.get(bytes).copied().unwrap_or_else(|| (0..bytes).fold(1, |power: u64, _| power.wrapping_mul(BASE)))
     }
 }

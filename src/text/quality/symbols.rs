@@ -3,170 +3,30 @@
 use crate::text::python;
 use crate::text::simplify::is_punctuation;
 
-/// Whether a sentence of some script may end with the character (datatrove's list, Apache-2.0).
+/// The characters that end a sentence in some script, as ranges (datatrove's list, Apache-2.0).
+#[rustfmt::skip]
+const TERMINAL: &[(u32, u32)] = &[
+    (0x21, 0x21), (0x2E, 0x2E), (0x3F, 0x3F), (0x589, 0x589), (0x61D, 0x61F), (0x6D4, 0x6D4), (0x700, 0x702),
+    (0x7F9, 0x7F9), (0x837, 0x837), (0x839, 0x839), (0x83D, 0x83E), (0x964, 0x965), (0x104A, 0x104B), (0x1362, 0x1362),
+    (0x1367, 0x1368), (0x166E, 0x166E), (0x1735, 0x1736), (0x17D4, 0x17D6), (0x17D9, 0x17DA), (0x1803, 0x1803),
+    (0x1809, 0x1809), (0x1944, 0x1945), (0x1AA8, 0x1AAB), (0x1B5A, 0x1B5B), (0x1B5E, 0x1B5F), (0x1B7D, 0x1B7E),
+    (0x1C3B, 0x1C3C), (0x1C7E, 0x1C7F), (0x203C, 0x203D), (0x2047, 0x2049), (0x2E2E, 0x2E2E), (0x2E3C, 0x2E3C),
+    (0x2E53, 0x2E54), (0x3002, 0x3002), (0xA4FF, 0xA4FF), (0xA60E, 0xA60F), (0xA6F3, 0xA6F3), (0xA6F7, 0xA6F7),
+    (0xA876, 0xA877), (0xA8CE, 0xA8CF), (0xA92F, 0xA92F), (0xA9C8, 0xA9C9), (0xAA5D, 0xAA5F), (0xAAF0, 0xAAF1),
+    (0xABEB, 0xABEB), (0xFE52, 0xFE52), (0xFE56, 0xFE57), (0xFF01, 0xFF01), (0xFF0E, 0xFF0E), (0xFF1F, 0xFF1F),
+    (0xFF61, 0xFF61), (0x10A56, 0x10A57), (0x10F55, 0x10F59), (0x10F86, 0x10F89), (0x11047, 0x11048),
+    (0x110BE, 0x110C1), (0x11141, 0x11143), (0x111C5, 0x111C6), (0x111CD, 0x111CD), (0x111DE, 0x111DF),
+    (0x11238, 0x11239), (0x1123B, 0x1123C), (0x112A9, 0x112A9), (0x1144B, 0x1144C), (0x115C2, 0x115C3),
+    (0x115C9, 0x115D7), (0x11641, 0x11642), (0x1173C, 0x1173E), (0x11944, 0x11944), (0x11946, 0x11946),
+    (0x11A42, 0x11A43), (0x11A9B, 0x11A9C), (0x11C41, 0x11C42), (0x11EF7, 0x11EF8), (0x11F43, 0x11F44),
+    (0x16A6E, 0x16A6F), (0x16AF5, 0x16AF5), (0x16B37, 0x16B38), (0x16B44, 0x16B44), (0x16E98, 0x16E98),
+    (0x1BC9F, 0x1BC9F), (0x1DA88, 0x1DA88),
+];
+
+/// Whether a sentence of some script may end with the character.
 pub(super) fn is_terminal(c: char) -> bool {
-    matches!(
-        c,
-        '\u{21}'
-            | '\u{2e}'
-            | '\u{3f}'
-            | '\u{589}'
-            | '\u{61d}'
-            | '\u{61e}'
-            | '\u{61f}'
-            | '\u{6d4}'
-            | '\u{700}'
-            | '\u{701}'
-            | '\u{702}'
-            | '\u{7f9}'
-            | '\u{837}'
-            | '\u{839}'
-            | '\u{83d}'
-            | '\u{83e}'
-            | '\u{964}'
-            | '\u{965}'
-            | '\u{104a}'
-            | '\u{104b}'
-            | '\u{1362}'
-            | '\u{1367}'
-            | '\u{1368}'
-            | '\u{166e}'
-            | '\u{1735}'
-            | '\u{1736}'
-            | '\u{17d4}'
-            | '\u{17d5}'
-            | '\u{17d6}'
-            | '\u{17d9}'
-            | '\u{17da}'
-            | '\u{1803}'
-            | '\u{1809}'
-            | '\u{1944}'
-            | '\u{1945}'
-            | '\u{1aa8}'
-            | '\u{1aa9}'
-            | '\u{1aaa}'
-            | '\u{1aab}'
-            | '\u{1b5a}'
-            | '\u{1b5b}'
-            | '\u{1b5e}'
-            | '\u{1b5f}'
-            | '\u{1b7d}'
-            | '\u{1b7e}'
-            | '\u{1c3b}'
-            | '\u{1c3c}'
-            | '\u{1c7e}'
-            | '\u{1c7f}'
-            | '\u{203c}'
-            | '\u{203d}'
-            | '\u{2047}'
-            | '\u{2048}'
-            | '\u{2049}'
-            | '\u{2e2e}'
-            | '\u{2e3c}'
-            | '\u{2e53}'
-            | '\u{2e54}'
-            | '\u{3002}'
-            | '\u{a4ff}'
-            | '\u{a60e}'
-            | '\u{a60f}'
-            | '\u{a6f3}'
-            | '\u{a6f7}'
-            | '\u{a876}'
-            | '\u{a877}'
-            | '\u{a8ce}'
-            | '\u{a8cf}'
-            | '\u{a92f}'
-            | '\u{a9c8}'
-            | '\u{a9c9}'
-            | '\u{aa5d}'
-            | '\u{aa5e}'
-            | '\u{aa5f}'
-            | '\u{aaf0}'
-            | '\u{aaf1}'
-            | '\u{abeb}'
-            | '\u{fe52}'
-            | '\u{fe56}'
-            | '\u{fe57}'
-            | '\u{ff01}'
-            | '\u{ff0e}'
-            | '\u{ff1f}'
-            | '\u{ff61}'
-            | '\u{10a56}'
-            | '\u{10a57}'
-            | '\u{10f55}'
-            | '\u{10f56}'
-            | '\u{10f57}'
-            | '\u{10f58}'
-            | '\u{10f59}'
-            | '\u{10f86}'
-            | '\u{10f87}'
-            | '\u{10f88}'
-            | '\u{10f89}'
-            | '\u{11047}'
-            | '\u{11048}'
-            | '\u{110be}'
-            | '\u{110bf}'
-            | '\u{110c0}'
-            | '\u{110c1}'
-            | '\u{11141}'
-            | '\u{11142}'
-            | '\u{11143}'
-            | '\u{111c5}'
-            | '\u{111c6}'
-            | '\u{111cd}'
-            | '\u{111de}'
-            | '\u{111df}'
-            | '\u{11238}'
-            | '\u{11239}'
-            | '\u{1123b}'
-            | '\u{1123c}'
-            | '\u{112a9}'
-            | '\u{1144b}'
-            | '\u{1144c}'
-            | '\u{115c2}'
-            | '\u{115c3}'
-            | '\u{115c9}'
-            | '\u{115ca}'
-            | '\u{115cb}'
-            | '\u{115cc}'
-            | '\u{115cd}'
-            | '\u{115ce}'
-            | '\u{115cf}'
-            | '\u{115d0}'
-            | '\u{115d1}'
-            | '\u{115d2}'
-            | '\u{115d3}'
-            | '\u{115d4}'
-            | '\u{115d5}'
-            | '\u{115d6}'
-            | '\u{115d7}'
-            | '\u{11641}'
-            | '\u{11642}'
-            | '\u{1173c}'
-            | '\u{1173d}'
-            | '\u{1173e}'
-            | '\u{11944}'
-            | '\u{11946}'
-            | '\u{11a42}'
-            | '\u{11a43}'
-            | '\u{11a9b}'
-            | '\u{11a9c}'
-            | '\u{11c41}'
-            | '\u{11c42}'
-            | '\u{11ef7}'
-            | '\u{11ef8}'
-            | '\u{11f43}'
-            | '\u{11f44}'
-            | '\u{16a6e}'
-            | '\u{16a6f}'
-            | '\u{16af5}'
-            | '\u{16b37}'
-            | '\u{16b38}'
-            | '\u{16b44}'
-            | '\u{16e98}'
-            | '\u{1bc9f}'
-            | '\u{1da88}'
-    )
+    let after = TERMINAL.partition_point(|(first, _)| *first <= c as u32);
+    after > 0 && c as u32 <= TERMINAL[after - 1].1
 }
 
 /// Whether the character counts as a symbol.
@@ -176,7 +36,7 @@ pub(super) fn is_symbol(c: char) -> bool {
 
 /// datatrove's `SymbolLinesFormatter`: lines of symbols and spaces alone are taken out.
 pub fn drop_symbol_lines(text: &str) -> String {
-    let symbols = |line: &&str| !(python::strip(line).is_empty() || !line.chars().all(|c| is_symbol(c) || c == ' '));
+    let symbols = |line: &&str| !python::strip(line).is_empty() && line.chars().all(|c| is_symbol(c) || c == ' ');
     let kept: Vec<_> = python::lines(text).filter(|line| !symbols(line)).collect();
     kept.join("\n")
 }

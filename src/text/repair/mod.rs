@@ -96,6 +96,20 @@ impl Repair {
         ..Self::FTFY
     };
 
+    /// Nothing.
+    pub const NONE: Self = Self {
+        unescape_html: Entities::Never,
+        fix_encoding: false,
+        fix_c1_controls: false,
+        fix_latin_ligatures: false,
+        fix_character_width: false,
+        uncurl_quotes: false,
+        fix_line_breaks: false,
+        remove_terminal_escapes: false,
+        remove_control_chars: false,
+        normalization: None,
+    };
+
     /// The mended text, borrowed if nothing was broken.
     pub fn fix<'t>(&self, text: &'t str) -> Cow<'t, str> {
         let mut rules = *self;
