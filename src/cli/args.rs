@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 use super::cache_args::CacheArgs;
+use super::data_args::DataArgs;
 use super::report::CliError;
 use super::speech::{ChatArgs, GenerateArgs};
 use crate::tensor::DeviceChoice;
@@ -86,6 +87,8 @@ pub(super) enum Command {
     Merge(MergeArgs),
     /// Look after the cache
     Cache(CacheArgs),
+    /// Look at the rows of a node
+    Data(DataArgs),
     /// Print the JSON Schema of pipeline files
     Schema,
     /// Print shell completions

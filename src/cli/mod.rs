@@ -6,6 +6,7 @@
 mod args;
 mod cache_args;
 mod commands;
+mod data_args;
 mod exit;
 mod interrupt;
 mod json;
@@ -76,6 +77,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Generate(args) => commands::generate::run(args, cli),
         Command::Chat(args) => commands::chat::run(args, cli),
         Command::Merge(args) => commands::merge::run(args, cli),
+        Command::Data(args) => commands::data::run(args, cli),
         Command::Cache(args) => commands::cache::run(args, cli),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::completions::run(*shell),

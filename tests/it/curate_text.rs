@@ -167,7 +167,7 @@ fn fast_text_models_judge_turns() {
     ];
     let steps = json!([{"language": {"keep": ["fr"], "detector": "fasttext", "model": "m", "scope": "turn"}}]);
     let with = |folder: &Path| curate_with(2, &steps, &all, &[("steps[0].language.model", "", folder)]);
-    assert!(with(folder.path()).unwrap_err().to_string().contains("step 1"), "an empty folder");
+    assert!(with(folder.path()).err().unwrap().to_string().contains("step 1"), "an empty folder");
     fs::copy(model, folder.path().join("lid.176.ftz")).unwrap();
     assert_eq!(rows(&with(folder.path()).unwrap()).len(), 1);
 }

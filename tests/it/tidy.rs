@@ -38,7 +38,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "digest",
         ],
     ),
-    ("cli", &["spec", "plan", "exec", "cache", "digest", "tensor", "generate"]),
+    ("cli", &["spec", "plan", "exec", "cache", "digest", "data", "tensor", "generate"]),
 ];
 
 /// Outside crates that only these modules may name.
@@ -82,7 +82,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("fasttext_pure_rs", &["text"]),
     ("fancy_regex", &["text", "data"]),
     ("iban_validate", &["text"]),
-    ("libsais", &["text"]),
+    ("libsais", &["ops"]),
     ("serde_yaml", &["spec"]),
     ("saphyr_parser", &["spec"]),
     ("petgraph", &["plan"]),

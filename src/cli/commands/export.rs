@@ -12,7 +12,7 @@ use crate::cli::project::{Project, read_cache};
 use crate::cli::report::CliError;
 use crate::exec::select::Chosen;
 use crate::exec::{Decider, NodeState, card};
-use crate::plan::InstanceId;
+use crate::plan::{Instance, InstanceId};
 
 pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError> {
     let mut pipeline = args.pipeline.clone();
@@ -27,13 +27,8 @@ pub(in crate::cli) fn run(args: &ExportArgs, cli: &Cli) -> Result<Exit, CliError
     let decider = project.decider(&cache);
     let (id, action) = origin(&project, &decider, project.target()?, "nothing to export")?;
     let instance = project.plan.instance(id);
-    let outputs = instance.op.outputs();
     let wanted = output.clone().unwrap_or_default();
-    let subfolder = match outputs.iter().find(|output| output.name == wanted) {
-        Some(output) => output.path.as_ref(),
-        None if output.is_none() => "",
-        None => return Err(CliError::user(format!("`{}` has no output `{wanted}`", instance.name))),
-    };
+    let subfolder = folder_of(instance, output.as_deref())?;
     cache.check(&action.artifact)?;
     let from = cache.artifact_path(&action.artifact).join(subfolder);
     let mut count = copy(&from, folder)?;
@@ -70,8 +65,18 @@ pub(in crate::cli) fn origin(
     }
 }
 
+/// Returns the folder, below its artifact, of an output of an instance; without a name, that of what its bare name means.
+pub(in crate::cli) fn folder_of(instance: &Instance, output: Option<&str>) -> Result<String, CliError> {
+    let wanted = output.unwrap_or_default();
+    match instance.op.outputs().iter().find(|output| output.name == wanted) {
+        Some(output) => Ok(output.path.to_string()),
+        None if output.is_none() => Ok(String::new()),
+        None => Err(CliError::user(format!("`{}` has no output `{wanted}`", instance.name))),
+    }
+}
+
 /// Takes the output off a name: `merged[t=0.5].log`, `trial.metrics.json`. No name of a node holds a dot.
-fn output_of(name: &mut String) -> Option<String> {
+pub(in crate::cli) fn output_of(name: &mut String) -> Option<String> {
     let after_point = name.rfind(']').unwrap_or(0);
     let dot = after_point + name[after_point..].find('.')?;
     let output = name.split_off(dot);

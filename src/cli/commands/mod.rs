@@ -4,6 +4,7 @@ pub(super) mod cache;
 pub(super) mod chat;
 pub(super) mod check;
 pub(super) mod completions;
+pub(super) mod data;
 pub(super) mod diff;
 pub(super) mod explain;
 pub(super) mod export;

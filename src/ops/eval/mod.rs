@@ -9,6 +9,7 @@
 mod bits_per_byte;
 mod minimal_pairs;
 mod passes;
+mod scorer;
 mod scores;
 mod statistics;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use std::time::Instant;
 
 use candle_core::Device;
 
+pub(super) use scorer::TextScorer;
 pub(super) use scores::{Score, Scores};
 
 use super::fit::check_positions;

@@ -24,6 +24,8 @@ mod state;
 mod train;
 mod turns;
 
+pub(super) use pack::sequences_of;
+
 use std::path::Path;
 
 use super::fit::check_positions;

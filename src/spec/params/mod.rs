@@ -28,12 +28,13 @@ mod tokenizer;
 
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
-    CheckAnswers, ContaminationMethod, CurateEntry, CurateOutput, CurateParams, CurateStep, Decontaminate, Dedup,
-    DedupExact, DedupFuzzy, DuplicateKey, EvalSet, Explode, FilterMode, FixEntities, FixForm, FixProfile, FixSpaces,
-    FixText, KeepRule, Language, LanguageCode, LanguageDetector, LanguageScope, Length, Matches, Messages,
-    MessagesFormat, MinHashScheme, Mix, NoProse, Normalize, OutputFormat, Pii, PiiAction, PiiType, Quality,
-    QualityProfile, QualityRule, Rename, Replace, RuleMode, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle,
-    Sort, Split, TemplateMessage, TextForm, Thinking, Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
+    CheckAnswers, CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
+    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode,
+    FixEntities, FixForm, FixProfile, FixSpaces, FixText, KeepRule, Language, LanguageCode, LanguageDetector,
+    LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize, OutputFormat,
+    PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename, Replace,
+    RuleMode, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking,
+    Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};

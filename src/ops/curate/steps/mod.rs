@@ -1,6 +1,7 @@
 //! The steps themselves, one file each.
 
 mod check_answers;
+mod check_messages;
 mod columns;
 mod decontaminate;
 mod dedup;
@@ -8,6 +9,7 @@ mod exact;
 mod fix_text;
 mod language;
 mod length;
+mod measure;
 mod messages;
 mod mix;
 mod near;
@@ -18,6 +20,7 @@ mod pii;
 mod quality;
 mod sample;
 mod spoken;
+mod substring;
 mod toxicity;
 mod where_;
 
@@ -62,6 +65,12 @@ pub(super) fn begin<'a>(
             let ranks = near::Ranks::new(&fuzzy.keep, fuzzy.score.as_ref(), from)?;
             Box::new(near::DropNear::new(fuzzy, at, ranks, cx)?)
         }
+        CurateStep::DedupSubstring(settings) => {
+            Box::new(substring::DropPassages::new(settings, Spool::new(cx.scratch, &file)))
+        }
+        CurateStep::CheckMessages(settings) => Box::new(check_messages::CheckChats(settings.clone())),
+        CurateStep::CountTokens(settings) => Box::new(measure::TokenCounts::new(settings, at, cx)?),
+        CurateStep::Perplexity(settings) => Box::new(measure::KeepLikely::new(settings, at, cx)?),
         CurateStep::Decontaminate(settings) => {
             Box::new(decontaminate::DropContaminated::new(settings, at, entries, cx)?)
         }

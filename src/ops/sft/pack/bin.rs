@@ -90,6 +90,13 @@ fn best_fit(
     Ok(bins)
 }
 
+/// Returns how many bins the best fit needs for samples of these lengths.
+pub(in crate::ops) fn sequences_of(lengths: &[usize], room: usize) -> usize {
+    let mut order: Vec<usize> = (0..lengths.len()).collect();
+    order.sort_by_key(|sample| std::cmp::Reverse(lengths[*sample]));
+    best_fit(lengths, &order, room, |_| Ok(())).map_or(0, |bins| bins.len())
+}
+
 /// Puts each sample into the first bin with room for it and fewer than `most` samples.
 fn first_fit(lengths: &[usize], order: &[usize], capacity: usize, most: usize) -> Vec<Bin> {
     let mut bins: Vec<Bin> = Vec::new();

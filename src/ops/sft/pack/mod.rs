@@ -9,6 +9,7 @@ mod bin;
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{Packing, SftParams};
 use bin::Bin;
+pub(in crate::ops) use bin::sequences_of;
 pub(super) use bin::shuffle;
 
 /// An optimizer step.

@@ -294,6 +294,47 @@ impl StepParams for DedupFuzzy {
     }
 }
 
+/// Finds passages that stood earlier in the data: exactly the same bytes, whatever is around them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DedupSubstring {
+    /// The shortest passage that counts, in bytes of UTF-8.
+    #[serde(default = "two_hundred")]
+    pub min_bytes: usize,
+    /// What happens then.
+    #[serde(default)]
+    pub action: PassageAction,
+    /// What happens to rows that go.
+    #[serde(default, skip_serializing_if = "FilterMode::is_drop")]
+    pub mode: FilterMode,
+}
+
+/// What happens when a passage of a row stood earlier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PassageAction {
+    /// The row goes.
+    #[default]
+    Drop,
+    /// The passage goes.
+    Remove,
+}
+
+fn two_hundred() -> usize {
+    200
+}
+
+impl StepParams for DedupSubstring {
+    fn mistakes(&self) -> Vec<Mistake> {
+        let mistake = || Mistake::new("min_bytes", "passages of fewer than 20 bytes are how people write");
+        (self.min_bytes < 20).then(mistake).into_iter().collect()
+    }
+
+    fn filter_mode(&self) -> FilterMode {
+        self.mode
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

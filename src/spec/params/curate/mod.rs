@@ -4,11 +4,13 @@
 //! them, which is what the parser reads and the schema describes.
 
 mod answers;
+mod chat;
 mod clean;
 mod decontaminate;
 mod duplicates;
 mod entry;
 mod filter;
+mod measure;
 mod output;
 mod quality;
 mod shape;
@@ -18,11 +20,16 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use answers::{CheckAnswers, RuleMode};
+pub use chat::CheckMessages;
 pub use clean::{FixEntities, FixForm, FixProfile, FixSpaces, FixText, Pii, PiiAction, PiiType};
 pub use decontaminate::{ContaminationMethod, Decontaminate, EvalSet};
-pub use duplicates::{DedupExact, DedupFuzzy, DuplicateKey, KeepRule, MinHashScheme, ShingleUnit, ShortRows, TextForm};
+pub use duplicates::{
+    DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, KeepRule, MinHashScheme, PassageAction, ShingleUnit,
+    ShortRows, TextForm,
+};
 pub use entry::CurateEntry;
 pub use filter::{FilterMode, Language, LanguageCode, LanguageDetector, LanguageScope, Length, Matches, NoProse};
+pub use measure::{CountTokens, Perplexity};
 pub use output::{CurateOutput, OutputFormat};
 pub use quality::{Quality, QualityProfile, QualityRule, Threshold, Toxicity, WordKind, WordListName};
 pub use shape::{
@@ -107,6 +114,8 @@ steps! {
     CheckAnswers(CheckAnswers) = "check_answers",
     /// Mends damaged text.
     FixText(FixText) = "fix_text",
+    /// Repairs conversations and drops those that are none.
+    CheckMessages(CheckMessages) = "check_messages",
     /// Brings text to one Unicode form and tidies white space.
     Normalize(Normalize) = "normalize",
     /// Replaces what a regular expression finds.
@@ -129,8 +138,14 @@ steps! {
     DedupExact(DedupExact) = "dedup_exact",
     /// Drops rows that are nearly the same as another one, and keeps the best of them.
     DedupFuzzy(DedupFuzzy) = "dedup_fuzzy",
+    /// Finds passages that stood earlier in the data.
+    DedupSubstring(DedupSubstring) = "dedup_substring",
     /// Drops rows that give items of evaluation sets away.
     Decontaminate(Decontaminate) = "decontaminate",
+    /// Counts tokens, and keeps rows by their number.
+    CountTokens(CountTokens) = "count_tokens",
+    /// Keeps rows by how likely a model finds them.
+    Perplexity(Perplexity) = "perplexity",
     /// Takes as much of every entry of `from` as its weight says.
     Mix(Mix) = "mix",
     /// Puts rows into a random order.
