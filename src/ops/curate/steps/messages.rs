@@ -263,7 +263,7 @@ mod tests {
         match step.judge(vec![item]).unwrap().pop().unwrap() {
             Verdict::Keep(item) | Verdict::Change(item) => Ok(Value::Object(item.columns().clone())),
             Verdict::Drop(_, why) => Err(why.reason),
-            Verdict::Become(_) => unreachable!(),
+            Verdict::Become(_) | Verdict::Flag(..) => unreachable!(),
         }
     }
 

@@ -1,10 +1,12 @@
 //! The steps themselves, one file each.
 
+mod check_answers;
 mod check_messages;
 mod columns;
 mod decontaminate;
 mod dedup;
 mod exact;
+mod fix_text;
 mod language;
 mod length;
 mod measure;
@@ -14,8 +16,12 @@ mod near;
 mod normalize;
 mod order;
 mod pattern;
+mod pii;
+mod quality;
 mod sample;
+mod spoken;
 mod substring;
+mod toxicity;
 mod where_;
 
 pub(super) use where_::{View, expression, failed};
@@ -40,10 +46,15 @@ pub(super) fn begin<'a>(
         CurateStep::Select(names) => Box::new(columns::KeepColumns(names.clone())),
         CurateStep::Where(condition) => Box::new(where_::KeepWhere::new(condition, entries)?),
         CurateStep::Explode(column) => Box::new(columns::ExplodeColumn(column.clone())),
+        CurateStep::CheckAnswers(check) => Box::new(check_answers::CheckTexts { settings: check.clone() }),
+        CurateStep::FixText(fix) => Box::new(fix_text::MendText::new(fix)),
         CurateStep::Normalize(normalize) => Box::new(normalize::Tidy { form: normalize.form }),
         CurateStep::Replace(replace) => Box::new(pattern::ReplaceMatches::new(replace)?),
         CurateStep::Length(length) => Box::new(length::KeepLengths { bounds: *length }),
-        CurateStep::Language(language) => Box::new(language::KeepLanguages { keep: language.keep.clone() }),
+        CurateStep::Quality(quality) => Box::new(quality::KeepGood::new(quality)),
+        CurateStep::Pii(pii) => Box::new(pii::HidePii::new(pii)),
+        CurateStep::Toxicity(toxicity) => Box::new(toxicity::FindWords::new(toxicity)?),
+        CurateStep::Language(language) => Box::new(language::KeepLanguages::new(language, at, cx)?),
         CurateStep::Matches(matches) => Box::new(pattern::KeepMatches::new(matches)?),
         CurateStep::Dedup(_) => Box::new(dedup::DropRepeats::default()),
         CurateStep::DedupExact(exact) => {

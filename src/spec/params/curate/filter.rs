@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::super::Mistake;
+use super::super::{Input, InputRef, InputType, Mistake};
 use super::StepParams;
 
 /// What happens to a row that a filter is against.
@@ -65,18 +65,130 @@ impl StepParams for Length {
     }
 }
 
-/// Keeps rows whose language, as whichlang sees it, is one of `keep`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// Keeps rows in some languages.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Language {
     /// ISO 639-1 codes of the languages to keep.
     pub keep: Vec<LanguageCode>,
+    /// What finds the language out.
+    #[serde(default, skip_serializing_if = "LanguageDetector::is_default")]
+    pub detector: LanguageDetector,
+    /// The node with the model for `detector: fasttext`: a folder with one `.ftz` or `.bin` file, lid.176 or GlotLID.
+    #[serde(default, skip_serializing)]
+    pub model: Option<InputRef>,
+    /// How sure the detector must be; 0.65 for lid.176 when left out. whichlang does not say how sure it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_score: Option<f64>,
+    /// What of a row is judged.
+    #[serde(default, skip_serializing_if = "LanguageScope::is_default")]
+    pub scope: LanguageScope,
+    /// Whose turns are judged in the scope `turn`; the user's and the assistant's when left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
+    /// In the scope `turn`, turns with fewer characters are not judged: no detector can be relied on below 40, the default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_chars: Option<usize>,
+    /// In the scope `turn`, the largest share of the judged characters that may be in other languages; 0.2 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_foreign_share: Option<f64>,
+    /// What is left out before the language is looked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ignore: Vec<NoProse>,
+    /// What happens to other rows.
+    #[serde(default, skip_serializing_if = "FilterMode::is_drop")]
+    pub mode: FilterMode,
 }
 
 impl StepParams for Language {
     fn mistakes(&self) -> Vec<Mistake> {
-        if self.keep.is_empty() { vec![Mistake::new("keep", "no language is kept")] } else { Vec::new() }
+        let mut mistakes = Vec::new();
+        if self.keep.is_empty() {
+            mistakes.push(Mistake::new("keep", "no language is kept"));
+        }
+        match (self.detector, &self.model) {
+            (LanguageDetector::Fasttext, None) => {
+                let help = "name the node that holds lid.176.ftz or GlotLID's model.bin";
+                mistakes.push(Mistake::new("model", "`detector: fasttext` needs a model").help(help));
+            }
+            (LanguageDetector::Whichlang | LanguageDetector::Lingua, Some(_)) => {
+                mistakes.push(Mistake::new("model", "only `detector: fasttext` reads a model"));
+            }
+            _ => {}
+        }
+        for (field, share) in [("min_score", self.min_score), ("max_foreign_share", self.max_foreign_share)] {
+            if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
+                mistakes.push(Mistake::new(field, "not between 0 and 1"));
+            }
+        }
+        let turns = [
+            ("roles", !self.roles.is_empty()),
+            ("min_chars", self.min_chars.is_some()),
+            ("max_foreign_share", self.max_foreign_share.is_some()),
+        ];
+        for (field, _) in turns.into_iter().filter(|(_, given)| *given && self.scope == LanguageScope::Row) {
+            mistakes.push(Mistake::new(field, "only `scope: turn` looks at turns"));
+        }
+        mistakes
     }
+
+    fn reads(&self) -> Vec<Input<'_>> {
+        self.model.iter().map(|model| Input::one("model", model, InputType::Any)).collect()
+    }
+
+    fn filter_mode(&self) -> FilterMode {
+        self.mode
+    }
+}
+
+/// What finds out a language.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LanguageDetector {
+    /// 16 languages, without a model.
+    #[default]
+    Whichlang,
+    /// A model of fastText.
+    Fasttext,
+    /// lingua, with Dutch, English, French, German, Italian, Portuguese and Spanish: best below 40 characters, and slow.
+    Lingua,
+}
+
+impl LanguageDetector {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_default(&self) -> bool {
+        *self == LanguageDetector::Whichlang
+    }
+}
+
+/// What of a row is judged.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LanguageScope {
+    /// All that is said, at once.
+    #[default]
+    Row,
+    /// Every turn by itself. A chat whose turns are all short is judged at once.
+    Turn,
+}
+
+impl LanguageScope {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+    fn is_default(&self) -> bool {
+        *self == LanguageScope::Row
+    }
+}
+
+/// What is no prose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoProse {
+    /// Fenced code, and code between back-ticks.
+    Code,
+    /// Formulas.
+    Latex,
+    /// Addresses on the web.
+    Urls,
 }
 
 /// A language that the detector tells apart.

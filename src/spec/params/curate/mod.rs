@@ -3,29 +3,35 @@
 //! A step is one struct, in the file of what it is about: shaping, text, filters, duplicates. `steps!` makes the enum of
 //! them, which is what the parser reads and the schema describes.
 
+mod answers;
 mod chat;
+mod clean;
 mod decontaminate;
 mod duplicates;
 mod entry;
 mod filter;
 mod measure;
 mod output;
+mod quality;
 mod shape;
 mod text;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use answers::{CheckAnswers, RuleMode};
 pub use chat::CheckMessages;
+pub use clean::{FixEntities, FixForm, FixProfile, FixSpaces, FixText, Pii, PiiAction, PiiType};
 pub use decontaminate::{ContaminationMethod, Decontaminate, EvalSet};
 pub use duplicates::{
     DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, KeepRule, MinHashScheme, PassageAction, ShingleUnit,
     ShortRows, TextForm,
 };
 pub use entry::CurateEntry;
-pub use filter::{FilterMode, Language, LanguageCode, Length, Matches};
+pub use filter::{FilterMode, Language, LanguageCode, LanguageDetector, LanguageScope, Length, Matches, NoProse};
 pub use measure::{CountTokens, Perplexity};
 pub use output::{CurateOutput, OutputFormat};
+pub use quality::{Quality, QualityProfile, QualityRule, Threshold, Toxicity, WordKind, WordListName};
 pub use shape::{
     Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, Shuffle, Sort, Split, TemplateMessage,
     Thinking, Where,
@@ -104,6 +110,10 @@ steps! {
     Where(Where) = "where",
     /// Makes a row of every element of a column that is a list.
     Explode(Explode) = "explode",
+    /// Drops or flags answers that are cut off, refuse, repeat, or leave something open.
+    CheckAnswers(CheckAnswers) = "check_answers",
+    /// Mends damaged text.
+    FixText(FixText) = "fix_text",
     /// Repairs conversations and drops those that are none.
     CheckMessages(CheckMessages) = "check_messages",
     /// Brings text to one Unicode form and tidies white space.
@@ -112,6 +122,12 @@ steps! {
     Replace(Replace) = "replace",
     /// Drops rows that are too short or too long.
     Length(Length) = "length",
+    /// Drops or flags rows whose text is no good.
+    Quality(Quality) = "quality",
+    /// Replaces personal data.
+    Pii(Pii) = "pii",
+    /// Drops or flags rows with a word of a list.
+    Toxicity(Toxicity) = "toxicity",
     /// Keeps rows in the given languages.
     Language(Language) = "language",
     /// Keeps or drops rows in which a regular expression finds something.
