@@ -12,7 +12,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::reader::FileRows;
-use super::{DataError, Format, Row, TextUnit};
+use super::{DataError, Format, Record, Row, TextUnit};
 
 /// The rows of a curated data set.
 const DATA_FILE: &str = "data.jsonl";
@@ -119,14 +119,44 @@ fn list_files(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> R
     Ok(())
 }
 
+/// The rows of a data set as their columns. After an error it ends.
+pub struct Records(Rows);
+
+/// Opens the data set in the folder `dir`, for what its columns are and not for the rows that we know.
+pub fn open_records(dir: &Path) -> Result<Records, DataError> {
+    open(dir).map(Records)
+}
+
+impl Iterator for Records {
+    type Item = Result<Record, DataError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let record = self.0.next_with(FileRows::next_record).transpose();
+        self.0.end_after(matches!(record, Some(Err(_))));
+        record
+    }
+}
+
 impl Rows {
-    fn next_row(&mut self) -> Result<Option<Row>, DataError> {
+    fn next_with<T>(
+        &mut self,
+        mut next: impl FnMut(&mut FileRows) -> Result<Option<T>, DataError>,
+    ) -> Result<Option<T>, DataError> {
         loop {
-            if let Some(row) = self.current.as_mut().and_then(Iterator::next) {
-                return row.map(Some);
+            if let Some(file) = &mut self.current
+                && let Some(row) = next(file)?
+            {
+                return Ok(Some(row));
             }
             let Some((name, path)) = self.waiting.pop_front() else { return Ok(None) };
             self.current = Some(self.manifest.open_file(&name, &path)?);
+        }
+    }
+
+    fn end_after(&mut self, failure: bool) {
+        if failure {
+            self.waiting.clear();
+            self.current = None;
         }
     }
 }
@@ -135,11 +165,8 @@ impl Iterator for Rows {
     type Item = Result<Row, DataError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let row = self.next_row().transpose();
-        if matches!(row, Some(Err(_))) {
-            self.waiting.clear();
-            self.current = None;
-        }
+        let row = self.next_with(|file| file.next().transpose()).transpose();
+        self.end_after(matches!(row, Some(Err(_))));
         row
     }
 }
@@ -159,7 +186,12 @@ impl RowWriter {
 
     /// Adds a row.
     pub fn write(&mut self, row: &Row) -> Result<(), DataError> {
-        self.file.write_all(row.to_json().as_bytes())?;
+        self.write_line(&row.to_json())
+    }
+
+    /// Adds a row that is one line of JSON, without its end.
+    pub fn write_line(&mut self, line: &str) -> Result<(), DataError> {
+        self.file.write_all(line.as_bytes())?;
         self.file.write_all(b"\n")?;
         self.rows += 1;
         Ok(())

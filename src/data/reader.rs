@@ -7,7 +7,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use super::lines::Lines;
-use super::{DataError, Row};
+use super::{DataError, Record, Row};
 
 /// How a file holds rows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +81,15 @@ impl FileRows {
     fn next_json(&mut self) -> Result<Option<Row>, DataError> {
         let Some(line) = self.next_filled()? else { return Ok(None) };
         Row::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
+    }
+
+    /// Returns the next row as its columns, whatever they are called; the other formats have only rows we know.
+    pub fn next_record(&mut self) -> Result<Option<Record>, DataError> {
+        if self.format != Format::Jsonl {
+            return Ok(self.next_row()?.map(Record::from));
+        }
+        let Some(line) = self.next_filled()? else { return Ok(None) };
+        Record::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
     }
 
     fn next_pair(&mut self) -> Result<Option<Row>, DataError> {

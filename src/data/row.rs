@@ -65,12 +65,26 @@ struct Fields<'a> {
     rejected: Option<Value>,
 }
 
+/// The columns that make a row, of all kinds.
+pub(super) const KNOWN: &[&str] =
+    &["text", "messages", "tools", "documents", "chat_template_kwargs", "good", "bad", "prompt", "chosen", "rejected"];
+
 impl Row {
     /// Reads a row from one line of JSON; the error says what is wrong with it.
     pub fn from_json(line: &str) -> Result<Self, String> {
         // serde_json puts "at line 1 column 7" behind its messages; the line is always 1 here and only the column helps.
         let fields: Fields<'_> =
             serde_json::from_str(line).map_err(|error| error.to_string().replace("at line 1 column", "at column"))?;
+        Self::from_fields(fields)
+    }
+
+    /// Makes a row of columns, of which there may be others; the error says what is wrong with them.
+    pub fn from_columns(columns: Map<String, Value>) -> Result<Self, String> {
+        let fields: Fields<'_> = serde_json::from_value(Value::Object(columns)).map_err(|error| error.to_string())?;
+        Self::from_fields(fields)
+    }
+
+    fn from_fields(fields: Fields<'_>) -> Result<Self, String> {
         match fields {
             Fields {
                 text: None, messages: None, good: None, bad: None, chosen: Some(_), rejected: Some(_), ..
@@ -93,7 +107,22 @@ impl Row {
 
     /// Returns the row as one line of JSON, without a line end. Equal rows give equal bytes.
     pub fn to_json(&self) -> String {
+        serde_json::to_string(&self.fields()).expect("strings always have a JSON form")
+    }
+
+    /// Returns the row as columns.
+    pub fn into_columns(self) -> Map<String, Value> {
         let fields = match self {
+            // The usual ones, without a copy of their text.
+            Row::Text(text) => return Map::from_iter([("text".to_owned(), Value::String(text))]),
+            row => serde_json::to_value(row.fields()).expect("strings always have a JSON form"),
+        };
+        let Value::Object(columns) = fields else { unreachable!("a struct is an object") };
+        columns
+    }
+
+    fn fields(&self) -> Fields<'_> {
+        match self {
             Row::Text(text) => Fields { text: Some(text.into()), ..Fields::default() },
             Row::Chat(chat) => Fields {
                 messages: Some(chat.messages.as_slice().into()),
@@ -114,8 +143,7 @@ impl Row {
                 }
             }
             Row::Pair { good, bad } => Fields { good: Some(good.into()), bad: Some(bad.into()), ..Fields::default() },
-        };
-        serde_json::to_string(&fields).expect("strings always have a JSON form")
+        }
     }
 
     /// Returns the text by which a row is judged: the prose, what all say one below the other, or the correct sentence.

@@ -80,9 +80,9 @@ fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) 
     let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows));
     let mut any = false;
     for file in files {
-        for row in manifest.open_file(&file.name, &file.path)?.take(TRIED_ROWS) {
-            row?;
-            any = true;
+        let mut rows = manifest.open_file(&file.name, &file.path)?;
+        for _ in 0..TRIED_ROWS {
+            any |= rows.next_record()?.is_some();
         }
     }
     if !any {

@@ -1,77 +1,150 @@
 //! The steps in a row, and what passes between them.
+//!
+//! Items flow through in blocks. A step judges a block; one that must see everything first (a sort, a near-duplicate
+//! search) holds items back, on disk if they are many, and gives them out when there are no more. What a filter drops is
+//! counted by rule and sampled, and a filter in the mode `flag` only writes down what it has against an item.
+
+use std::borrow::Cow;
 
 use rayon::prelude::*;
 
-use super::dedup::DropRepeats;
-use super::language::KeepLanguages;
-use super::length::KeepLengths;
-use super::normalize::Tidy;
-use super::sample::KeepSample;
+use super::item::Item;
 use super::stats::Counts;
-use crate::data::Row;
-use crate::ops::OpError;
-use crate::spec::params::CurateStep;
+use crate::ops::{OpCx, OpError};
+use crate::spec::params::{CurateStep, FilterMode};
 
-/// What a step says about a row.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// What a step says about an item.
+#[derive(Debug, Clone, PartialEq)]
 pub(super) enum Verdict {
     /// It stays as it is.
-    Keep(Row),
-    /// It stays with another text.
-    Change(Row),
-    /// It goes, with a reason that a person understands.
-    Drop(Row, String),
+    Keep(Item),
+    /// It stays, changed.
+    Change(Item),
+    /// It becomes several, or none.
+    Become(Vec<Item>),
+    /// It goes.
+    Drop(Item, Why),
+}
+
+/// Why an item goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Why {
+    /// The rule that it broke, if its step has several: what drops are counted by.
+    pub(super) rule: Option<Cow<'static, str>>,
+    /// What a person is told.
+    pub(super) reason: String,
+}
+
+impl Why {
+    /// Returns a reason of a step with many rules.
+    pub(super) fn of_rule(rule: impl Into<Cow<'static, str>>, reason: impl Into<String>) -> Self {
+        Self { rule: Some(rule.into()), reason: reason.into() }
+    }
+}
+
+impl<T: Into<String>> From<T> for Why {
+    fn from(reason: T) -> Self {
+        Self { rule: None, reason: reason.into() }
+    }
+}
+
+/// What a step wants to see of an item.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Needs {
+    /// What it says: prose, a chat, a pair.
+    Row,
+    /// All its columns.
+    Columns,
+    /// Neither.
+    Nothing,
 }
 
 /// A step of curation.
 pub(super) trait Step {
-    /// Judges a block of rows, in their order. A step that must see all rows first holds them back.
-    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict>;
+    /// What the items must be when they are judged.
+    fn needs(&self) -> Needs {
+        Needs::Row
+    }
 
-    /// Judges what was held back.
-    fn finish(&mut self) -> Vec<Verdict> {
-        Vec::new()
+    /// Judges a block of items, in their order. What it returns no verdict on, it holds back.
+    fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError>;
+
+    /// Judges some of what was held back, once nothing more comes; called until it returns nothing.
+    fn held(&mut self) -> Result<Option<Vec<Verdict>>, OpError> {
+        Ok(None)
+    }
+
+    /// Returns what else is worth knowing about what it did, for `stats.json`.
+    fn figures(&self) -> Option<serde_json::Value> {
+        None
     }
 }
 
-/// Judges every row by itself, in parallel and in order.
-pub(super) fn each(rows: Vec<Row>, judge: impl Fn(Row) -> Verdict + Sync + Send) -> Vec<Verdict> {
-    rows.into_par_iter().map(judge).collect()
+/// Judges every item by itself, in parallel and in order.
+pub(super) fn each(items: Vec<Item>, judge: impl Fn(Item) -> Verdict + Sync + Send) -> Vec<Verdict> {
+    items.into_par_iter().map(judge).collect()
+}
+
+/// As [`each`], for judges that can fail; of several failures the first one is returned, whatever the threads do.
+pub(super) fn try_each(
+    items: Vec<Item>,
+    judge: impl Fn(Item) -> Result<Verdict, OpError> + Sync + Send,
+) -> Result<Vec<Verdict>, OpError> {
+    let all: Vec<Result<Verdict, OpError>> = items.into_par_iter().map(judge).collect();
+    all.into_iter().collect()
+}
+
+/// One step with what is counted about it.
+struct Stage {
+    step: Box<dyn Step>,
+    mode: FilterMode,
+    counts: Counts,
 }
 
 /// All steps of a node but the split, which decides where a row goes and not whether it stays.
 pub(super) struct Flow {
-    steps: Vec<(Box<dyn Step>, Counts)>,
+    stages: Vec<Stage>,
+    /// What the entries of `from` are called, for messages.
+    names: Vec<String>,
 }
 
 impl Flow {
     /// Returns the steps that `steps` asks for.
-    pub(super) fn new(steps: &[CurateStep]) -> Self {
-        Self { steps: steps.iter().filter_map(|step| Some((implementation(step)?, Counts::new(step)))).collect() }
-    }
-
-    /// Sends rows through all steps and returns those that come out now.
-    pub(super) fn push(&mut self, rows: Vec<Row>) -> Vec<Row> {
-        run(&mut self.steps, rows)
-    }
-
-    /// Returns the rows that were held back.
-    pub(super) fn finish(&mut self) -> Vec<Row> {
-        let mut out = Vec::new();
-        for i in 0..self.steps.len() {
-            let (here, after) = self.steps.split_at_mut(i + 1);
-            let (step, counts) = &mut here[i];
-            let kept = counts.settle(step.finish());
-            out.extend(run(after, kept));
+    pub(super) fn new(steps: &[CurateStep], names: &[String], cx: &OpCx<'_>) -> Result<Self, OpError> {
+        let mut stages = Vec::new();
+        for (i, step) in steps.iter().enumerate() {
+            let begun = super::steps::begin(i, step, names, cx).map_err(|error| OpError::caused(at(i, step), error))?;
+            if let Some(begun) = begun {
+                stages.push(Stage { step: begun, mode: step.mode(), counts: Counts::new(step.name(), names.len()) });
+            }
         }
-        out
+        Ok(Self { stages, names: names.to_vec() })
+    }
+
+    /// Sends items through all steps and returns those that come out now.
+    pub(super) fn push(&mut self, items: Vec<Item>) -> Result<Vec<Item>, OpError> {
+        run(&mut self.stages, &self.names, items)
+    }
+
+    /// Gives what was held back to `out`, block by block.
+    pub(super) fn finish(&mut self, mut out: impl FnMut(Vec<Item>) -> Result<(), OpError>) -> Result<(), OpError> {
+        for i in 0..self.stages.len() {
+            let (here, after) = self.stages.split_at_mut(i + 1);
+            let stage = &mut here[i];
+            while let Some(verdicts) = stage.step.held()? {
+                let kept = stage.counts.settle(verdicts, stage.mode);
+                out(run(after, &self.names, kept)?)?;
+            }
+        }
+        Ok(())
     }
 
     /// Returns an error that names the step after which no row was left, if there is one.
     pub(super) fn check_not_empty(&self) -> Result<(), OpError> {
-        let Some((i, (_, counts))) = self.steps.iter().enumerate().find(|(_, (_, counts))| counts.rows_out == 0) else {
+        let Some((i, stage)) = self.stages.iter().enumerate().find(|(_, stage)| stage.counts.rows_out == 0) else {
             return Ok(());
         };
+        let counts = &stage.counts;
         let message = format!("step {} (`{}`) dropped all {} rows", i + 1, counts.step, counts.rows_in);
         let example = counts.dropped.first().map(|sample| format!(": `{}`: {}", sample.text, sample.reason));
         Err(OpError::new(message + &example.unwrap_or_default()).help("loosen the step or take it out"))
@@ -79,28 +152,52 @@ impl Flow {
 
     /// Returns what every step did.
     pub(super) fn into_counts(self) -> Vec<Counts> {
-        self.steps.into_iter().map(|(_, counts)| counts).collect()
+        let ended = |mut stage: Stage| {
+            stage.counts.figures = stage.step.figures();
+            stage.counts
+        };
+        self.stages.into_iter().map(ended).collect()
     }
 }
 
-fn run(steps: &mut [(Box<dyn Step>, Counts)], mut rows: Vec<Row>) -> Vec<Row> {
-    for (step, counts) in steps {
-        if rows.is_empty() {
+fn at(i: usize, step: &CurateStep) -> String {
+    format!("step {} (`{}`)", i + 1, step.name())
+}
+
+fn run(stages: &mut [Stage], names: &[String], mut items: Vec<Item>) -> Result<Vec<Item>, OpError> {
+    for stage in stages {
+        if items.is_empty() {
             break;
         }
-        counts.take_in(&rows);
-        rows = counts.settle(step.judge(rows));
+        prepare(&mut items, stage.step.needs(), names)?;
+        stage.counts.take_in(&items);
+        let verdicts = stage.step.judge(items)?;
+        items = stage.counts.settle(verdicts, stage.mode);
     }
-    rows
+    Ok(items)
 }
 
-fn implementation(step: &CurateStep) -> Option<Box<dyn Step>> {
-    Some(match step {
-        CurateStep::Normalize(normalize) => Box::new(Tidy { form: normalize.form }),
-        CurateStep::Length(length) => Box::new(KeepLengths { bounds: *length }),
-        CurateStep::Language(language) => Box::new(KeepLanguages { keep: language.keep.clone() }),
-        CurateStep::Dedup(_) => Box::new(DropRepeats::default()),
-        CurateStep::Sample(sample) => Box::new(KeepSample::new(*sample)),
-        CurateStep::Split(_) => return None,
-    })
+/// Makes items what a step needs them to be. One that can't is an error which says where it came from.
+pub(super) fn prepare(items: &mut [Item], needs: Needs, names: &[String]) -> Result<(), OpError> {
+    match needs {
+        Needs::Nothing => Ok(()),
+        Needs::Columns => {
+            items.par_iter_mut().for_each(Item::unshape);
+            Ok(())
+        }
+        Needs::Row => {
+            let failed: Vec<Option<String>> = items.par_iter_mut().map(|item| item.shape().err()).collect();
+            let first = items.iter().zip(failed).find_map(|(item, why)| Some((item, why?)));
+            first.map_or(Ok(()), |(item, why)| {
+                let name = names.get(item.from as usize).map_or("", String::as_str);
+                let columns: Vec<&str> = item.columns().keys().map(String::as_str).collect();
+                let help = format!(
+                    "bring its columns (`{}`) to a form that is known, with a step `messages`, `rename` or `template` \
+                     before this one",
+                    columns.join("`, `")
+                );
+                Err(OpError::new(format!("row {} of {name}: {why}", item.number)).help(help))
+            })
+        }
+    }
 }

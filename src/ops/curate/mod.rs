@@ -2,73 +2,106 @@
 //!
 //! Rows flow through the steps in blocks: the steps that judge a row by itself work on the rows of a block in parallel,
 //! the others (dedup, sample) see the rows in order, so that what they keep depends on the order of the rows and never
-//! on the number of threads. Only what a step must remember is held in memory: 16 bytes a row for dedup, the kept rows
-//! for sample.
+//! on the number of threads. What a step must remember is held in memory only while it is little: rows that wait for all
+//! others lie on disk, compressed.
 //!
 //! Every step counts what it does, and `stats.json` keeps the counts and the first rows that were dropped, with the
 //! reason: a filter that nobody looks at drops the wrong rows for years. A step that leaves nothing is an error.
 
-mod dedup;
 mod flow;
-mod language;
-mod length;
-mod normalize;
+mod item;
+mod outputs;
 mod row_hash;
-mod sample;
-mod split;
+mod sorter;
+mod spool;
 mod stats;
+mod steps;
 
 use fs_err as fs;
 
 use self::flow::Flow;
-use self::split::Outputs;
+use self::item::Item;
+use self::outputs::Outputs;
+use self::stats::{Source, Stats};
 use super::{OpCx, OpError, Outcome};
-use crate::data::{self, Row};
+use crate::data;
 use crate::spec::params::CurateParams;
 
 /// Rows in a block.
 const BLOCK_ROWS: usize = 2048;
-/// Bytes of text after which a block is full even with fewer rows.
-const BLOCK_BYTES: usize = 16 << 20;
+/// Bytes of text (about) after which a block is full even with fewer rows.
+const BLOCK_BYTES: u64 = 16 << 20;
 
 /// Runs the node.
 pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
-    let mut flow = Flow::new(&params.steps);
-    let mut outputs = Outputs::create(params.split(), cx.out)?;
-    let mut read = 0;
-    cx.progress.phase("curating", None, "rows");
-    for input in cx.inputs.list("from") {
-        let mut rows = data::open(&input.path)?;
-        loop {
-            cx.check_cancelled()?;
-            let block = next_block(&mut rows)?;
-            if block.is_empty() {
-                break;
-            }
-            read += block.len() as u64;
-            outputs.write(flow.push(block))?;
-            cx.progress.position(read);
-        }
-    }
-    if read == 0 {
-        return Err(OpError::new("there is nothing to curate: the inputs hold no rows"));
-    }
-    outputs.write(flow.finish())?;
+    let names = params.entry_names();
+    let mut flow = Flow::new(&params.steps, &names, cx)?;
+    let mut outputs = Outputs::create(params.split(), &params.columns, &names, (cx.out, cx.scratch))?;
+    let sources = read_all(params, &names, cx, |items| outputs.write(flow.push(items)?))?;
+    flow.finish(|items| {
+        cx.check_cancelled()?;
+        outputs.write(items)
+    })?;
     flow.check_not_empty()?;
     let written = outputs.finish()?;
-    let stats = stats::Stats::new(read, flow.into_counts(), &written);
+    let stats = Stats::new(sources, flow.into_counts(), written);
     fs::write(cx.out.join("stats.json"), stats.to_json())?;
     Ok(Outcome { metrics: stats.metrics(), ..Outcome::default() })
 }
 
-/// Returns the next rows, none at the end.
-fn next_block(rows: &mut data::Rows) -> Result<Vec<Row>, OpError> {
-    let mut block = Vec::new();
-    let mut bytes = 0;
-    while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES {
-        let Some(row) = rows.next().transpose()? else { break };
-        bytes += row.text().len();
-        block.push(row);
+/// Reads all inputs in blocks, and returns how many rows each one gave.
+fn read_all(
+    params: &CurateParams,
+    names: &[String],
+    cx: &OpCx<'_>,
+    mut take: impl FnMut(Vec<Item>) -> Result<(), OpError>,
+) -> Result<Vec<Source>, OpError> {
+    let mut sources = Vec::new();
+    let mut read = 0;
+    cx.progress.phase("curating", None, "rows");
+    for (from, entry) in params.from.iter().enumerate() {
+        let input = cx.inputs.one(&format!("from[{from}]"))?;
+        let mut rows =
+            Reader { records: data::open_records(&input.path)?, from: from as u32, number: 0, limit: entry.limit };
+        loop {
+            cx.check_cancelled()?;
+            let block = rows.next_block()?;
+            if block.is_empty() {
+                break;
+            }
+            read += block.len() as u64;
+            take(block)?;
+            cx.progress.position(read);
+        }
+        sources.push(Source { name: names[from].clone(), rows_in: rows.number, ..Source::default() });
     }
-    Ok(block)
+    if read == 0 {
+        return Err(OpError::new("there is nothing to curate: the inputs hold no rows"));
+    }
+    Ok(sources)
+}
+
+/// The rows of one entry of `from`.
+struct Reader {
+    records: data::Records,
+    from: u32,
+    /// How many were read.
+    number: u64,
+    limit: Option<u64>,
+}
+
+impl Reader {
+    /// Returns the next rows, none at the end.
+    fn next_block(&mut self) -> Result<Vec<Item>, OpError> {
+        let mut block = Vec::new();
+        let mut bytes = 0;
+        while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES && self.limit.is_none_or(|limit| self.number < limit) {
+            let Some(record) = self.records.next().transpose()? else { break };
+            self.number += 1;
+            let item = Item::new(self.from, self.number, record);
+            bytes += item.bytes();
+            block.push(item);
+        }
+        Ok(block)
+    }
 }

@@ -28,7 +28,9 @@ mod tokenizer;
 
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
-    CurateParams, CurateStep, Dedup, Language, LanguageCode, Length, Normalize, Sample, Split, UnicodeForm,
+    CurateEntry, CurateOutput, CurateParams, CurateStep, Dedup, Explode, FilterMode, Language, LanguageCode, Length,
+    Matches, Messages, MessagesFormat, Mix, Normalize, OutputFormat, Rename, Replace, Sample, SelectColumns, Shuffle,
+    Sort, Split, TemplateMessage, Thinking, UnicodeForm, Where,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};

@@ -6,8 +6,9 @@
 
 use whichlang::Lang;
 
-use super::flow::{Step, Verdict, each};
-use crate::data::Row;
+use crate::ops::OpError;
+use crate::ops::curate::flow::{Step, Verdict, each};
+use crate::ops::curate::item::Item;
 use crate::spec::params::LanguageCode;
 
 pub(super) struct KeepLanguages {
@@ -15,11 +16,15 @@ pub(super) struct KeepLanguages {
 }
 
 impl Step for KeepLanguages {
-    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict> {
-        each(rows, |row| {
-            let (code, name) = identify(whichlang::detect_language(&row.text()));
-            if self.keep.contains(&code) { Verdict::Keep(row) } else { Verdict::Drop(row, format!("looks {name}")) }
-        })
+    fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
+        Ok(each(items, |item| {
+            let (code, name) = identify(whichlang::detect_language(&item.row().text()));
+            if self.keep.contains(&code) {
+                Verdict::Keep(item)
+            } else {
+                Verdict::Drop(item, format!("looks {name}").into())
+            }
+        }))
     }
 }
 
@@ -47,7 +52,7 @@ fn identify(language: Lang) -> (LanguageCode, &'static str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Message;
+    use crate::data::{Message, Row};
 
     #[test]
     fn a_chat_is_judged_whole_and_a_pair_by_its_correct_sentence() {
@@ -59,9 +64,9 @@ mod tests {
             Row::Chat(vec![turn("OK"), turn("D'accord, je vais vous expliquer comment faire cette recette.")].into()),
             Row::Pair { good: "les auteurs que les gardes aiment parlent".into(), bad: "the of and".into() },
         ];
-        let verdicts = step.judge(rows);
+        let verdicts = step.judge(rows.into_iter().map(Item::from).collect()).unwrap();
         let kept: Vec<bool> = verdicts.iter().map(|verdict| matches!(verdict, Verdict::Keep(_))).collect();
         assert_eq!(kept, [true, false, true, true]);
-        assert!(matches!(&verdicts[1], Verdict::Drop(_, reason) if reason == "looks English"));
+        assert!(matches!(&verdicts[1], Verdict::Drop(_, why) if why.reason == "looks English"));
     }
 }

@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 
 use rayon::prelude::*;
 
-use super::flow::{Step, Verdict};
-use super::row_hash::row_hash;
-use crate::data::Row;
+use crate::ops::OpError;
+use crate::ops::curate::flow::{Step, Verdict};
+use crate::ops::curate::item::Item;
+use crate::ops::curate::row_hash::row_hash;
 use crate::spec::params::Sample;
 
 const DOMAIN: &str = "luthflow curate sample 1";
@@ -18,7 +19,7 @@ const DOMAIN: &str = "luthflow curate sample 1";
 pub(super) struct KeepSample {
     sample: Sample,
     /// The rows kept so far, by hash and position.
-    kept: BTreeMap<(u64, u64), Row>,
+    kept: BTreeMap<(u64, u64), Item>,
     seen: u64,
 }
 
@@ -29,44 +30,46 @@ impl KeepSample {
 }
 
 impl Step for KeepSample {
-    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict> {
+    fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
         let seed = self.sample.seed;
-        let hashes: Vec<u64> = rows.par_iter().map(|row| row_hash(DOMAIN, seed, row)).collect();
+        let hashes: Vec<u64> = items.par_iter().map(|item| row_hash(DOMAIN, seed, item.row())).collect();
         let mut dropped = Vec::new();
-        for (row, hash) in rows.into_iter().zip(hashes) {
-            self.kept.insert((hash, self.seen), row);
+        for (item, hash) in items.into_iter().zip(hashes) {
+            self.kept.insert((hash, self.seen), item);
             self.seen += 1;
             if self.kept.len() > self.sample.rows
-                && let Some((_, row)) = self.kept.pop_last()
+                && let Some((_, item)) = self.kept.pop_last()
             {
-                dropped.push(Verdict::Drop(row, "not drawn".into()));
+                dropped.push(Verdict::Drop(item, "not drawn".into()));
             }
         }
-        dropped
+        Ok(dropped)
     }
 
-    fn finish(&mut self) -> Vec<Verdict> {
-        let mut rows: Vec<(u64, Row)> =
-            std::mem::take(&mut self.kept).into_iter().map(|((_, position), row)| (position, row)).collect();
-        rows.sort_by_key(|&(position, _)| position);
-        rows.into_iter().map(|(_, row)| Verdict::Keep(row)).collect()
+    fn held(&mut self) -> Result<Option<Vec<Verdict>>, OpError> {
+        let mut items: Vec<(u64, Item)> =
+            std::mem::take(&mut self.kept).into_iter().map(|((_, position), item)| (position, item)).collect();
+        items.sort_by_key(|&(position, _)| position);
+        let kept: Vec<Verdict> = items.into_iter().map(|(_, item)| Verdict::Keep(item)).collect();
+        Ok(Some(kept).filter(|kept| !kept.is_empty()))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::Row;
 
     fn sample(rows: &[usize], keep: usize, seed: u64) -> Vec<usize> {
         let mut step = KeepSample::new(Sample { rows: keep, seed });
         for block in rows.chunks(7) {
-            step.judge(block.iter().map(|i| Row::Text(i.to_string())).collect());
+            step.judge(block.iter().map(|i| Row::Text(i.to_string()).into()).collect()).unwrap();
         }
         let number = |verdict| match verdict {
-            Verdict::Keep(Row::Text(text)) => text.parse().unwrap(),
+            Verdict::Keep(item) => item.row().text().parse().unwrap(),
             other => panic!("{other:?}"),
         };
-        step.finish().into_iter().map(number).collect()
+        step.held().unwrap().unwrap().into_iter().map(number).collect()
     }
 
     #[test]

@@ -6,8 +6,10 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::flow::{Step, Verdict, each};
-use crate::data::{Chat, Preference, Row};
+use crate::data::Row;
+use crate::ops::OpError;
+use crate::ops::curate::flow::{Step, Verdict, each};
+use crate::ops::curate::item::Item;
 use crate::spec::params::UnicodeForm;
 
 /// Most line ends in a row: one empty line between paragraphs.
@@ -18,37 +20,17 @@ pub(super) struct Tidy {
 }
 
 impl Step for Tidy {
-    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict> {
+    fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
         let form = self.form;
-        each(rows, |row| tidy_row(form, row))
+        Ok(each(items, |item| tidy_item(form, item)))
     }
 }
 
-fn tidy_row(form: UnicodeForm, row: Row) -> Verdict {
-    let tidied = match &row {
-        Row::Text(text) => Row::Text(tidy(form, text)),
-        Row::Chat(chat) => Row::Chat(tidy_chat(form, chat)),
-        Row::Preference(both) => Row::Preference(Box::new(Preference {
-            chosen: tidy_chat(form, &both.chosen),
-            rejected: tidy_chat(form, &both.rejected),
-        })),
-        Row::Pair { .. } => return Verdict::Keep(row),
-    };
-    if tidied.chars() == 0 {
-        Verdict::Drop(row, "nothing is left of it".into())
-    } else if tidied == row {
-        Verdict::Keep(row)
-    } else {
-        Verdict::Change(tidied)
+fn tidy_item(form: UnicodeForm, item: Item) -> Verdict {
+    if matches!(item.row(), Row::Pair { .. }) {
+        return Verdict::Keep(item);
     }
-}
-
-fn tidy_chat(form: UnicodeForm, chat: &Chat) -> Chat {
-    let mut chat = chat.clone();
-    for message in &mut chat.messages {
-        message.content = message.content.map(|text| tidy(form, text));
-    }
-    chat
+    item.rewritten(|_| true, |text| tidy(form, text))
 }
 
 fn tidy(form: UnicodeForm, text: &str) -> String {
@@ -112,9 +94,9 @@ mod tests {
 
     #[test]
     fn pairs_pass_and_empty_rows_go() {
-        let pair = Row::Pair { good: " a ".into(), bad: "b\r".into() };
-        assert_eq!(tidy_row(UnicodeForm::Nfc, pair.clone()), Verdict::Keep(pair));
-        assert!(matches!(tidy_row(UnicodeForm::Nfc, Row::Text(" ".into())), Verdict::Drop(..)));
+        let pair = Item::from(Row::Pair { good: " a ".into(), bad: "b\r".into() });
+        assert_eq!(tidy_item(UnicodeForm::Nfc, pair.clone()), Verdict::Keep(pair));
+        assert!(matches!(tidy_item(UnicodeForm::Nfc, Row::Text(" ".into()).into()), Verdict::Drop(..)));
     }
 
     proptest! {

@@ -9,8 +9,10 @@ use std::collections::HashSet;
 use rayon::prelude::*;
 use unicode_normalization::UnicodeNormalization;
 
-use super::flow::{Step, Verdict};
 use crate::data::{Chat, Row};
+use crate::ops::OpError;
+use crate::ops::curate::flow::{Step, Verdict};
+use crate::ops::curate::item::Item;
 
 #[derive(Default)]
 pub(super) struct DropRepeats {
@@ -18,12 +20,16 @@ pub(super) struct DropRepeats {
 }
 
 impl Step for DropRepeats {
-    fn judge(&mut self, rows: Vec<Row>) -> Vec<Verdict> {
-        let keys: Vec<[u8; 16]> = rows.par_iter().map(key).collect();
-        let judge = |(row, key)| {
-            if self.seen.insert(key) { Verdict::Keep(row) } else { Verdict::Drop(row, "repeats an earlier row".into()) }
+    fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
+        let keys: Vec<[u8; 16]> = items.par_iter().map(|item| key(item.row())).collect();
+        let judge = |(item, key)| {
+            if self.seen.insert(key) {
+                Verdict::Keep(item)
+            } else {
+                Verdict::Drop(item, "repeats an earlier row".into())
+            }
         };
-        rows.into_iter().zip(keys).map(judge).collect()
+        Ok(items.into_iter().zip(keys).map(judge).collect())
     }
 }
 
@@ -88,15 +94,16 @@ mod tests {
 
     #[test]
     fn the_first_of_equal_rows_stays_also_across_blocks() {
-        let text = |text: &str| Row::Text(text.into());
+        let text = |text: &str| Item::from(Row::Text(text.into()));
         let mut step = DropRepeats::default();
-        let first = step.judge(vec![text("L'Été  est là"), text("autre"), text(" l'e\u{301}te\u{301}\nest là ")]);
+        let first =
+            step.judge(vec![text("L'Été  est là"), text("autre"), text(" l'e\u{301}te\u{301}\nest là ")]).unwrap();
         let kept = |verdicts: &[Verdict]| {
             verdicts.iter().map(|verdict| matches!(verdict, Verdict::Keep(_))).collect::<Vec<_>>()
         };
         assert_eq!(kept(&first), [true, true, false]);
         assert_eq!(first[0], Verdict::Keep(text("L'Été  est là")));
-        assert_eq!(kept(&step.judge(vec![text("AUTRE"), text("nouveau")])), [false, true]);
+        assert_eq!(kept(&step.judge(vec![text("AUTRE"), text("nouveau")]).unwrap()), [false, true]);
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! The steps themselves, one file each.
+
+mod columns;
+mod dedup;
+mod language;
+mod length;
+mod messages;
+mod mix;
+mod normalize;
+mod order;
+mod pattern;
+mod sample;
+mod where_;
+
+pub(super) use where_::{View, expression, failed};
+
+use super::flow::Step;
+use crate::ops::{OpCx, OpError};
+use crate::spec::params::CurateStep;
+
+/// Begins the step with the number `at`; nothing for the split, which is no step of the flow.
+pub(super) fn begin(
+    at: usize,
+    step: &CurateStep,
+    entries: &[String],
+    cx: &OpCx<'_>,
+) -> Result<Option<Box<dyn Step>>, OpError> {
+    let file = format!("step{at}");
+    Ok(Some(match step {
+        CurateStep::Messages(messages) => Box::new(messages::ToMessages::new(messages)?),
+        CurateStep::Rename(names) => Box::new(columns::RenameColumns(names.clone())),
+        CurateStep::Select(names) => Box::new(columns::KeepColumns(names.clone())),
+        CurateStep::Where(condition) => Box::new(where_::KeepWhere::new(condition, entries)?),
+        CurateStep::Explode(column) => Box::new(columns::ExplodeColumn(column.clone())),
+        CurateStep::Normalize(normalize) => Box::new(normalize::Tidy { form: normalize.form }),
+        CurateStep::Replace(replace) => Box::new(pattern::ReplaceMatches::new(replace)?),
+        CurateStep::Length(length) => Box::new(length::KeepLengths { bounds: *length }),
+        CurateStep::Language(language) => Box::new(language::KeepLanguages { keep: language.keep.clone() }),
+        CurateStep::Matches(matches) => Box::new(pattern::KeepMatches::new(matches)?),
+        CurateStep::Dedup(_) => Box::new(dedup::DropRepeats::default()),
+        CurateStep::Mix(mix) => Box::new(mix::TakeShares::new(mix, entries, cx.scratch, &file)?),
+        CurateStep::Shuffle(shuffle) => Box::new(order::InOrder::shuffled(*shuffle, cx.scratch, &file)),
+        CurateStep::Sort(sort) => Box::new(order::InOrder::sorted(sort, entries, cx.scratch, &file)?),
+        CurateStep::Sample(sample) => Box::new(sample::KeepSample::new(*sample)),
+        CurateStep::Split(_) => return Ok(None),
+    }))
+}
