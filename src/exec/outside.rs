@@ -7,6 +7,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -41,9 +42,10 @@ pub struct Remote {
 }
 
 impl Outside {
-    /// Returns what looks outside for the pipeline whose lockfile lies at `lock`.
-    pub fn new(access: Access, lock: PathBuf) -> Self {
-        Self { access, lock_path: Some(lock), ..Self::default() }
+    /// Returns what looks outside as the environment says, where `look` looks a variable up, for the pipeline whose
+    /// lockfile lies at `lock`.
+    pub fn of_environment(look: &dyn Fn(&str) -> Option<OsString>, lock: Option<PathBuf>) -> Self {
+        Self { access: Access::of_environment(look), lock_path: lock, ..Self::default() }
     }
 
     /// Asks anew which commit a branch or a tag is.

@@ -7,6 +7,7 @@
 //! The threads are not waited for when the work is given up: one of them may sit in a read of a server that says
 //! nothing. They notice before their next block, and the process ends with its node.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -91,6 +92,9 @@ pub fn fetch(
     let mkdir = fs_err::create_dir_all(folder);
     mkdir.map_err(|error| on_disk(&error))?;
     let places: Vec<PathBuf> = files.iter().map(|file| folder.join(file.name())).collect();
+    // Of files with the same content one is enough, and two threads must not write to it.
+    let mut seen = BTreeSet::new();
+    let files: Vec<Wanted> = files.into_iter().filter(|file| seen.insert(file.name())).collect();
     let count = files.len();
     let work = Arc::new(Work {
         access: access.clone(),

@@ -11,9 +11,10 @@
 //! Between the look at a file that decided this node's key and the copy somebody may write to the file. Then the
 //! artifact would stand under the key of another content, so the copy is digested, and it must be what was looked at.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
 
@@ -22,6 +23,7 @@ use super::{InputArtifact, OpCx, OpError, Outcome};
 use crate::data::{Format, SourceManifest, TextUnit};
 use crate::digest::{Digest, file_digest};
 use crate::gguf::{self, GgufFile};
+use crate::hub::{self, Access, Address, HubError, Wanted};
 use crate::spec::params::{SourceFormat, SourceParams, TextRows, WeightType};
 use crate::tensor::Dtype;
 
@@ -36,7 +38,9 @@ const COPY_BLOCK: u64 = 8 << 20;
 pub(super) fn run(params: &SourceParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let files = cx.inputs.many(FILES);
     check_names(files)?;
-    let mut metrics = std::collections::BTreeMap::new();
+    let fetched = fetched(files, cx)?;
+    let files = fetched.as_deref().unwrap_or(files);
+    let mut metrics = BTreeMap::new();
     let bytes = match files {
         files if params.adapter.is_some() => bring_adapter(files, cx)?,
         files if params.model.is_none() => bring_dataset(params, files, cx)?,
@@ -122,8 +126,11 @@ fn import(params: &SourceParams, file: &InputArtifact, cx: &OpCx<'_>) -> Result<
         Some(WeightType::F16) => Dtype::F16,
         Some(WeightType::F32) => Dtype::F32,
     };
-    let copied = cx.scratch.join(FILES);
-    copy_all(std::slice::from_ref(file), cx, |_| copied.clone())?;
+    let fetched = is_fetched(file, cx);
+    let copied = if fetched { file.path.clone() } else { cx.scratch.join(FILES) };
+    if !fetched {
+        copy_all(std::slice::from_ref(file), cx, |_| copied.clone())?;
+    }
     cx.progress.phase("decoding weights", None, "numbers");
     let goes_on = |done| {
         cx.progress.position(done);
@@ -134,6 +141,37 @@ fn import(params: &SourceParams, file: &InputArtifact, cx: &OpCx<'_>) -> Result<
     let imported = imported.map_err(|error| stopped_or(error, "cannot import the model"))?;
     fs::remove_file(copied)?;
     Ok(imported)
+}
+
+/// Fetches files that do not lie on this machine, and returns them as files that do; nothing if they did already.
+fn fetched(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<Option<Vec<InputArtifact>>, OpError> {
+    let mut wanted = Vec::new();
+    for file in files {
+        let address = Address::read(file.path.to_str().unwrap_or_default()).map_err(outside)?;
+        let Some(address) = address else { return Ok(None) };
+        let content = file.digest.as_deref().unwrap_or_default().parse().map_err(OpError::new)?;
+        wanted.push(Wanted { address, content });
+    }
+    let access = Access::of_environment(cx.environment);
+    let told = Cell::new(None);
+    cx.progress.phase("downloading", None, "B");
+    let tell = |done, total| {
+        if told.replace(total) != total {
+            cx.progress.phase("downloading", total, "B");
+        }
+        cx.progress.position(done);
+    };
+    let places = hub::fetch(&access, wanted, &fetch_folder(cx), &tell, &|| cx.check_cancelled().is_err()).map_err(outside)?;
+    let here = files.iter().zip(places).map(|(file, path)| InputArtifact { path, digest: None, ..file.clone() });
+    Ok(Some(here.collect()))
+}
+
+fn outside(error: HubError) -> OpError {
+    let failure = OpError::new(error.to_string());
+    match error.way_out() {
+        Some(help) => failure.help(help),
+        None => failure,
+    }
 }
 
 /// Copies every file to where `place` says and returns the number of bytes.
@@ -148,12 +186,36 @@ fn copy_all(
     }
     cx.progress.phase("copying", Some(total), "B");
     let mut done = 0;
+    let mut uses: BTreeMap<&Path, u32> = BTreeMap::new();
+    for file in files {
+        *uses.entry(&file.path).or_default() += 1;
+    }
     for file in files {
         let copied = place(&file.name);
+        // What was fetched for this node alone needs no second place on the disk.
+        if is_fetched(file, cx) && uses[&*file.path] == 1 && moved(&file.path, &copied)? {
+            done += fs::metadata(&copied)?.len();
+            continue;
+        }
         copy(&file.path, &copied, &mut done, cx)?;
         check_copy(file, &copied)?;
     }
     Ok(done)
+}
+
+fn is_fetched(file: &InputArtifact, cx: &OpCx<'_>) -> bool {
+    file.path.starts_with(fetch_folder(cx))
+}
+
+fn fetch_folder(cx: &OpCx<'_>) -> PathBuf {
+    cx.checkpoint.map_or_else(|| cx.scratch.join("fetched"), |kept| kept.join("fetched"))
+}
+
+fn moved(from: &Path, to: &Path) -> Result<bool, OpError> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    Ok(fs::rename(from, to).is_ok())
 }
 
 /// Copies the content and not the permissions: where a file came from must not show in the artifact.

@@ -10,18 +10,29 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceParams {
-    /// A data set: a path or a glob, relative to the pipeline file.
+    /// A data set: a path or a glob, relative to the pipeline file. Or one on the hub,
+    /// `hf://datasets/OWNER/NAME@REVISION`, with a path, a folder or a glob after it, or as `config` and `split` say. Or
+    /// the address of a file, `https://…`, with its `digest`. A revision that is no whole commit is resolved once and kept
+    /// in the lockfile; `luthflow run --update` resolves it anew.
     #[serde(default, skip_serializing)]
     pub dataset: Option<String>,
     /// A model, relative to the pipeline file: a folder in Hugging Face layout, or a GGUF file. Of a folder only the files
     /// that lie directly in it are brought in; folders inside it are left out. A GGUF file becomes such a folder: its
     /// weights are decoded, tokenizer and chat template rebuilt. Llama, Qwen2, Qwen3, LFM2 and Gemma 3 can be read.
+    /// Or one on the hub: `hf://OWNER/NAME@REVISION`, with a folder or a GGUF file after it.
     #[serde(default, skip_serializing)]
     pub model: Option<String>,
     /// A LoRA adapter: a folder as PEFT writes it, relative to the pipeline file. Only the files that lie directly in it
-    /// are brought in.
+    /// are brought in. Or one on the hub: `hf://OWNER/NAME@REVISION`.
     #[serde(default, skip_serializing)]
     pub adapter: Option<String>,
+    /// The configuration of a data set on the hub, as its card or `datasets` names it.
+    #[serde(default, skip_serializing)]
+    pub config: Option<String>,
+    /// The split of a data set on the hub: `train`, `validation`, `test`, or as its card names them; all of them when left
+    /// out.
+    #[serde(default, skip_serializing)]
+    pub split: Option<String>,
     /// How the files of a data set are read; by file name when left out (`.jsonl`, `.txt`).
     #[serde(default)]
     pub format: Option<SourceFormat>,
@@ -31,7 +42,8 @@ pub struct SourceParams {
     /// How the weights of a GGUF file are stored once they are decoded; `bf16` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<WeightType>,
-    /// The digest that the files must have (`blake3:…`, as `luthflow show` prints it); any other content is an error.
+    /// The digest that the files must have (`blake3:…`, as `luthflow show` prints it); any other content is an error. An
+    /// `https://` address needs one, which may also be `sha256:…`.
     #[serde(default, skip_serializing)]
     pub digest: Option<String>,
 }
@@ -76,6 +88,46 @@ pub enum TextRows {
 impl SourceParams {
     /// The word in `kind:`.
     pub const NAME: &'static str = "source";
+
+    /// Says whether it is at an address that begins like this. What is fetched from `http://` is checked by its digest as
+    /// well as anything.
+    fn is_at(&self, start: &str) -> bool {
+        let named = [&self.dataset, &self.model, &self.adapter];
+        let plain = |path: &str| start == "https://" && path.starts_with("http://");
+        named.into_iter().flatten().any(|path| path.starts_with(start) || plain(path))
+    }
+
+    fn mistakes_outside(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let hub = self.is_at("hf://");
+        if self.is_at("https://") && self.digest.is_none() {
+            let help = "add `digest: blake3:…` or `digest: sha256:…`, so that everybody gets the same bytes";
+            mistakes.push(Mistake::new("digest", "a source at an `https://` address needs a `digest`").help(help));
+        }
+        if hub && self.digest.is_some() {
+            let help = "write the commit into the address, `hf://OWNER/NAME@COMMIT`; the lockfile holds it in any case";
+            mistakes.push(Mistake::new("digest", "a source on the hub is pinned by its commit").help(help));
+        }
+        let data = self.dataset.as_deref().is_some_and(|path| path.starts_with("hf://datasets/"));
+        if hub && self.dataset.is_some() && !data {
+            let help = "write `hf://datasets/OWNER/NAME`";
+            mistakes.push(Mistake::new("dataset", "the address is that of a model").help(help));
+        }
+        if !hub && self.is_at("https://") && self.adapter.is_some() {
+            mistakes.push(Mistake::new("adapter", "an adapter is a folder, and an address is one file"));
+        }
+        for (field, value) in [("config", &self.config), ("split", &self.split)] {
+            if value.is_some() && !data {
+                let help = "leave it out, or choose files with the path";
+                mistakes.push(Mistake::new(field, format!("only a data set on the hub has a `{field}`")).help(help));
+            }
+        }
+        if self.split.as_deref().is_some_and(|split| split.contains(['[', '+', ' '])) {
+            let help = "name one split; `range` takes some of its rows";
+            mistakes.push(Mistake::new("split", "it is no name of a split").help(help));
+        }
+        mistakes
+    }
 }
 
 impl Params for SourceParams {
@@ -110,7 +162,13 @@ impl Params for SourceParams {
         if self.dtype.is_some() && self.model.is_none() {
             mistakes.push(Mistake::new("dtype", "only a model has a `dtype`").help("leave it out"));
         }
-        if let Some(digest) = self.digest.as_ref().filter(|digest| digest.parse::<Digest>().is_err()) {
+        mistakes.extend(self.mistakes_outside());
+        let sha = |digest: &str| {
+            let hex = digest.strip_prefix("sha256:");
+            self.is_at("https://") && hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        let wrong = |digest: &&String| digest.parse::<Digest>().is_err() && !sha(digest);
+        if let Some(digest) = self.digest.as_ref().filter(wrong) {
             let help = "`luthflow show` prints the one to write: `blake3:` and 64 hexadecimal digits";
             mistakes.push(Mistake::new("digest", format!("`{digest}` is no digest")).help(help));
         }
