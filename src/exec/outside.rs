@@ -157,7 +157,8 @@ impl Outside {
     fn locked_files(&self, node: &str, place: &Place, asked: &str) -> Option<Remote> {
         let pinned = place.commit().is_some();
         let locked = self.lock().filter(|_| pinned || !self.update)?.node(node)?;
-        let origin = locked.origin.filter(|origin| origin.from == asked && place.at(&origin.commit).commit().is_some())?;
+        let origin =
+            locked.origin.filter(|origin| origin.from == asked && place.at(&origin.commit).commit().is_some())?;
         let at = place.at(&origin.commit);
         let mut files = Vec::new();
         for (name, content) in &locked.files {
@@ -176,16 +177,24 @@ fn address(params: &SourceParams) -> Option<&str> {
 
 /// Says whether a source does not lie on this machine.
 pub(super) fn is_outside(params: &SourceParams) -> bool {
-    address(params).is_some_and(|pattern| ["hf://", "https://", "http://"].iter().any(|start| pattern.starts_with(start)))
+    address(params)
+        .is_some_and(|pattern| ["hf://", "https://", "http://"].iter().any(|start| pattern.starts_with(start)))
 }
 
 /// What is asked of a hub, as the lockfile has it.
 fn asked(address: &Address, params: &SourceParams) -> String {
-    let choice: Vec<&str> = [&params.config, &params.split].into_iter().map(|word| word.as_deref().unwrap_or_default()).collect();
+    let choice: Vec<&str> =
+        [&params.config, &params.split].into_iter().map(|word| word.as_deref().unwrap_or_default()).collect();
     let choice = choice.join("/");
     if choice == "/" { address.to_string() } else { format!("{address}#{choice}") }
 }
 
 fn source_file(name: String, address: &Address, content: Content, size: u64) -> SourceFile {
-    SourceFile { name, path: PathBuf::from(address.to_string()), digest: content.digest(), size, content: Some(content) }
+    SourceFile {
+        name,
+        path: PathBuf::from(address.to_string()),
+        digest: content.digest(),
+        size,
+        content: Some(content),
+    }
 }

@@ -80,7 +80,8 @@ impl Access {
         if !self.offline {
             return Ok(());
         }
-        let help = "run it once without `--frozen` and without HF_HUB_OFFLINE, or commit the lockfile of a run that had it";
+        let help =
+            "run it once without `--frozen` and without HF_HUB_OFFLINE, or commit the lockfile of a run that had it";
         Err(HubError::new(format!("{for_what} is not here, and the network may not be used")).help(help))
     }
 }
@@ -107,9 +108,8 @@ mod tests {
     use super::*;
 
     fn access(variables: &[(&str, &str)]) -> Access {
-        let look = |name: &str| {
-            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
-        };
+        let look =
+            |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
         Access::of_environment(&look)
     }
 

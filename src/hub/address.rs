@@ -63,7 +63,8 @@ impl Address {
     pub fn read(text: &str) -> Result<Option<Self>, HubError> {
         if let Some(rest) = text.strip_prefix("hf://") {
             let place = Place::read(rest).map_err(|why| {
-                let help = "write `hf://datasets/OWNER/NAME@REVISION` or `hf://OWNER/NAME@REVISION`, and a path after it";
+                let help =
+                    "write `hf://datasets/OWNER/NAME@REVISION` or `hf://OWNER/NAME@REVISION`, and a path after it";
                 HubError::new(format!("`{text}` is no address on a hub: {why}")).help(help)
             })?;
             return Ok(Some(Self::Hub(place)));

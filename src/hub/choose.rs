@@ -30,11 +30,7 @@ pub struct Choice {
 }
 
 /// Returns the wanted files of a commit, each with its name in the artifact, in the order of these.
-pub fn choose<'a>(
-    listing: &'a Listing,
-    place: &Place,
-    choice: &Choice,
-) -> Result<Vec<(String, &'a Listed)>, HubError> {
+pub fn choose<'a>(listing: &'a Listing, place: &Place, choice: &Choice) -> Result<Vec<(String, &'a Listed)>, HubError> {
     let found = match &place.path {
         Some(path) if glob::Pattern::escape(path) == *path => below(listing, place, path)?,
         Some(path) => matching(listing, place, path)?,
@@ -118,7 +114,8 @@ fn model_files<'a>(listing: &'a Listing, folder: &str) -> Found<'a> {
 fn is_data(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
     // What lies beside the data and is none.
-    if path.split('/').any(|part| part.starts_with(['.', '_'])) || name == "dataset_infos.json" || name == "state.json" {
+    if path.split('/').any(|part| part.starts_with(['.', '_'])) || name == "dataset_infos.json" || name == "state.json"
+    {
         return false;
     }
     let (stem, end) = name.rsplit_once('.').unwrap_or((name, ""));
@@ -139,7 +136,8 @@ fn data_files<'a>(listing: &'a Listing, place: &Place, choice: &Choice) -> Resul
         config.splits(listing)?
     };
     let wanted = |name: &str| choice.split.as_ref().is_none_or(|split| split == name);
-    let found: Found<'a> = splits.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, files)| files.clone()).collect();
+    let found: Found<'a> =
+        splits.iter().filter(|(name, _)| wanted(name)).flat_map(|(_, files)| files.clone()).collect();
     if found.is_empty() {
         let names: Vec<&str> = splits.iter().map(|(name, _)| &**name).collect();
         let (text, name) = match &choice.split {
@@ -317,14 +315,21 @@ mod tests {
     use super::*;
     use crate::hub::Address;
 
-    fn chosen(files: &[&str], card: Option<&str>, address: &str, config: &str, split: &str) -> Result<Vec<String>, String> {
+    fn chosen(
+        files: &[&str],
+        card: Option<&str>,
+        address: &str,
+        config: &str,
+        split: &str,
+    ) -> Result<Vec<String>, String> {
         let listed =
             |path: &&str| Listed { path: (*path).to_owned(), size: 1, content: format!("git:{}", "0".repeat(40)) };
         let listing = Listing { files: files.iter().map(listed).collect(), card: card.map(str::to_owned) };
         let Some(Address::Hub(place)) = Address::read(address).unwrap() else { panic!("{address}") };
         let word = |text: &str| (!text.is_empty()).then(|| text.to_owned());
         let choice = Choice { config: word(config), split: word(split) };
-        let found = choose(&listing, &place, &choice).map_err(|e| format!("{e}; {}", e.way_out().unwrap_or_default()))?;
+        let found =
+            choose(&listing, &place, &choice).map_err(|e| format!("{e}; {}", e.way_out().unwrap_or_default()))?;
         Ok(found.into_iter().map(|(name, _)| name).collect())
     }
 
@@ -358,7 +363,8 @@ mod tests {
 
     #[test]
     fn a_model_comes_without_the_weights_it_does_not_need() {
-        let files = ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", ".gitattributes", "q/a.gguf"];
+        let files =
+            ["config.json", "model.safetensors", "pytorch_model.bin", "onnx/model.onnx", ".gitattributes", "q/a.gguf"];
         assert_eq!(chosen(&files, None, "hf://a/b", "", "").unwrap(), ["config.json", "model.safetensors"]);
         assert_eq!(chosen(&files, None, "hf://a/b/q/a.gguf", "", "").unwrap(), ["a.gguf"]);
         let error = chosen(&files, None, "hf://a/b/q/b.gguf", "", "").unwrap_err();

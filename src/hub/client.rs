@@ -108,7 +108,8 @@ impl<'a> Client<'a> {
                 };
             }
             let to = answer.headers().get("location").and_then(|to| to.to_str().ok()).unwrap_or_default();
-            url = redirected(&url, to).ok_or_else(|| HubError::new(format!("{}: a redirect leads nowhere", asked.what)))?;
+            url = redirected(&url, to)
+                .ok_or_else(|| HubError::new(format!("{}: a redirect leads nowhere", asked.what)))?;
         }
         Err(HubError::new(format!("{}: more than {REDIRECTS} redirects in a row", asked.what)))
     }
@@ -180,8 +181,10 @@ fn refused(answer: &Answer, asked: &Asked<'_>, access: &Access) -> HubError {
             .help("check the name; for a private one set HF_TOKEN to a token that may read it"),
         401 if hub => HubError::new(format!("the hub does not accept the token, or {what} is not there (401)"))
             .help("make a new token on the hub, and set HF_TOKEN to it; check the name too"),
-        401 | 403 if hub => HubError::new(format!("the token may not read {what} (403)"))
-            .help(format!("look at the page {}: ask for access there, or use a token with the right to read", asked.page)),
+        401 | 403 if hub => HubError::new(format!("the token may not read {what} (403)")).help(format!(
+            "look at the page {}: ask for access there, or use a token with the right to read",
+            asked.page
+        )),
         401 | 403 => HubError::new(format!("{what} may not be read ({status})"))
             .help("only addresses that anybody may read can be fetched"),
         404 | 410 => HubError::new(format!("{what} is not there ({status})")),

@@ -111,7 +111,9 @@ mod tests {
             assert!(content.is_of(file.path()).unwrap(), "{text}");
         }
         fs_err::write(file.path(), "hello").unwrap();
-        assert!(!"git:ce013625030ba8dba906f756967f9e9ca394464a".parse::<Content>().unwrap().is_of(file.path()).unwrap());
+        assert!(
+            !"git:ce013625030ba8dba906f756967f9e9ca394464a".parse::<Content>().unwrap().is_of(file.path()).unwrap()
+        );
         assert!("git:..".parse::<Content>().is_err() && "md5:00".parse::<Content>().is_err());
     }
 }

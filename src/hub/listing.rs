@@ -169,17 +169,16 @@ fn check_name(path: &str) -> Result<(), String> {
 pub fn name_of_url(url: &str) -> Result<String, HubError> {
     let path = url.split(['?', '#']).next().unwrap_or_default();
     let name = path.splitn(4, '/').nth(3).and_then(|path| path.rsplit('/').next()).unwrap_or_default();
-    check_name(name).map_err(|_| HubError::new(format!("`{url}` names no file")).help("its path must end in a file name"))?;
+    check_name(name)
+        .map_err(|_| HubError::new(format!("`{url}` names no file")).help("its path must end in a file name"))?;
     Ok(name.to_owned())
 }
 
 /// The YAML at the top of the README of a data set.
 fn card_of(client: &Client<'_>, place: &Place) -> Result<Option<String>, HubError> {
     let what = format!("the card of the data set {}", place.id);
-    let (text, _) = client.text(&file_url(&client.access.endpoint, place, CARD), &Asked {
-        what,
-        page: &page_of(client, place),
-    })?;
+    let (text, _) =
+        client.text(&file_url(&client.access.endpoint, place, CARD), &Asked { what, page: &page_of(client, place) })?;
     let text = text.replace("\r\n", "\n");
     let card = text.strip_prefix("---\n").and_then(|rest| Some(rest.split_once("\n---")?.0.to_owned()));
     Ok(card)
@@ -190,7 +189,9 @@ pub(super) fn file_url(endpoint: &str, place: &Place, path: &str) -> String {
     let mut escaped = String::new();
     for byte in path.bytes() {
         match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => escaped.push(char::from(byte)),
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
+                escaped.push(char::from(byte))
+            }
             _ => escaped.push_str(&format!("%{byte:02X}")),
         }
     }
@@ -237,7 +238,10 @@ pub(super) fn instead(name: &str, known: &[&str]) -> String {
         known.iter().map(|known| (strsim::damerau_levenshtein(name, known), *known)).collect();
     near.sort_unstable();
     let shown = |c: char| !c.is_control();
-    let names: Vec<String> =
-        near.iter().take(3).map(|(_, name)| format!("`{}`", name.chars().filter(|c| shown(*c)).collect::<String>())).collect();
+    let names: Vec<String> = near
+        .iter()
+        .take(3)
+        .map(|(_, name)| format!("`{}`", name.chars().filter(|c| shown(*c)).collect::<String>()))
+        .collect();
     if names.is_empty() { "check the name".into() } else { format!("there is {}", names.join(", ")) }
 }

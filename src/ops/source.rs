@@ -161,7 +161,8 @@ fn fetched(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<Option<Vec<InputArt
         }
         cx.progress.position(done);
     };
-    let places = hub::fetch(&access, wanted, &fetch_folder(cx), &tell, &|| cx.check_cancelled().is_err()).map_err(outside)?;
+    let places =
+        hub::fetch(&access, wanted, &fetch_folder(cx), &tell, &|| cx.check_cancelled().is_err()).map_err(outside)?;
     let here = files.iter().zip(places).map(|(file, path)| InputArtifact { path, digest: None, ..file.clone() });
     Ok(Some(here.collect()))
 }

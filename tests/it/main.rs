@@ -29,6 +29,7 @@ mod generate;
 mod gguf;
 mod gguf_hostile;
 mod hostile_tokenizers;
+mod hub;
 mod inference;
 mod instants;
 mod keys;

@@ -165,7 +165,8 @@ impl Params for SourceParams {
         mistakes.extend(self.mistakes_outside());
         let sha = |digest: &str| {
             let hex = digest.strip_prefix("sha256:");
-            self.is_at("https://") && hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+            self.is_at("https://")
+                && hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
         };
         let wrong = |digest: &&String| digest.parse::<Digest>().is_err() && !sha(digest);
         if let Some(digest) = self.digest.as_ref().filter(wrong) {
