@@ -127,6 +127,13 @@ pub fn open_records(dir: &Path) -> Result<Records, DataError> {
     open(dir).map(Records)
 }
 
+impl Records {
+    /// Returns the file and the line of the record that was read last.
+    pub fn place(&self) -> (&str, u64) {
+        self.0.current.as_ref().map_or(("", 0), FileRows::place)
+    }
+}
+
 impl Iterator for Records {
     type Item = Result<Record, DataError>;
 

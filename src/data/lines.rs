@@ -17,6 +17,8 @@ pub(super) const LONGEST_ROW: usize = 64 << 20;
 pub(super) struct Lines {
     reader: BufReader<File>,
     path: PathBuf,
+    /// The path in words.
+    shown: String,
     /// The line that was read last, counted from 1.
     number: u64,
     limit: usize,
@@ -30,7 +32,7 @@ impl Lines {
 
     fn with_limit(path: &Path, limit: usize) -> Result<Self, DataError> {
         let reader = BufReader::with_capacity(1 << 16, File::open(path)?);
-        Ok(Self { reader, path: path.to_owned(), number: 0, limit })
+        Ok(Self { reader, path: path.to_owned(), shown: path.display().to_string(), number: 0, limit })
     }
 
     /// Returns the next line without its end; `None` at the end of the file.
@@ -62,6 +64,11 @@ impl Lines {
                 Err(DataError::NotUtf8 { path: self.path.clone(), line: self.number, column })
             }
         }
+    }
+
+    /// Returns the file and the line that was read last.
+    pub(super) fn place(&self) -> (&str, u64) {
+        (&self.shown, self.number)
     }
 
     /// Returns the error that the row at this line is too long.

@@ -92,6 +92,11 @@ impl FileRows {
         Record::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
     }
 
+    /// Returns the file and the line of the row that was read last.
+    pub(super) fn place(&self) -> (&str, u64) {
+        self.lines.place()
+    }
+
     fn next_pair(&mut self) -> Result<Option<Row>, DataError> {
         let Some(line) = self.next_filled()? else { return Ok(None) };
         let Some(good) = line.strip_prefix("True\t") else {

@@ -18,6 +18,7 @@ mod cli;
 mod command;
 mod crash;
 mod curate;
+mod curate_near;
 mod dags;
 mod data;
 mod diff;

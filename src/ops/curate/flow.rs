@@ -95,35 +95,38 @@ pub(super) fn try_each(
 }
 
 /// One step with what is counted about it.
-struct Stage {
-    step: Box<dyn Step>,
+struct Stage<'a> {
+    step: Box<dyn Step + 'a>,
     mode: FilterMode,
     counts: Counts,
 }
 
 /// All steps of a node but the split, which decides where a row goes and not whether it stays.
-pub(super) struct Flow {
-    stages: Vec<Stage>,
-    /// What the entries of `from` are called, for messages.
-    names: Vec<String>,
+pub(super) struct Flow<'a> {
+    stages: Vec<Stage<'a>>,
 }
 
-impl Flow {
+impl<'a> Flow<'a> {
     /// Returns the steps that `steps` asks for.
-    pub(super) fn new(steps: &[CurateStep], names: &[String], cx: &OpCx<'_>) -> Result<Self, OpError> {
+    pub(super) fn new(
+        steps: &[CurateStep],
+        (names, priorities): (&[String], &[i64]),
+        cx: &'a OpCx<'a>,
+    ) -> Result<Self, OpError> {
         let mut stages = Vec::new();
         for (i, step) in steps.iter().enumerate() {
-            let begun = super::steps::begin(i, step, names, cx).map_err(|error| OpError::caused(at(i, step), error))?;
+            let begun = super::steps::begin(i, step, (names, priorities), cx)
+                .map_err(|error| OpError::caused(at(i, step), error))?;
             if let Some(begun) = begun {
                 stages.push(Stage { step: begun, mode: step.mode(), counts: Counts::new(step.name(), names.len()) });
             }
         }
-        Ok(Self { stages, names: names.to_vec() })
+        Ok(Self { stages })
     }
 
     /// Sends items through all steps and returns those that come out now.
     pub(super) fn push(&mut self, items: Vec<Item>) -> Result<Vec<Item>, OpError> {
-        run(&mut self.stages, &self.names, items)
+        run(&mut self.stages, items)
     }
 
     /// Gives what was held back to `out`, block by block.
@@ -133,7 +136,7 @@ impl Flow {
             let stage = &mut here[i];
             while let Some(verdicts) = stage.step.held()? {
                 let kept = stage.counts.settle(verdicts, stage.mode);
-                out(run(after, &self.names, kept)?)?;
+                out(run(after, kept)?)?;
             }
         }
         Ok(())
@@ -152,7 +155,7 @@ impl Flow {
 
     /// Returns what every step did.
     pub(super) fn into_counts(self) -> Vec<Counts> {
-        let ended = |mut stage: Stage| {
+        let ended = |mut stage: Stage<'_>| {
             stage.counts.figures = stage.step.figures();
             stage.counts
         };
@@ -164,12 +167,12 @@ fn at(i: usize, step: &CurateStep) -> String {
     format!("step {} (`{}`)", i + 1, step.name())
 }
 
-fn run(stages: &mut [Stage], names: &[String], mut items: Vec<Item>) -> Result<Vec<Item>, OpError> {
+fn run(stages: &mut [Stage<'_>], mut items: Vec<Item>) -> Result<Vec<Item>, OpError> {
     for stage in stages {
         if items.is_empty() {
             break;
         }
-        prepare(&mut items, stage.step.needs(), names)?;
+        prepare(&mut items, stage.step.needs())?;
         stage.counts.take_in(&items);
         let verdicts = stage.step.judge(items)?;
         items = stage.counts.settle(verdicts, stage.mode);
@@ -178,7 +181,7 @@ fn run(stages: &mut [Stage], names: &[String], mut items: Vec<Item>) -> Result<V
 }
 
 /// Makes items what a step needs them to be. One that can't is an error which says where it came from.
-pub(super) fn prepare(items: &mut [Item], needs: Needs, names: &[String]) -> Result<(), OpError> {
+pub(super) fn prepare(items: &mut [Item], needs: Needs) -> Result<(), OpError> {
     match needs {
         Needs::Nothing => Ok(()),
         Needs::Columns => {
@@ -189,14 +192,13 @@ pub(super) fn prepare(items: &mut [Item], needs: Needs, names: &[String]) -> Res
             let failed: Vec<Option<String>> = items.par_iter_mut().map(|item| item.shape().err()).collect();
             let first = items.iter().zip(failed).find_map(|(item, why)| Some((item, why?)));
             first.map_or(Ok(()), |(item, why)| {
-                let name = names.get(item.from as usize).map_or("", String::as_str);
                 let columns: Vec<&str> = item.columns().keys().map(String::as_str).collect();
                 let help = format!(
                     "bring its columns (`{}`) to a form that is known, with a step `messages`, `rename` or `template` \
                      before this one",
                     columns.join("`, `")
                 );
-                Err(OpError::new(format!("row {} of {name}: {why}", item.number)).help(help))
+                Err(OpError::new(format!("{}: {why}", item.place())).help(help))
             })
         }
     }

@@ -3,6 +3,8 @@
 //! Steps that shape data see columns; steps that judge text see a [`Row`]. An item changes between the two when a step
 //! asks for the other, so that a curation without shaping steps never builds columns from rows.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::flow::Verdict;
@@ -15,6 +17,9 @@ pub(super) struct Item {
     pub(super) from: u32,
     /// Its number among the rows of that entry, from 1.
     pub(super) number: u64,
+    /// Where it lay: `data.jsonl, line 7`. Shared by the rows of a file, the line apart.
+    file: Arc<str>,
+    line: u64,
     /// What filters had against it that only flag.
     pub(super) flags: Vec<String>,
     /// The columns that are in no row (all of them while there is none).
@@ -24,7 +29,18 @@ pub(super) struct Item {
 
 impl Item {
     pub(super) fn new(from: u32, number: u64, record: Record) -> Self {
-        Self { from, number, flags: Vec::new(), columns: record.0, row: None }
+        Self { from, number, file: "".into(), line: number, flags: Vec::new(), columns: record.0, row: None }
+    }
+
+    /// Adds the file and the line where it lay.
+    pub(super) fn at(mut self, file: &Arc<str>, line: u64) -> Self {
+        (self.file, self.line) = (Arc::clone(file), line);
+        self
+    }
+
+    /// Says where it lay.
+    pub(super) fn place(&self) -> String {
+        format!("{}, line {}", self.file, self.line)
     }
 
     /// Makes a row of the columns that are one. The error says why they are not.
@@ -63,6 +79,11 @@ impl Item {
     /// Returns the columns, to change them.
     pub(super) fn columns_mut(&mut self) -> &mut Map<String, Value> {
         &mut self.columns
+    }
+
+    /// Returns the columns that the row is made of; none while there is no row.
+    pub(super) fn said(&self) -> Map<String, Value> {
+        self.row.clone().map(Row::into_columns).unwrap_or_default()
     }
 
     /// Returns how it begins, for samples.
@@ -120,18 +141,18 @@ impl Item {
     /// Writes it on one line, to be read back by [`Item::from_line`].
     pub(super) fn to_line(&self, line: &mut Vec<u8>) {
         let row = self.row.as_ref().map(|row| Value::Object(row.clone().into_columns()));
-        let all = (self.from, self.number, &self.flags, &self.columns, row);
+        let all = (self.from, self.number, &*self.file, self.line, &self.flags, &self.columns, row);
         serde_json::to_writer(&mut *line, &all).expect("an item always has a JSON form");
         line.push(b'\n');
     }
 
     /// Reads what [`Item::to_line`] wrote.
     pub(super) fn from_line(line: &[u8]) -> Result<Self, String> {
-        type Parts = (u32, u64, Vec<String>, Map<String, Value>, Option<Map<String, Value>>);
-        let (from, number, flags, columns, row): Parts =
+        type Parts = (u32, u64, String, u64, Vec<String>, Map<String, Value>, Option<Map<String, Value>>);
+        let (from, number, file, line, flags, columns, row): Parts =
             serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let row = row.map(Row::from_columns).transpose()?;
-        Ok(Self { from, number, flags, columns, row })
+        Ok(Self { from, number, file: file.into(), line, flags, columns, row })
     }
 }
 
@@ -149,7 +170,7 @@ fn weight(value: &Value) -> usize {
 #[cfg(test)]
 impl From<Row> for Item {
     fn from(row: Row) -> Self {
-        Self { from: 0, number: 1, flags: Vec::new(), columns: Map::new(), row: Some(row) }
+        Self { row: Some(row), ..Self::new(0, 1, Record::default()) }
     }
 }
 

@@ -17,6 +17,8 @@ mod spool;
 mod stats;
 mod steps;
 
+use std::sync::Arc;
+
 use fs_err as fs;
 
 use self::flow::Flow;
@@ -35,7 +37,8 @@ const BLOCK_BYTES: u64 = 16 << 20;
 /// Runs the node.
 pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let names = params.entry_names();
-    let mut flow = Flow::new(&params.steps, &names, cx)?;
+    let priorities: Vec<i64> = params.from.iter().map(|entry| entry.priority).collect();
+    let mut flow = Flow::new(&params.steps, (&names, &priorities), cx)?;
     let mut outputs = Outputs::create(params.split(), &params.columns, &names, (cx.out, cx.scratch))?;
     let sources = read_all(params, &names, cx, |items| outputs.write(flow.push(items)?))?;
     flow.finish(|items| {
@@ -61,8 +64,13 @@ fn read_all(
     cx.progress.phase("curating", None, "rows");
     for (from, entry) in params.from.iter().enumerate() {
         let input = cx.inputs.one(&format!("from[{from}]"))?;
-        let mut rows =
-            Reader { records: data::open_records(&input.path)?, from: from as u32, number: 0, limit: entry.limit };
+        let mut rows = Reader {
+            records: data::open_records(&input.path)?,
+            from: from as u32,
+            number: 0,
+            limit: entry.limit,
+            file: "".into(),
+        };
         loop {
             cx.check_cancelled()?;
             let block = rows.next_block()?;
@@ -88,6 +96,8 @@ struct Reader {
     /// How many were read.
     number: u64,
     limit: Option<u64>,
+    /// The file that is read.
+    file: Arc<str>,
 }
 
 impl Reader {
@@ -98,7 +108,11 @@ impl Reader {
         while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES && self.limit.is_none_or(|limit| self.number < limit) {
             let Some(record) = self.records.next().transpose()? else { break };
             self.number += 1;
-            let item = Item::new(self.from, self.number, record);
+            let (file, line) = self.records.place();
+            if *self.file != *file {
+                self.file = file.into();
+            }
+            let item = Item::new(self.from, self.number, record).at(&self.file, line);
             bytes += item.bytes();
             block.push(item);
         }

@@ -92,7 +92,7 @@ impl<'a> Outputs<'a> {
 
     /// Writes items where they belong, or keeps them until that is known.
     pub(super) fn write(&mut self, mut items: Vec<Item>) -> Result<(), OpError> {
-        prepare(&mut items, Needs::Row, self.names)?;
+        prepare(&mut items, Needs::Row)?;
         let Some(sides) = &mut self.sides else { return self.place(items.into_iter().map(|item| (0, item)).collect()) };
         let hashes = sides.hashes(&items, self.names)?;
         if sides.waiting.is_some() {
@@ -207,7 +207,7 @@ impl Sides {
         };
         let of_group = |item: &Item| match group.value(&View { item, entries: names }) {
             Ok(value) => Ok(content_hash(DOMAIN, self.split.seed, value.to_string().as_bytes())),
-            Err(why) => Err(failed(source, item, names, &why)),
+            Err(why) => Err(failed(source, item, &why)),
         };
         let all: Vec<Result<u64, OpError>> = items.par_iter().map(of_group).collect();
         all.into_iter().collect()
@@ -218,7 +218,7 @@ impl Sides {
         for (item, &hash) in items.iter_mut().zip(hashes) {
             let stratum = match stratify.value(&View { item, entries: names }) {
                 Ok(value) => value.to_string(),
-                Err(why) => return Err(failed(source, item, names, &why)),
+                Err(why) => return Err(failed(source, item, &why)),
             };
             *self.strata.entry(stratum.clone()).or_default().entry(hash).or_default() += 1;
             item.columns_mut().insert(MARK.into(), Value::from(vec![Value::from(stratum), Value::from(hash)]));

@@ -70,19 +70,46 @@ impl Spool {
         Ok(())
     }
 
-    /// Ends the writing; what was added comes out of the reader.
-    pub(super) fn read(mut self) -> Result<SpoolReader, OpError> {
+    /// Ends the writing; what was added can be read once.
+    pub(super) fn read(self) -> Result<SpoolReader, OpError> {
+        self.finish()?.last_reader()
+    }
+
+    /// Ends the writing; what was added can be read as often as is wanted.
+    pub(super) fn finish(mut self) -> Result<Kept, OpError> {
         if self.file.is_some() {
             self.spill()?;
         }
-        let Some(file) = self.file else {
-            return Ok(SpoolReader { memory: self.waiting.into_iter(), file: None });
+        let Some(file) = self.file.take() else {
+            return Ok(Kept { memory: std::mem::take(&mut self.waiting), path: None });
         };
         file.finish()?.flush()?;
-        let file = zstd::Decoder::new(fs::File::open(&self.path)?)?;
+        Ok(Kept { memory: Vec::new(), path: Some(self.path.clone()) })
+    }
+}
+
+/// Items that were all added.
+pub(super) struct Kept {
+    memory: Vec<Item>,
+    path: Option<PathBuf>,
+}
+
+impl Kept {
+    /// Returns a reader that leaves the items where they are.
+    pub(super) fn reader(&self) -> Result<SpoolReader, OpError> {
+        match &self.path {
+            None => Ok(SpoolReader { memory: self.memory.clone().into_iter(), file: None }),
+            Some(path) => SpoolReader::open(path),
+        }
+    }
+
+    /// Returns the last reader.
+    pub(super) fn last_reader(self) -> Result<SpoolReader, OpError> {
+        let Some(path) = self.path else { return Ok(SpoolReader { memory: self.memory.into_iter(), file: None }) };
+        let reader = SpoolReader::open(&path)?;
         // The name goes now, the content with the reader.
-        fs::remove_file(&self.path)?;
-        Ok(SpoolReader { memory: Vec::new().into_iter(), file: Some(BufReader::with_capacity(1 << 18, file)) })
+        fs::remove_file(&path)?;
+        Ok(reader)
     }
 }
 
@@ -104,6 +131,11 @@ pub(super) struct SpoolReader {
 }
 
 impl SpoolReader {
+    fn open(path: &Path) -> Result<Self, OpError> {
+        let file = zstd::Decoder::new(fs::File::open(path)?)?;
+        Ok(Self { memory: Vec::new().into_iter(), file: Some(BufReader::with_capacity(1 << 18, file)) })
+    }
+
     /// Returns the next items, none at the end.
     pub(super) fn next_block(&mut self) -> Result<Vec<Item>, OpError> {
         let Some(file) = &mut self.file else { return Ok(self.memory.by_ref().take(BLOCK_ITEMS).collect()) };

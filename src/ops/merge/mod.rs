@@ -30,6 +30,7 @@ mod vocabulary;
 mod wide;
 
 pub(super) use moe::run as moe;
+pub(super) use twister::Twister;
 
 use std::collections::BTreeMap;
 use std::path::Path;

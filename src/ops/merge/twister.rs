@@ -19,7 +19,7 @@ const LANES: usize = 16;
 
 /// A Mersenne Twister (MT19937).
 #[derive(Debug, Clone)]
-pub(super) struct Twister {
+pub(in crate::ops) struct Twister {
     /// The states after the last twist and before it, and which of the two are the later ones.
     states: [[u32; SIZE]; 2],
     now: usize,
@@ -28,7 +28,7 @@ pub(super) struct Twister {
 
 impl Twister {
     /// Returns the generator of a seed.
-    pub(super) fn new(seed: u32) -> Self {
+    pub(in crate::ops) fn new(seed: u32) -> Self {
         let mut states = [[seed; SIZE], [0; SIZE]];
         for i in 1..SIZE {
             let before = states[0][i - 1];
@@ -38,7 +38,7 @@ impl Twister {
     }
 
     /// Returns the next 32 bits.
-    pub(super) fn draw(&mut self) -> u32 {
+    pub(in crate::ops) fn draw(&mut self) -> u32 {
         let (states, later) = self.next_states(1);
         let bits = temper(states[0]);
         self.next = later;

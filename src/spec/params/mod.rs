@@ -28,9 +28,10 @@ mod tokenizer;
 
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
-    CurateEntry, CurateOutput, CurateParams, CurateStep, Dedup, Explode, FilterMode, Language, LanguageCode, Length,
-    Matches, Messages, MessagesFormat, Mix, Normalize, OutputFormat, Rename, Replace, Sample, SelectColumns, Shuffle,
-    Sort, Split, TemplateMessage, Thinking, UnicodeForm, Where,
+    ContaminationMethod, CurateEntry, CurateOutput, CurateParams, CurateStep, Decontaminate, Dedup, DedupExact,
+    DedupFuzzy, DuplicateKey, EvalSet, Explode, FilterMode, KeepRule, Language, LanguageCode, Length, Matches,
+    Messages, MessagesFormat, MinHashScheme, Mix, Normalize, OutputFormat, Rename, Replace, Sample, SelectColumns,
+    ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking, UnicodeForm, Where,
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};

@@ -81,7 +81,7 @@ fn add_chat(add: &mut impl FnMut(&str), chat: &Chat) {
 }
 
 /// Returns a text in one form, lower case and with single spaces.
-fn plain(text: &str) -> String {
+pub(super) fn plain(text: &str) -> String {
     let lower = text.to_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
     words.join(" ").nfc().collect()

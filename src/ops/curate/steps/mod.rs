@@ -1,11 +1,14 @@
 //! The steps themselves, one file each.
 
 mod columns;
+mod decontaminate;
 mod dedup;
+mod exact;
 mod language;
 mod length;
 mod messages;
 mod mix;
+mod near;
 mod normalize;
 mod order;
 mod pattern;
@@ -15,17 +18,19 @@ mod where_;
 pub(super) use where_::{View, expression, failed};
 
 use super::flow::Step;
+use super::spool::Spool;
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::CurateStep;
 
 /// Begins the step with the number `at`; nothing for the split, which is no step of the flow.
-pub(super) fn begin(
+pub(super) fn begin<'a>(
     at: usize,
     step: &CurateStep,
-    entries: &[String],
-    cx: &OpCx<'_>,
-) -> Result<Option<Box<dyn Step>>, OpError> {
+    (entries, priorities): (&[String], &[i64]),
+    cx: &'a OpCx<'a>,
+) -> Result<Option<Box<dyn Step + 'a>>, OpError> {
     let file = format!("step{at}");
+    let from = (entries, priorities);
     Ok(Some(match step {
         CurateStep::Messages(messages) => Box::new(messages::ToMessages::new(messages)?),
         CurateStep::Rename(names) => Box::new(columns::RenameColumns(names.clone())),
@@ -38,6 +43,17 @@ pub(super) fn begin(
         CurateStep::Language(language) => Box::new(language::KeepLanguages { keep: language.keep.clone() }),
         CurateStep::Matches(matches) => Box::new(pattern::KeepMatches::new(matches)?),
         CurateStep::Dedup(_) => Box::new(dedup::DropRepeats::default()),
+        CurateStep::DedupExact(exact) => {
+            let ranks = near::Ranks::new(&exact.keep, exact.score.as_ref(), from)?;
+            Box::new(exact::DropSame::new(exact, ranks, Spool::new(cx.scratch, &file)))
+        }
+        CurateStep::DedupFuzzy(fuzzy) => {
+            let ranks = near::Ranks::new(&fuzzy.keep, fuzzy.score.as_ref(), from)?;
+            Box::new(near::DropNear::new(fuzzy, at, ranks, cx)?)
+        }
+        CurateStep::Decontaminate(settings) => {
+            Box::new(decontaminate::DropContaminated::new(settings, at, entries, cx)?)
+        }
         CurateStep::Mix(mix) => Box::new(mix::TakeShares::new(mix, entries, cx.scratch, &file)?),
         CurateStep::Shuffle(shuffle) => Box::new(order::InOrder::shuffled(*shuffle, cx.scratch, &file)),
         CurateStep::Sort(sort) => Box::new(order::InOrder::sorted(sort, entries, cx.scratch, &file)?),

@@ -56,8 +56,7 @@ impl By {
                 Ok(content_hash(DOMAIN, *seed, &content).to_be_bytes().to_vec())
             }
             By::Value { source, expression, descending, entries } => {
-                let value =
-                    expression.value(&View { item, entries }).map_err(|why| failed(source, item, entries, &why))?;
+                let value = expression.value(&View { item, entries }).map_err(|why| failed(source, item, &why))?;
                 let mut key = ordered(&value);
                 if *descending {
                     key.iter_mut().for_each(|byte| *byte = !*byte);

@@ -29,6 +29,9 @@ impl Serialize for View<'_> {
         for (name, value) in columns {
             map.serialize_entry(name, value)?;
         }
+        for (name, value) in self.item.said() {
+            map.serialize_entry(&name, &value)?;
+        }
         map.end()
     }
 }
@@ -41,10 +44,9 @@ pub(in crate::ops::curate) fn expression(field: &str, source: &str) -> Result<Ex
 }
 
 /// Returns the failure of an expression on an item.
-pub(in crate::ops::curate) fn failed(source: &str, item: &Item, entries: &[String], why: &str) -> OpError {
-    let name = entries.get(item.from as usize).map_or("", String::as_str);
+pub(in crate::ops::curate) fn failed(source: &str, item: &Item, why: &str) -> OpError {
     let columns: Vec<&str> = item.columns().keys().map(String::as_str).collect();
-    let message = format!("`{source}` fails on row {} of {name}: {why}", item.number);
+    let message = format!("`{source}` fails on {}: {why}", item.place());
     OpError::new(message).help(format!(
         "its columns are `{}`; `x is undefined` tells whether there is a column `x`",
         columns.join("`, `")
@@ -75,7 +77,7 @@ impl Step for KeepWhere {
             match holds {
                 Ok(true) => Ok(Verdict::Keep(item)),
                 Ok(false) => Ok(Verdict::Drop(item, format!("`{}` does not hold", self.source).into())),
-                Err(why) => Err(failed(&self.source, &item, &self.entries, &why)),
+                Err(why) => Err(failed(&self.source, &item, &why)),
             }
         })
     }

@@ -3,6 +3,8 @@
 //! A step is one struct, in the file of what it is about: shaping, text, filters, duplicates. `steps!` makes the enum of
 //! them, which is what the parser reads and the schema describes.
 
+mod decontaminate;
+mod duplicates;
 mod entry;
 mod filter;
 mod output;
@@ -12,6 +14,8 @@ mod text;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use decontaminate::{ContaminationMethod, Decontaminate, EvalSet};
+pub use duplicates::{DedupExact, DedupFuzzy, DuplicateKey, KeepRule, MinHashScheme, ShingleUnit, ShortRows, TextForm};
 pub use entry::CurateEntry;
 pub use filter::{FilterMode, Language, LanguageCode, Length, Matches};
 pub use output::{CurateOutput, OutputFormat};
@@ -105,6 +109,12 @@ steps! {
     Matches(Matches) = "matches",
     /// Drops rows that repeat an earlier one.
     Dedup(Dedup) = "dedup",
+    /// Drops rows that say the same as another one, and keeps the best of them.
+    DedupExact(DedupExact) = "dedup_exact",
+    /// Drops rows that are nearly the same as another one, and keeps the best of them.
+    DedupFuzzy(DedupFuzzy) = "dedup_fuzzy",
+    /// Drops rows that give items of evaluation sets away.
+    Decontaminate(Decontaminate) = "decontaminate",
     /// Takes as much of every entry of `from` as its weight says.
     Mix(Mix) = "mix",
     /// Puts rows into a random order.
