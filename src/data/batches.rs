@@ -41,7 +41,10 @@ pub(super) struct Batches {
 
 enum Source {
     /// Not begun: rows that are not wanted need not be read.
-    Parquet { file: fs_err::File, metadata: ArrowReaderMetadata },
+    Parquet {
+        file: fs_err::File,
+        metadata: ArrowReaderMetadata,
+    },
     Begun(ParquetRecordBatchReader),
     Arrow(Box<Stream>),
 }
@@ -108,10 +111,12 @@ impl Batches {
             let (part, path, row) = (batch.slice(*taken, count), self.path.clone(), self.row + 1);
             *taken += count;
             let rows = guarded(&path, || values::rows(&part));
-            self.rows = rows.map_err(|error| match error {
-                DataError::BadFile { path, reason } => DataError::BadAt { path, row, reason },
-                other => other,
-            })?.into();
+            self.rows = rows
+                .map_err(|error| match error {
+                    DataError::BadFile { path, reason } => DataError::BadAt { path, row, reason },
+                    other => other,
+                })?
+                .into();
         }
     }
 
@@ -183,9 +188,7 @@ impl Batches {
         let path = self.path.clone();
         let batch = match &mut self.source {
             Source::Parquet { .. } => None,
-            Source::Begun(reader) => {
-                guarded(&path, || reader.next().transpose().map_err(|error| error.to_string()))?
-            }
+            Source::Begun(reader) => guarded(&path, || reader.next().transpose().map_err(|error| error.to_string()))?,
             Source::Arrow(stream) => stream.next_batch(&path)?,
         };
         let (Some(batch), Source::Arrow(_)) = (&batch, &self.source) else { return Ok(batch) };
@@ -258,7 +261,8 @@ impl Stream {
         {
             let mut total = 0_u64;
             for buffer in batch.buffers().into_iter().flatten() {
-                let at = usize::try_from(buffer.offset()).ok().and_then(|at| frame[before..].get(at..)?.first_chunk::<8>());
+                let at =
+                    usize::try_from(buffer.offset()).ok().and_then(|at| frame[before..].get(at..)?.first_chunk::<8>());
                 let unpacked = at.map_or(0, |bytes| i64::from_le_bytes(*bytes));
                 total = total.saturating_add(u64::try_from(unpacked).unwrap_or(0));
             }

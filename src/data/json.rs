@@ -244,8 +244,10 @@ impl JsonFile {
 /// The rows of an object that holds one list of objects and is no row itself.
 fn list_in(object: &[u8]) -> Option<Vec<Vec<u8>>> {
     let fields: serde_json::Map<String, Value> = serde_json::from_slice(object).ok()?;
-    let rows = |value: &Value| value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_object));
-    let of_a_row = |name: &String| KNOWN.contains(&name.as_str()) || ["conversations", "conversation"].contains(&name.as_str());
+    let rows =
+        |value: &Value| value.as_array().is_some_and(|list| !list.is_empty() && list.iter().all(Value::is_object));
+    let of_a_row =
+        |name: &String| KNOWN.contains(&name.as_str()) || ["conversations", "conversation"].contains(&name.as_str());
     let mut lists = fields.into_iter().filter(|(name, value)| rows(value) && !of_a_row(name));
     let (Some((_, Value::Array(list))), None) = (lists.next(), lists.next()) else { return None };
     list.iter().map(|row| serde_json::to_vec(row).ok()).collect()

@@ -78,7 +78,7 @@ impl Outside {
             return Ok(Some(Rc::clone(found)));
         }
         let remote = match address {
-            Address::Url(url) => self.file(&url, params).map_err(failed)?,
+            Address::Url(url) => Self::file(&url, params).map_err(failed)?,
             Address::Hub(place) => self.repository(node, &place, asked, params, kept).map_err(failed)?,
         };
         let remote = Rc::new(remote);
@@ -86,7 +86,7 @@ impl Outside {
         Ok(Some(remote))
     }
 
-    fn file(&self, url: &str, params: &SourceParams) -> Result<Remote, HubError> {
+    fn file(url: &str, params: &SourceParams) -> Result<Remote, HubError> {
         let digest = params.digest.as_deref().unwrap_or_default();
         let content: Content = digest.parse().map_err(|_| hub::no_digest(url))?;
         let name = hub::name_of_url(url)?;

@@ -197,7 +197,8 @@ fn word_in(name: &str) -> Option<String> {
 /// One entry of `configs` on a card.
 #[derive(Debug, Deserialize)]
 struct Config {
-    config_name: String,
+    #[serde(rename = "config_name")]
+    name: String,
     #[serde(default)]
     data_files: Option<Files>,
     #[serde(default)]
@@ -242,16 +243,16 @@ fn configs_of(listing: &Listing, place: &Place) -> Result<Vec<Config>, HubError>
 }
 
 fn one_config<'a>(configs: &'a [Config], place: &Place, choice: &Choice) -> Result<&'a Config, HubError> {
-    let names: Vec<&str> = configs.iter().map(|config| &*config.config_name).collect();
+    let names: Vec<&str> = configs.iter().map(|config| &*config.name).collect();
     if let Some(wanted) = &choice.config {
-        return configs.iter().find(|config| config.config_name == *wanted).ok_or_else(|| {
+        return configs.iter().find(|config| config.name == *wanted).ok_or_else(|| {
             let text = format!("the data set {} has no configuration `{wanted}`", place.id);
             HubError::new(text).help(instead(wanted, &names))
         });
     }
     let only = if configs.len() == 1 { configs.first() } else { None };
     let default = configs.iter().find(|config| config.default);
-    let default = default.or(only).or_else(|| configs.iter().find(|config| config.config_name == "default"));
+    let default = default.or(only).or_else(|| configs.iter().find(|config| config.name == "default"));
     default.ok_or_else(|| {
         HubError::new(format!("the data set {} has several configurations", place.id))
             .help(format!("set `config` to one of `{}`", names.join("`, `")))

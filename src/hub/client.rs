@@ -17,7 +17,7 @@ const REDIRECTS: usize = 8;
 /// The first wait before a new try, doubled each time.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// The longest wait that a server may ask for.
-const LONGEST_WAIT: Duration = Duration::from_secs(300);
+const LONGEST_WAIT: Duration = Duration::from_mins(5);
 /// The largest answer of the API that is read.
 const LARGEST_ANSWER: u64 = 64 << 20;
 
@@ -187,7 +187,7 @@ fn refused(answer: &Answer, asked: &Asked<'_>, access: &Access) -> HubError {
         )),
         401 | 403 => HubError::new(format!("{what} may not be read ({status})"))
             .help("only addresses that anybody may read can be fetched"),
-        404 | 410 => HubError::new(format!("{what} is not there ({status})")),
+        404 | 410 => HubError::absent(format!("{what} is not there ({status})")),
         408 | 425 | 429 | 500..=599 => {
             let seconds = header("retry-after").and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
             let why = match status {

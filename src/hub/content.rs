@@ -68,8 +68,7 @@ impl Content {
             Content::Sha256(wanted) => {
                 let mut sha = Sha256::new();
                 each_block(path, |block| sha.update(block))?;
-                let found: String = sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-                Ok(found == *wanted)
+                Ok(hex(&sha.finalize()) == *wanted)
             }
             Content::Git(wanted) => {
                 let mut sha = Sha1::new();
@@ -79,6 +78,12 @@ impl Content {
             }
         }
     }
+}
+
+/// Returns bytes as lower-case hex digits.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 fn each_block(path: &Path, mut take: impl FnMut(&[u8])) -> std::io::Result<()> {

@@ -9,18 +9,29 @@ pub struct HubError {
     message: String,
     help: Option<String>,
     passing: bool,
+    absent: bool,
     wait: Option<Duration>,
 }
 
 impl HubError {
     /// Returns an error that another try would meet again.
     pub(super) fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, passing: false, wait: None }
+        Self { message: message.into(), help: None, passing: false, absent: false, wait: None }
     }
 
     /// Returns an error that may be gone in a moment.
     pub(super) fn passing(message: impl Into<String>) -> Self {
         Self { passing: true, ..Self::new(message) }
+    }
+
+    /// Returns the error that something is not there.
+    pub(super) fn absent(message: impl Into<String>) -> Self {
+        Self { absent: true, ..Self::new(message) }
+    }
+
+    /// Says whether it is that something is not there.
+    pub(super) fn is_absence(&self) -> bool {
+        self.absent
     }
 
     /// Adds the way out.

@@ -215,7 +215,8 @@ impl Work {
         if from > 0 && answer.status() != 206 {
             // The server knows no ranges, or has no byte after these: both are told apart by the digest.
             if answer.status() == 416 {
-                return self.counted(sized, from);
+                self.counted(sized, from);
+                return Ok(());
             }
             from = 0;
         }
@@ -243,12 +244,11 @@ impl Work {
     }
 
     /// Counts a part that turned out to be whole.
-    fn counted(&self, sized: &mut bool, size: u64) -> Result<(), HubError> {
+    fn counted(&self, sized: &mut bool, size: u64) {
         if !std::mem::replace(sized, true) {
             self.knows(size);
             self.done.fetch_add(size, Ordering::Relaxed);
         }
-        Ok(())
     }
 
     fn copy(&self, answer: &mut Answer, to: &mut fs_err::File, what: &str, url: &str) -> Result<u64, HubError> {

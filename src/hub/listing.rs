@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::client::Asked;
+use super::content::hex;
 use super::{Client, Content, HubError, Place, RepoKind};
 use crate::digest::Digest;
 
@@ -190,9 +191,9 @@ pub(super) fn file_url(endpoint: &str, place: &Place, path: &str) -> String {
     for byte in path.bytes() {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => {
-                escaped.push(char::from(byte))
+                escaped.push(char::from(byte));
             }
-            _ => escaped.push_str(&format!("%{byte:02X}")),
+            _ => escaped.extend(["%", &hex(&[byte]).to_uppercase()]),
         }
     }
     let repo = place.repo();
@@ -210,7 +211,7 @@ fn no_hub(what: &str) -> HubError {
 
 /// Adds what there is instead to an error about something that isn't there.
 fn missing(client: &Client<'_>, place: &Place, revision: &str, error: HubError) -> HubError {
-    if !error.to_string().contains("is not there") {
+    if !error.is_absence() {
         return error;
     }
     let ask = |rest: String| {

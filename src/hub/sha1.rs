@@ -1,6 +1,8 @@
 //! SHA-1, which git names its blobs by. Nothing here rests on it alone: it is what a hub gives for small files, and
 //! the size and the commit are compared as well. Sixty lines beat a dependency for that (FIPS 180-4, section 6.1).
 
+use super::content::hex;
+
 /// SHA-1 of what was added so far.
 pub(super) struct Sha1 {
     state: [u32; 5],
@@ -39,7 +41,7 @@ impl Sha1 {
         self.block.resize(56, 0);
         self.block.extend_from_slice(&bits.to_be_bytes());
         self.turn();
-        self.state.iter().map(|word| format!("{word:08x}")).collect()
+        hex(&self.state.map(u32::to_be_bytes).concat())
     }
 
     fn turn(&mut self) {

@@ -20,17 +20,19 @@ use fs_err as fs;
 
 use super::export::stopped_or;
 use super::{InputArtifact, OpCx, OpError, Outcome};
-use crate::data::{Format, SourceManifest, TextUnit};
+use crate::data::{Format, RowRange, SourceManifest, TextUnit};
 use crate::digest::{Digest, file_digest};
 use crate::gguf::{self, GgufFile};
 use crate::hub::{self, Access, Address, HubError, Wanted};
-use crate::spec::params::{SourceFormat, SourceParams, TextRows, WeightType};
+use crate::spec::params::{OnBadRow, SourceFormat, SourceParams, TextRows, WeightType};
 use crate::tensor::Dtype;
 
 /// The slot with the files to bring in.
 const FILES: &str = "files";
 /// How many rows of each file are read to see whether it can be read.
 const TRIED_ROWS: usize = 3;
+/// One row in so many may be none where such rows are passed over.
+const MOST_BAD: u64 = 10;
 /// Bytes copied between two looks at whether to stop.
 const COPY_BLOCK: u64 = 8 << 20;
 
@@ -43,7 +45,7 @@ pub(super) fn run(params: &SourceParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     let mut metrics = BTreeMap::new();
     let bytes = match files {
         files if params.adapter.is_some() => bring_adapter(files, cx)?,
-        files if params.model.is_none() => bring_dataset(params, files, cx)?,
+        files if params.model.is_none() => bring_dataset(params, files, cx, &mut metrics)?,
         [file] if gguf::is_gguf(&file.path).map_err(|error| OpError::new(error.to_string()))? => {
             let imported = import(params, file, cx)?;
             metrics.insert("tensors".to_owned(), imported.tensors as f64);
@@ -80,8 +82,54 @@ fn check_names(files: &[InputArtifact]) -> Result<(), OpError> {
     Ok(())
 }
 
-fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
-    let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows));
+fn bring_dataset(
+    params: &SourceParams,
+    files: &[InputArtifact],
+    cx: &OpCx<'_>,
+    metrics: &mut BTreeMap<String, f64>,
+) -> Result<u64, OpError> {
+    let skips = params.on_bad_row == OnBadRow::Skip;
+    let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows))
+        .columns(params.columns.clone())
+        .range(params.range.map(|range| RowRange { from: range.from, to: range.to }))
+        .skipping_bad(skips);
+    if skips {
+        count_rows(&manifest, files, cx, metrics)?;
+    } else {
+        try_rows(&manifest, files)?;
+    }
+    manifest.write(cx.out)?;
+    copy_all(files, cx, |name| SourceManifest::file_path(cx.out, name))
+}
+
+/// Reads all rows, since how many of them are none must be known now.
+fn count_rows(
+    manifest: &SourceManifest,
+    files: &[InputArtifact],
+    cx: &OpCx<'_>,
+    metrics: &mut BTreeMap<String, f64>,
+) -> Result<(), OpError> {
+    cx.progress.phase("reading rows", None, "rows");
+    let mut rows = manifest.rows_of(files.iter().map(|file| (file.name.clone(), file.path.clone())).collect());
+    let mut count = 0_u64;
+    while rows.next_record()?.is_some() {
+        count += 1;
+        if count % 4096 == 0 {
+            cx.check_cancelled()?;
+            cx.progress.position(count);
+        }
+    }
+    let bad = rows.bad();
+    if bad * MOST_BAD > count + bad {
+        let message = format!("{bad} of {} rows are none, which is more than one in {MOST_BAD}", count + bad);
+        return Err(OpError::new(message).help("look at `format`, or mend the files"));
+    }
+    metrics.insert("rows".to_owned(), count as f64);
+    metrics.insert("rows_skipped".to_owned(), bad as f64);
+    Ok(())
+}
+
+fn try_rows(manifest: &SourceManifest, files: &[InputArtifact]) -> Result<(), OpError> {
     let mut any = false;
     for file in files {
         let mut rows = manifest.open_file(&file.name, &file.path)?;
@@ -92,8 +140,7 @@ fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) 
     if !any {
         return Err(OpError::new("none of the source's files holds a row"));
     }
-    manifest.write(cx.out)?;
-    copy_all(files, cx, |name| SourceManifest::file_path(cx.out, name))
+    Ok(())
 }
 
 fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
@@ -259,6 +306,11 @@ fn check_copy(file: &InputArtifact, copied: &Path) -> Result<(), OpError> {
 fn format_of(format: SourceFormat) -> Format {
     match format {
         SourceFormat::Jsonl => Format::Jsonl,
+        SourceFormat::Json => Format::Json,
+        SourceFormat::Csv => Format::Csv,
+        SourceFormat::Tsv => Format::Tsv,
+        SourceFormat::Parquet => Format::Parquet,
+        SourceFormat::Arrow => Format::Arrow,
         SourceFormat::Text => Format::Text,
         SourceFormat::Clams => Format::Clams,
     }

@@ -53,6 +53,7 @@ mod oracle;
 mod pipelines;
 mod provenance;
 mod races;
+mod readers;
 mod real;
 mod real_tokens;
 mod report;

@@ -33,12 +33,24 @@ pub struct SourceParams {
     /// out.
     #[serde(default, skip_serializing)]
     pub split: Option<String>,
-    /// How the files of a data set are read; by file name when left out (`.jsonl`, `.txt`).
+    /// How the files of a data set are read; by content and file name when left out. All of them may be compressed with
+    /// gzip, zstd or bzip2.
     #[serde(default)]
     pub format: Option<SourceFormat>,
     /// What becomes one row of a plain text file.
     #[serde(default)]
     pub rows: TextRows,
+    /// The columns of a data set that are taken; all of them when left out. Others are not read where the format can do
+    /// without (Parquet, Arrow).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// The rows of a data set that are taken, counted over all its files in the order of their names; all of them when left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<RowRange>,
+    /// What is done with a row of a data set that is none. Not more than a tenth of the rows are passed over.
+    #[serde(default, skip_serializing_if = "OnBadRow::is_error")]
+    pub on_bad_row: OnBadRow,
     /// How the weights of a GGUF file are stored once they are decoded; `bf16` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<WeightType>,
@@ -54,10 +66,50 @@ pub struct SourceParams {
 pub enum SourceFormat {
     /// One JSON object a line: `{"text": …}`, `{"messages": […]}` or `{"good": …, "bad": …}`.
     Jsonl,
+    /// A list of JSON objects, an object with one such list, or objects one after the other.
+    Json,
+    /// Values separated by commas, below a line with the names of the columns. All values are text, and empty ones `null`.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// Parquet. Dates and times are ISO 8601 text, decimals text, bytes base64.
+    Parquet,
+    /// An Arrow IPC file or stream (`.arrow`, Feather); values as of Parquet.
+    Arrow,
     /// Plain text, cut into rows as `rows` says.
     Text,
     /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
     Clams,
+}
+
+/// Some rows of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RowRange {
+    /// The first row, counted from 0.
+    #[serde(default)]
+    pub from: u64,
+    /// The row after the last; the end when left out.
+    #[serde(default)]
+    pub to: Option<u64>,
+}
+
+/// What is done with a row that is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRow {
+    /// The source fails, and says where the row stands.
+    #[default]
+    Error,
+    /// It is passed over and counted: `rows_skipped`.
+    Skip,
+}
+
+impl OnBadRow {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 /// How weights are stored.
@@ -95,6 +147,25 @@ impl SourceParams {
         let named = [&self.dataset, &self.model, &self.adapter];
         let plain = |path: &str| start == "https://" && path.starts_with("http://");
         named.into_iter().flatten().any(|path| path.starts_with(start) || plain(path))
+    }
+
+    fn mistakes_of_rows(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let given = [
+            ("columns", self.columns.is_some()),
+            ("range", self.range.is_some()),
+            ("on_bad_row", self.on_bad_row != OnBadRow::Error),
+        ];
+        for (field, _) in given.into_iter().filter(|(_, given)| *given && self.dataset.is_none()) {
+            mistakes.push(Mistake::new(field, format!("only a data set has `{field}`")).help("leave it out"));
+        }
+        if self.columns.as_ref().is_some_and(Vec::is_empty) {
+            mistakes.push(Mistake::new("columns", "no column is left").help("leave it out to take all"));
+        }
+        if self.range.is_some_and(|range| range.to.is_some_and(|to| to <= range.from)) {
+            mistakes.push(Mistake::new("range", "no row is left").help("`to` is the row after the last one"));
+        }
+        mistakes
     }
 
     fn mistakes_outside(&self) -> Vec<Mistake> {
@@ -163,6 +234,7 @@ impl Params for SourceParams {
             mistakes.push(Mistake::new("dtype", "only a model has a `dtype`").help("leave it out"));
         }
         mistakes.extend(self.mistakes_outside());
+        mistakes.extend(self.mistakes_of_rows());
         let sha = |digest: &str| {
             let hex = digest.strip_prefix("sha256:");
             self.is_at("https://")
