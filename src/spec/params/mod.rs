@@ -57,7 +57,7 @@ pub use sft::{
     DpoSettings, LongSamples, LoraOutput, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams,
     TargetModules, TrainOn, TrainOnEos, names_module,
 };
-pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
+pub use source::{OnBadRow, RowRange, SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};
