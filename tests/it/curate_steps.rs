@@ -195,3 +195,21 @@ fn rows_can_be_looked_at_and_compared() {
     );
     assert_eq!(diff["only_after"].as_array().unwrap().len(), 5);
 }
+
+#[test]
+fn shards_are_read_as_lines_are() {
+    let steps = "      - messages: {}\n      - sort: {by: source}\n";
+    let lines = world(steps, "    columns: [source, id]\n");
+    lines.run_ok(&[]);
+    for format in ["jsonl_zst", "parquet"] {
+        let shards =
+            world(steps, &format!("    columns: [source, id]\n    output: {{format: {format}, shard_size: 1500}}\n"));
+        shards.run_ok(&[]);
+        assert_eq!(head(&shards, "set"), head(&lines, "set"), "{format}");
+        let shown = shards.json(&["show", "set", "--json"]);
+        assert!(shown["files"].as_u64().unwrap() > 4, "{format}: {shown}");
+        shards.edit("  set:", "  again: {kind: curate, from: [set], steps: [shuffle: {}]}\n  set:");
+        assert_eq!(shards.run_ok(&[]).ran, ["again"]);
+        assert_eq!(head(&shards, "again").len(), 26);
+    }
+}

@@ -215,7 +215,18 @@ mod tests {
         let metrics = BTreeMap::from([("nan".to_owned(), f64::NAN), ("worst".to_owned(), f64::NEG_INFINITY)]);
         let (kind, key, artifact) = ("sft".to_owned(), "00".to_owned(), "00".to_owned());
         let (outputs, files) = Default::default();
-        let node = LockedNode { kind, platform: None, key, artifact, outputs, size: 1, files, origin: None, chosen: None, metrics };
+        let node = LockedNode {
+            kind,
+            platform: None,
+            key,
+            artifact,
+            outputs,
+            size: 1,
+            files,
+            origin: None,
+            chosen: None,
+            metrics,
+        };
         lock.set("sft", &node);
         let back = Lock::read(&lock.write().unwrap()).unwrap().node("sft").unwrap();
         assert!(back.metrics["nan"].is_nan() && back.metrics["worst"] == f64::NEG_INFINITY);
