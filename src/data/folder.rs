@@ -195,6 +195,22 @@ pub fn open_records(dir: &Path) -> Result<Records, DataError> {
 }
 
 impl Records {
+    /// Returns the files one by one, each with its place and its own rows; nothing if the rows that are wanted are counted
+    /// over all files.
+    pub fn by_file(&self) -> Option<Vec<(PathBuf, Records)>> {
+        let Rows { manifest, waiting, current, skip, left, .. } = &self.0;
+        if current.is_some() || *skip > 0 || left.is_some() {
+            return None;
+        }
+        let alone = |file: &(String, PathBuf)| (file.1.clone(), Records(manifest.rows_of(vec![file.clone()])));
+        Some(waiting.iter().map(alone).collect())
+    }
+
+    /// Returns how the files are read, for what depends on it.
+    pub fn manifest(&self) -> &SourceManifest {
+        &self.0.manifest
+    }
+
     /// Returns the file and the line of the record that was read last.
     pub fn place(&self) -> (&str, u64) {
         self.0.current.as_ref().map_or(("", 0), FileRows::place)

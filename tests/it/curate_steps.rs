@@ -213,3 +213,50 @@ fn shards_are_read_as_lines_are() {
         assert_eq!(head(&shards, "again").len(), 26);
     }
 }
+
+#[test]
+fn a_new_file_does_not_run_the_others_again() {
+    let world = World::empty();
+    let file = |name: &str, rows: usize| {
+        let text = |i: usize| {
+            format!("{{\"text\": \"{name}, rangée {i} : la mer est grise et le vent se lève sur la lande.\"}}\n")
+        };
+        world.write(&format!("data/{name}.jsonl"), &(0..rows).map(text).collect::<String>());
+    };
+    file("a", 15_000);
+    file("b", 15_000);
+    world.write(
+        "pipeline.yaml",
+        "version: 1\nnodes:\n  raw: {kind: source, dataset: data/*.jsonl}\n  set:\n    kind: curate\n    from: [raw]\n    steps:\n      \
+         - normalize: {}\n      - matches: {pattern: \"rangée \\\\d*7 :\"}\n      - shuffle: {}\n",
+    );
+    world.run_ok(&[]);
+    let memo = || {
+        let files = fs_err::read_dir(world.path("cache/memo")).unwrap().map(|entry| entry.unwrap().path());
+        let mut rows: Vec<_> = files.filter(|path| path.extension().is_some_and(|end| end == "rows")).collect();
+        rows.sort();
+        rows
+    };
+    let before = memo();
+    assert_eq!(before.len(), 2);
+    let read = |name: &str| {
+        let shown = world.json(&["show", "set", "--json"]);
+        fs_err::read(format!("{}/{name}", shown["path"].as_str().unwrap())).unwrap()
+    };
+    // A third file, and one of the kept ones damaged: what is whole is used, and the result is that of a fresh cache.
+    file("c", 14_000);
+    fs_err::set_permissions(&before[0], std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let mut bytes = fs_err::read(&before[0]).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 0x40;
+    fs_err::write(&before[0], bytes).unwrap();
+    world.run_ok(&[]);
+    assert_eq!(memo().len(), 3);
+    let names = ["stats.json", "report.html", "README.md", "rows/data.jsonl"];
+    let kept = names.map(read);
+    fs_err::remove_dir_all(world.path("cache/memo")).unwrap();
+    world.run_ok(&["--force", "set"]);
+    for (name, kept) in names.into_iter().zip(kept) {
+        assert!(read(name) == kept, "{name} differs");
+    }
+}

@@ -109,14 +109,15 @@ pub(super) struct Flow<'a> {
 }
 
 impl<'a> Flow<'a> {
-    /// Returns the steps that `steps` asks for.
+    /// Returns the steps that `steps` asks for, of which there are `before` others before.
     pub(super) fn new(
+        before: usize,
         steps: &[CurateStep],
         (names, priorities): (&[String], &[i64]),
         cx: &'a OpCx<'a>,
     ) -> Result<Self, OpError> {
         let mut stages = Vec::new();
-        for (i, step) in steps.iter().enumerate() {
+        for (i, step) in (before..).zip(steps) {
             let begun = super::steps::begin(i, step, (names, priorities), cx)
                 .map_err(|error| OpError::caused(at(i, step), error))?;
             if let Some(begun) = begun {
@@ -144,15 +145,14 @@ impl<'a> Flow<'a> {
         Ok(())
     }
 
-    /// Returns an error that names the step after which no row was left, if there is one.
-    pub(super) fn check_not_empty(&self) -> Result<(), OpError> {
-        let Some((i, stage)) = self.stages.iter().enumerate().find(|(_, stage)| stage.counts.rows_out == 0) else {
-            return Ok(());
+    /// Returns what every step did so far, and begins to count anew.
+    pub(super) fn take_counts(&mut self) -> Vec<Counts> {
+        let sources = self.stages.iter().map(|stage| stage.counts.rows_by_source.len()).max().unwrap_or(0);
+        let taken = |stage: &mut Stage<'_>| {
+            let fresh = Counts::named(stage.counts.step.clone(), sources);
+            std::mem::replace(&mut stage.counts, fresh)
         };
-        let counts = &stage.counts;
-        let message = format!("step {} (`{}`) dropped all {} rows", i + 1, counts.step, counts.rows_in);
-        let example = counts.dropped.first().map(|sample| format!(": `{}`: {}", sample.text, sample.reason));
-        Err(OpError::new(message + &example.unwrap_or_default()).help("loosen the step or take it out"))
+        self.stages.iter_mut().map(taken).collect()
     }
 
     /// Returns what every step did.
@@ -163,6 +163,14 @@ impl<'a> Flow<'a> {
         };
         self.stages.into_iter().map(ended).collect()
     }
+}
+
+/// Returns an error that names the step after which no row was left, if there is one; `before` are the steps before these.
+pub(super) fn check_not_empty(before: usize, steps: &[Counts]) -> Result<(), OpError> {
+    let Some((i, counts)) = steps.iter().enumerate().find(|(_, counts)| counts.rows_out == 0) else { return Ok(()) };
+    let message = format!("step {} (`{}`) dropped all {} rows", before + i + 1, counts.step, counts.rows_in);
+    let example = counts.dropped.first().map(|sample| format!(": `{}`: {}", sample.text, sample.reason));
+    Err(OpError::new(message + &example.unwrap_or_default()).help("loosen the step or take it out"))
 }
 
 fn at(i: usize, step: &CurateStep) -> String {

@@ -11,6 +11,7 @@
 mod card;
 mod flow;
 mod item;
+mod memo;
 mod outputs;
 mod page;
 mod row_hash;
@@ -25,11 +26,12 @@ use fs_err as fs;
 
 use self::flow::Flow;
 use self::item::Item;
+use self::memo::FileMemo;
 use self::outputs::Outputs;
-use self::stats::{Source, Stats};
+use self::stats::{Counts, Source, Stats};
 use super::{OpCx, OpError, Outcome};
 use crate::data;
-use crate::spec::params::CurateParams;
+use crate::spec::params::{CurateParams, CurateStep};
 
 /// Rows in a block.
 const BLOCK_ROWS: usize = 2048;
@@ -41,52 +43,68 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     let names = params.entry_names();
     fs::create_dir_all(cx.scratch)?;
     let priorities: Vec<i64> = params.from.iter().map(|entry| entry.priority).collect();
-    let mut flow = Flow::new(&params.steps, (&names, &priorities), cx)?;
+    // What the first steps make of a file depends on nothing but the file.
+    let alone = params.steps.iter().take_while(|step| step.is_by_row()).count();
+    let (first, rest) = params.steps.split_at(alone);
+    let mut first = First { steps: first, flow: Flow::new(0, first, (&names, &priorities), cx)?, counts: Vec::new() };
+    first.counts = first.flow.take_counts();
+    let mut flow = Flow::new(alone, rest, (&names, &priorities), cx)?;
     let mut outputs = Outputs::create(params, &names, (cx.out, cx.scratch))?;
-    let sources = read_all(params, &names, cx, |items| outputs.write(flow.push(items)?))?;
+    let sources = read_all(params, &names, cx, &mut first, |items| outputs.write(flow.push(items)?))?;
+    flow::check_not_empty(0, &first.counts)?;
     flow.finish(|items| {
         cx.check_cancelled()?;
         outputs.write(items)
     })?;
-    flow.check_not_empty()?;
+    let after = flow.into_counts();
+    flow::check_not_empty(alone, &after)?;
     let written = outputs.finish()?;
-    let stats = Stats::new(sources, flow.into_counts(), written);
+    let stats = Stats::new(sources, first.counts.into_iter().chain(after).collect(), written);
     fs::write(cx.out.join("stats.json"), stats.to_json())?;
     fs::write(cx.out.join("report.html"), page::render(&stats)?)?;
     fs::write(cx.out.join("README.md"), card::render(params, &stats))?;
     Ok(Outcome { metrics: stats.metrics(), ..Outcome::default() })
 }
 
-/// Reads all inputs in blocks, and returns how many rows each one gave.
+/// The steps that look at a row alone, before the first that does not.
+struct First<'a> {
+    steps: &'a [CurateStep],
+    flow: Flow<'a>,
+    /// What they did to all files so far.
+    counts: Vec<Counts>,
+}
+
+/// Reads all inputs, file by file, and returns how many rows each one gave.
 fn read_all(
     params: &CurateParams,
     names: &[String],
     cx: &OpCx<'_>,
+    first: &mut First<'_>,
     mut take: impl FnMut(Vec<Item>) -> Result<(), OpError>,
 ) -> Result<Vec<Source>, OpError> {
     let mut sources = Vec::new();
     let mut read = 0;
     cx.progress.phase("curating", None, "rows");
     for (from, entry) in params.from.iter().enumerate() {
-        let input = cx.inputs.one(&format!("from[{from}]"))?;
-        let mut rows = Reader {
-            records: data::open_records(&input.path)?,
-            from: from as u32,
-            number: 0,
-            limit: entry.limit,
-            file: "".into(),
-        };
-        loop {
-            cx.check_cancelled()?;
-            let block = rows.next_block()?;
-            if block.is_empty() {
-                break;
-            }
-            read += block.len() as u64;
-            take(block)?;
-            cx.progress.position(read);
+        let records = data::open_records(&cx.inputs.one(&format!("from[{from}]"))?.path)?;
+        let manifest = records.manifest().clone();
+        // A bound on the rows of the whole, or of the entry, leaves no file to itself.
+        let files = records.by_file().filter(|_| entry.limit.is_none());
+        let files = files.map(|files| files.into_iter().map(|(path, records)| (Some(path), records)).collect());
+        let mut number = 0;
+        for (path, records) in files.unwrap_or_else(|| vec![(None, records)]) {
+            let memo = path.map(|path| FileMemo::of(&path, &manifest, (&names[from], first.steps), cx));
+            let memo = memo.transpose()?.flatten();
+            let reader = Reader { records, number: 0, limit: entry.limit, file: "".into() };
+            let file = File { from, offset: number, reader, memo };
+            let rows = file.run(first, cx, |items, rows| {
+                cx.progress.position(read + rows);
+                take(items)
+            })?;
+            number += rows;
+            read += rows;
         }
-        sources.push(Source { name: names[from].clone(), rows_in: rows.number, ..Source::default() });
+        sources.push(Source { name: names[from].clone(), rows_in: number, ..Source::default() });
     }
     if read == 0 {
         return Err(OpError::new("there is nothing to curate: the inputs hold no rows"));
@@ -94,10 +112,70 @@ fn read_all(
     Ok(sources)
 }
 
-/// The rows of one entry of `from`.
+/// A file of the entry `from` of which `offset` rows were read before.
+struct File {
+    from: usize,
+    offset: u64,
+    reader: Reader,
+    memo: Option<FileMemo>,
+}
+
+impl File {
+    /// Gives what the first steps make of the file to `take`, with the number of rows read, and returns that number.
+    fn run(
+        mut self,
+        first: &mut First<'_>,
+        cx: &OpCx<'_>,
+        mut take: impl FnMut(Vec<Item>, u64) -> Result<(), OpError>,
+    ) -> Result<u64, OpError> {
+        let (from, offset) = (self.from, self.offset);
+        let ours = |mut items: Vec<Item>| {
+            for item in &mut items {
+                (item.from, item.number) = (from as u32, item.number + offset);
+            }
+            items
+        };
+        if let Some(mut kept) = self.memo.as_ref().and_then(FileMemo::read) {
+            loop {
+                cx.check_cancelled()?;
+                let block = kept.rows.next_block()?;
+                if block.is_empty() {
+                    break;
+                }
+                take(ours(block), kept.rows_in)?;
+            }
+            merge(&mut first.counts, kept.counts, from, offset);
+            return Ok(kept.rows_in);
+        }
+        let mut keeping = self.memo.as_ref().and_then(FileMemo::begin);
+        loop {
+            cx.check_cancelled()?;
+            let block = self.reader.next_block()?;
+            if block.is_empty() {
+                break;
+            }
+            let items = first.flow.push(block)?;
+            keeping = keeping.and_then(|mut keeping| keeping.push(&items).then_some(keeping));
+            take(ours(items), self.reader.number)?;
+        }
+        let counts = first.flow.take_counts();
+        if let Some(keeping) = keeping {
+            keeping.finish(self.reader.number, &counts);
+        }
+        merge(&mut first.counts, counts, from, offset);
+        Ok(self.reader.number)
+    }
+}
+
+fn merge(all: &mut [Counts], file: Vec<Counts>, from: usize, offset: u64) {
+    for (all, file) in all.iter_mut().zip(file) {
+        all.merge(file, from, offset);
+    }
+}
+
+/// The rows of a file, or of a whole entry.
 struct Reader {
     records: data::Records,
-    from: u32,
     /// How many were read.
     number: u64,
     limit: Option<u64>,
@@ -117,7 +195,7 @@ impl Reader {
             if *self.file != *file {
                 self.file = file.into();
             }
-            let item = Item::new(self.from, self.number, record).at(&self.file, line);
+            let item = Item::new(0, self.number, record).at(&self.file, line);
             bytes += item.bytes();
             block.push(item);
         }

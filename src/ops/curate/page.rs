@@ -17,7 +17,7 @@ struct Page {
 
 #[derive(Serialize)]
 struct StepShown {
-    step: &'static str,
+    step: String,
     rows_in: String,
     rows_out: String,
     rows_changed: String,
@@ -100,7 +100,7 @@ fn step_shown(step: &Counts, stats: &Stats) -> StepShown {
     };
     let source = |at: u32| stats.sources.get(at as usize).map_or_else(String::new, |source| source.name.clone());
     StepShown {
-        step: step.step,
+        step: step.step.to_string(),
         rows_in: grouped(step.rows_in),
         rows_out: grouped(step.rows_out),
         rows_changed: grouped(step.rows_changed),

@@ -59,7 +59,9 @@ impl Spool {
             Some(file) => file,
             empty => {
                 let file = BufWriter::new(fs::File::create(&self.path)?);
-                empty.insert(zstd::Encoder::new(file, LEVEL)?)
+                let mut packer = zstd::Encoder::new(file, LEVEL)?;
+                packer.include_checksum(true)?;
+                empty.insert(packer)
             }
         };
         for block in std::mem::take(&mut self.waiting).chunks(BLOCK_ITEMS) {
@@ -73,6 +75,15 @@ impl Spool {
     /// Ends the writing; what was added can be read once.
     pub(super) fn read(self) -> Result<SpoolReader, OpError> {
         self.finish()?.last_reader()
+    }
+
+    /// Ends the writing into the file, which stays.
+    pub(super) fn finish_file(mut self) -> Result<(), OpError> {
+        self.spill()?;
+        if let Some(file) = self.file.take() {
+            file.finish()?.flush()?;
+        }
+        Ok(())
     }
 
     /// Ends the writing; what was added can be read as often as is wanted.
@@ -131,9 +142,22 @@ pub(super) struct SpoolReader {
 }
 
 impl SpoolReader {
-    fn open(path: &Path) -> Result<Self, OpError> {
+    /// Opens a file that a spool wrote.
+    pub(super) fn open(path: &Path) -> Result<Self, OpError> {
         let file = zstd::Decoder::new(fs::File::open(path)?)?;
         Ok(Self { memory: Vec::new().into_iter(), file: Some(BufReader::with_capacity(1 << 18, file)) })
+    }
+
+    /// Reads all items of a file, and returns how many there are.
+    pub(super) fn count(&mut self) -> Result<u64, OpError> {
+        let (mut count, mut line) = (0, Vec::new());
+        while let Some(file) = &mut self.file
+            && file.read_until(b'\n', &mut line)? > 0
+        {
+            count += 1;
+            line.clear();
+        }
+        Ok(count)
     }
 
     /// Returns the next items, none at the end.

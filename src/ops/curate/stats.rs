@@ -1,9 +1,10 @@
 //! What the steps did, for `stats.json`, the page and the table of metrics.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use rayon::prelude::*;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::flow::{Verdict, Why};
@@ -19,25 +20,25 @@ const RULES: usize = 50;
 const VERSION: u32 = 2;
 
 /// What one step did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(super) struct Counts {
-    pub(super) step: &'static str,
+    pub(super) step: Cow<'static, str>,
     pub(super) rows_in: u64,
     pub(super) rows_out: u64,
     pub(super) rows_changed: u64,
-    #[serde(skip_serializing_if = "is_zero")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) rows_flagged: u64,
     chars_in: u64,
     pub(super) chars_out: u64,
     /// The rows that came out, of each entry of `from`.
     pub(super) rows_by_source: Vec<u64>,
     /// How many rows each rule was against.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     rules: BTreeMap<String, u64>,
     /// The first rows that were dropped or flagged, of each rule.
     pub(super) dropped: Vec<Dropped>,
     /// What the step has to say beyond that.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) figures: Option<Value>,
     /// How many samples there are of each rule.
     #[serde(skip)]
@@ -50,11 +51,14 @@ fn is_zero(number: &u64) -> bool {
 }
 
 /// A row that was dropped.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Dropped {
     /// Which entry of `from` it came from, and its number there.
     pub(super) source: u32,
     pub(super) row: u64,
+    /// The rule that it broke, if the step has several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    rule: Option<String>,
     pub(super) reason: String,
     /// How its text begins.
     pub(super) text: String,
@@ -62,6 +66,10 @@ pub(super) struct Dropped {
 
 impl Counts {
     pub(super) fn new(step: &'static str, sources: usize) -> Self {
+        Self::named(step.into(), sources)
+    }
+
+    pub(super) fn named(step: Cow<'static, str>, sources: usize) -> Self {
         Self {
             step,
             rows_in: 0,
@@ -104,7 +112,7 @@ impl Counts {
                     self.rows_flagged += 1;
                     for why in all {
                         self.show(&item, &why);
-                        item.flags.push(why.rule.unwrap_or(self.step.into()).into_owned());
+                        item.flags.push(why.rule.unwrap_or(self.step.clone()).into_owned());
                     }
                     kept.push(item);
                 }
@@ -112,7 +120,7 @@ impl Counts {
                     self.show(&item, &why);
                     if mode == FilterMode::Flag {
                         self.rows_flagged += 1;
-                        item.flags.push(why.rule.unwrap_or(self.step.into()).into_owned());
+                        item.flags.push(why.rule.unwrap_or_else(|| self.step.clone()).into_owned());
                         kept.push(item);
                     }
                 }
@@ -129,18 +137,44 @@ impl Counts {
     }
 
     fn show(&mut self, item: &Item, why: &Why) {
-        let rule = why.rule.as_deref().unwrap_or_default();
-        if why.rule.is_some() {
-            *self.rules.entry(rule.to_owned()).or_default() += 1;
+        let rule = why.rule.as_deref().map(str::to_owned);
+        if let Some(rule) = &rule {
+            *self.rules.entry(rule.clone()).or_default() += 1;
         }
+        if self.has_room(rule.as_deref()) {
+            let (reason, text) = (why.reason.clone(), item.beginning());
+            self.dropped.push(Dropped { source: item.from, row: item.number, rule, reason, text });
+        }
+    }
+
+    /// Returns whether another sample of a rule is to be shown, and counts it then.
+    fn has_room(&mut self, rule: Option<&str>) -> bool {
+        let rule = rule.unwrap_or_default();
         if self.sampled.len() >= RULES && !self.sampled.contains_key(rule) {
-            return;
+            return false;
         }
         let shown = self.sampled.entry(rule.to_owned()).or_default();
-        if *shown < SHOWN {
-            *shown += 1;
-            let (reason, text) = (why.reason.clone(), item.beginning());
-            self.dropped.push(Dropped { source: item.from, row: item.number, reason, text });
+        *shown += 1;
+        *shown <= SHOWN
+    }
+
+    /// Adds what the step did to a file of the entry `from`, before which `offset` rows of that entry were read.
+    pub(super) fn merge(&mut self, file: Self, from: usize, offset: u64) {
+        self.rows_in += file.rows_in;
+        self.rows_out += file.rows_out;
+        self.rows_changed += file.rows_changed;
+        self.rows_flagged += file.rows_flagged;
+        self.chars_in += file.chars_in;
+        self.chars_out += file.chars_out;
+        self.rows_by_source[from] += file.rows_out;
+        for (rule, rows) in file.rules {
+            *self.rules.entry(rule).or_default() += rows;
+        }
+        for mut row in file.dropped {
+            if self.has_room(row.rule.as_deref()) {
+                (row.source, row.row) = (from as u32, row.row + offset);
+                self.dropped.push(row);
+            }
         }
     }
 }

@@ -159,6 +159,19 @@ steps! {
 }
 
 impl CurateStep {
+    /// Returns whether what the step makes of a row depends on nothing but the row.
+    pub fn is_by_row(&self) -> bool {
+        use CurateStep as Step;
+        let alone = match self {
+            Step::Messages(_) | Step::Rename(_) | Step::Select(_) | Step::Where(_) | Step::Explode(_) => true,
+            Step::CheckMessages(_) | Step::CheckAnswers(_) | Step::Normalize(_) | Step::Replace(_) => true,
+            Step::FixText(_) | Step::Toxicity(_) | Step::Quality(_) => true,
+            Step::Length(_) | Step::Language(_) | Step::Matches(_) => true,
+            _ => false,
+        };
+        alone && self.settings().reads().is_empty()
+    }
+
     /// Returns what happens to a row that the step is against.
     pub fn mode(&self) -> FilterMode {
         self.settings().filter_mode()

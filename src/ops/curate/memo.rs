@@ -1,0 +1,133 @@
+//! What the first steps made of one file, kept by content: one new file does not run the others again.
+//!
+//! Steps that look at a row alone, up to the first that does not, make of a file's bytes always the same rows. So these rows
+//! and the counts lie in a folder for what can be computed again, under the digest of the file, of how it is read, and of the
+//! steps. A file is used only when it is whole: the rows end with zstd's checksum, and the counts are written last.
+
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use fs_err as fs;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::item::Item;
+use super::spool::{Spool, SpoolReader};
+use super::stats::Counts;
+use crate::digest::{file_digest, value_digest};
+use crate::ops::{OpCx, OpError};
+use crate::spec::params::CurateStep;
+
+/// Changed with whatever a step makes of the same rows.
+const VERSION: u32 = 1;
+/// Files with fewer bytes are read faster than found.
+const SMALL: u64 = 1 << 20;
+
+/// What is known about a file beside its rows.
+#[derive(Serialize, Deserialize)]
+struct Known {
+    rows_in: u64,
+    rows_out: u64,
+    counts: Vec<Counts>,
+}
+
+/// Where the rows of a file are kept.
+pub(super) struct FileMemo {
+    rows: PathBuf,
+    known: PathBuf,
+}
+
+/// What was kept of a file.
+pub(super) struct Kept {
+    pub(super) rows_in: u64,
+    pub(super) counts: Vec<Counts>,
+    pub(super) rows: SpoolReader,
+}
+
+impl FileMemo {
+    /// Finds out where the rows of a file are kept; nothing if they are not.
+    pub(super) fn of(
+        file: &Path,
+        reading: &impl Serialize,
+        (name, steps): (&str, &[CurateStep]),
+        cx: &OpCx<'_>,
+    ) -> Result<Option<Self>, OpError> {
+        let Some(folder) = cx.memo.filter(|_| !steps.is_empty()) else { return Ok(None) };
+        if fs::metadata(file)?.len() < SMALL {
+            return Ok(None);
+        }
+        let (digest, _) = file_digest(file).map_err(|error| OpError::caused("cannot digest the data", error))?;
+        let parts = json!({
+            "version": VERSION,
+            "program": env!("CARGO_PKG_VERSION"),
+            "file": digest.hex(),
+            "reading": reading,
+            "name": name,
+            "steps": steps,
+        });
+        let stem = value_digest(&parts).hex();
+        Ok(Some(Self { rows: folder.join(format!("{stem}.rows")), known: folder.join(format!("{stem}.counts")) }))
+    }
+
+    /// Returns what is kept, if it is whole.
+    pub(super) fn read(&self) -> Option<Kept> {
+        let known: Known = serde_json::from_slice(&fs::read(&self.known).ok()?).ok()?;
+        // Read once to the end, where the checksum is.
+        let mut whole = SpoolReader::open(&self.rows).ok()?;
+        if whole.count().ok()? != known.rows_out {
+            return None;
+        }
+        for path in [&self.rows, &self.known] {
+            // Used now. Only `cache gc` looks at it.
+            let _ = fs::File::options()
+                .append(true)
+                .open(path)
+                .map(|file| file.into_file().set_modified(SystemTime::now()));
+        }
+        Some(Kept { rows_in: known.rows_in, counts: known.counts, rows: SpoolReader::open(&self.rows).ok()? })
+    }
+
+    /// Begins to keep rows. That they cannot be kept costs time later and nothing else.
+    pub(super) fn begin(&self) -> Option<Keeping<'_>> {
+        let folder = self.rows.parent()?;
+        fs::create_dir_all(folder).ok()?;
+        let name = format!("{}.{}.unfinished", self.rows.file_name()?.to_str()?, std::process::id());
+        Some(Keeping { memo: self, spool: Spool::on_disk(folder, &name), path: folder.join(name), rows: 0 })
+    }
+}
+
+/// Rows that are being kept.
+pub(super) struct Keeping<'a> {
+    memo: &'a FileMemo,
+    spool: Spool,
+    path: PathBuf,
+    rows: u64,
+}
+
+impl Keeping<'_> {
+    /// Adds rows; says whether it could.
+    pub(super) fn push(&mut self, items: &[Item]) -> bool {
+        self.rows += items.len() as u64;
+        let pushed = self.spool.push(items.to_vec()).is_ok();
+        if !pushed {
+            let _ = fs::remove_file(&self.path);
+        }
+        pushed
+    }
+
+    /// Puts the rows, and what is known about them, where they are found.
+    pub(super) fn finish(self, rows_in: u64, counts: &[Counts]) {
+        let known = Known { rows_in, rows_out: self.rows, counts: counts.to_vec() };
+        let path = self.path.clone();
+        let keep = || -> Result<(), OpError> {
+            self.spool.finish_file()?;
+            fs::rename(&self.path, &self.memo.rows)?;
+            let unfinished = self.path.with_extension("counts");
+            fs::write(&unfinished, serde_json::to_vec(&known).unwrap_or_default())?;
+            Ok(fs::rename(&unfinished, &self.memo.known)?)
+        };
+        if keep().is_err() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
