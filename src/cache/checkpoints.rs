@@ -11,6 +11,9 @@ use super::lock::Locked;
 use super::{Cache, CacheError};
 use crate::digest::Digest;
 
+/// The folder with what servers answered, in that for what nodes remember.
+const ANSWERS: &str = "answers";
+
 /// How old what an unfinished node left must be to be collected, if nothing is said.
 pub(super) const STALE: Duration = Duration::from_hours(14 * 24);
 
@@ -46,7 +49,9 @@ impl Cache {
                 found.push((path, written));
             }
         }
-        for path in sorted_entries(&self.layout.memo())? {
+        // Answers of servers were paid for: only their owner removes them.
+        let memo = sorted_entries(&self.layout.memo())?;
+        for path in memo.into_iter().filter(|path| path.file_name().is_none_or(|name| name != ANSWERS)) {
             let written = last_written(&path)?;
             found.push((path, written));
         }

@@ -208,6 +208,10 @@ pub(super) struct RunArgs {
     #[arg(long, env = "LUTHFLOW_FROZEN", value_parser = FalseyValueParser::new())]
     pub(super) frozen: bool,
 
+    /// Ask the hub anew which commit a branch or a tag of a source is, and write that into the lockfile
+    #[arg(long, conflicts_with_all = ["locked", "frozen"])]
+    pub(super) update: bool,
+
     /// Print one JSON event a line
     #[arg(long)]
     pub(super) json: bool,

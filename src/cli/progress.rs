@@ -203,6 +203,7 @@ impl Observer for Human {
             Event::NodeProgress { node, phase, done, total, unit, note } => {
                 self.progress(node, &Position { phase, done: *done, total: *total, unit, note });
             }
+            Event::NodeWarned { node, text } => self.tagged(&style("warn").yellow(), node, text),
             Event::NodeFinished { node, seconds, .. } => {
                 self.ended(node);
                 self.tagged(&style("done").green().bold(), node, &output::duration(*seconds));

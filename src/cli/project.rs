@@ -1,12 +1,14 @@
 //! From arguments to a plan: which pipeline file, with which parameters, over which cache.
 
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use super::args::{Cli, PipelineArgs};
 use super::output;
 use super::report::CliError;
 use crate::cache::{Access, Cache};
 use crate::digest::Digest;
+use crate::exec::outside::Outside;
 use crate::exec::{Decider, rounds};
 use crate::plan::{InstanceId, Plan, resolve, select};
 use crate::spec::lock::Lock;
@@ -26,6 +28,8 @@ pub(super) struct Written {
     pub(super) text: String,
     /// What the command line changes in it.
     pub(super) overrides: Overrides,
+    /// What looks at its sources that do not lie on this machine.
+    pub(super) outside: Rc<Outside>,
 }
 
 impl Written {
@@ -33,7 +37,14 @@ impl Written {
     pub(super) fn read(args: &PipelineArgs, cli: &Cli) -> Result<Self, CliError> {
         let (file, names) = find(args, cli)?;
         let text = read(&file)?;
-        Ok(Self { file, names, text, overrides: overrides(args)? })
+        let mut written = Self { file, names, text, overrides: overrides(args)?, outside: Rc::default() };
+        written.outside = Rc::new(written.looking());
+        Ok(written)
+    }
+
+    /// Returns what looks at sources that do not lie on this machine, as the environment says.
+    pub(super) fn looking(&self) -> Outside {
+        Outside::of_environment(&|name| std::env::var_os(name), Some(self.lock_path()))
     }
 
     /// Returns the lockfile: beside the pipeline, with the same name, and that of the profile behind it.
@@ -139,7 +150,7 @@ impl Project {
 
     /// Returns what decides about freshness, over `cache`.
     pub(super) fn decider<'a>(&'a self, cache: &'a Cache) -> Decider<'a> {
-        Decider::new(&self.plan, cache, &self.file)
+        Decider::new(&self.plan, cache, &self.file).looking(&self.written.outside)
     }
 
     /// Returns the instances that the names mean; all of them without names.

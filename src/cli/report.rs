@@ -89,9 +89,10 @@ impl From<ExecError> for CliError {
     fn from(error: ExecError) -> Self {
         let exit = match &error {
             ExecError::Cache(error) => return cache_error(error),
-            ExecError::SourceMissing { .. } | ExecError::SourceUnusable { .. } | ExecError::LockFile { .. } => {
-                Exit::UserError
-            }
+            ExecError::SourceMissing { .. }
+            | ExecError::SourceUnusable { .. }
+            | ExecError::Outside { .. }
+            | ExecError::LockFile { .. } => Exit::UserError,
             ExecError::SourceDrifted { .. } | ExecError::Locked { .. } => Exit::Differs,
             ExecError::LockUnwritable { .. } | ExecError::Io(_) => Exit::Internal,
         };

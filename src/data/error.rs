@@ -38,6 +38,24 @@ pub enum DataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A row of a file that has no lines isn't one.
+    #[error("{}, row {row}: {reason}", path.display())]
+    BadAt {
+        /// The file.
+        path: PathBuf,
+        /// The row, counted from 1.
+        row: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A file cannot be read as what it is.
+    #[error("{}: {reason}", path.display())]
+    BadFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A folder isn't a data set.
     #[error("{} is not a data set: {reason}", path.display())]
     BadDataset {
@@ -86,6 +104,13 @@ pub enum DataError {
         /// The entries that the data yields.
         possible: usize,
     },
+}
+
+impl DataError {
+    /// Says whether it is about one row, and the next may be sound.
+    pub fn is_of_one_row(&self) -> bool {
+        matches!(self, DataError::BadRow { .. } | DataError::BadAt { .. } | DataError::NotUtf8 { .. })
+    }
 }
 
 /// Returns the first characters of a text on one line, for messages.

@@ -1,6 +1,6 @@
 //! A data set as a folder: where its rows lie, and how they are written.
 //!
-//! Two layouts exist. A curation writes `data.jsonl`. A source keeps the user's files as they came, below `files/`, so
+//! Three layouts exist. A curation writes `data.jsonl`, or shards of one format (`data-00000.parquet`). A source keeps the user's files as they came, below `files/`, so
 //! that nothing is lost or rewritten, and says in `source.json` how to read them. Whoever reads rows needn't know which
 //! one it is. Files are read in the byte order of their names, never in the order in which a file system lists them.
 
@@ -12,7 +12,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::reader::FileRows;
-use super::{DataError, Format, Record, Row, TextUnit};
+use super::{DataError, Format, Reading, Record, Row, TextUnit};
 
 /// The rows of a curated data set.
 const DATA_FILE: &str = "data.jsonl";
@@ -32,12 +32,52 @@ pub struct SourceManifest {
     format: Option<Format>,
     /// What becomes a row of a text file.
     rows: TextUnit,
+    /// The columns that are wanted; all of them if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    columns: Option<Vec<String>>,
+    /// The rows that are wanted; all of them if it is left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    range: Option<RowRange>,
+    /// Whether rows that are none are passed over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    skip_bad: bool,
+}
+
+/// Some rows of a data set, counted from 0 over all its files.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowRange {
+    /// The first row.
+    pub from: u64,
+    /// The row after the last; the end if it is left out.
+    pub to: Option<u64>,
 }
 
 impl SourceManifest {
     /// Returns the description of files in `format` (by file name if `None`).
     pub fn new(format: Option<Format>, rows: TextUnit) -> Self {
-        Self { version: SOURCE_VERSION, format, rows }
+        Self { version: SOURCE_VERSION, format, rows, columns: None, range: None, skip_bad: false }
+    }
+
+    /// Takes only these columns.
+    #[must_use]
+    pub fn columns(mut self, columns: Option<Vec<String>>) -> Self {
+        self.columns = columns;
+        self
+    }
+
+    /// Takes only these rows.
+    #[must_use]
+    pub fn range(mut self, range: Option<RowRange>) -> Self {
+        self.range = range;
+        self
+    }
+
+    /// Passes over rows that are none.
+    #[must_use]
+    pub fn skipping_bad(mut self, skip: bool) -> Self {
+        self.skip_bad = skip;
+        self
     }
 
     /// Returns where in the folder `dir` a file called `name` belongs.
@@ -54,13 +94,16 @@ impl SourceManifest {
 
     /// Opens a file that is called `name` in the data set and lies at `path`.
     pub fn open_file(&self, name: &str, path: &Path) -> Result<FileRows, DataError> {
-        let Some(format) = self.format.or_else(|| Format::of_name(name)) else {
-            return Err(DataError::BadDataset {
-                path: path.to_owned(),
-                reason: "the name does not tell the format; set `format` to jsonl, text or clams".into(),
-            });
-        };
-        FileRows::open(path, format, self.rows)
+        let reading = Reading { format: self.format, unit: self.rows, columns: self.columns.clone() };
+        FileRows::open(name, path, &reading)
+    }
+
+    /// Returns the rows of these files, each with its name in the data set, in the order of the names.
+    pub fn rows_of(&self, mut files: Vec<(String, PathBuf)>) -> Rows {
+        files.sort();
+        let range = self.range.unwrap_or_default();
+        let left = range.to.map(|to| to.saturating_sub(range.from));
+        Rows { manifest: self.clone(), waiting: files.into(), current: None, skip: range.from, left, bad: 0 }
     }
 
     fn read(path: &Path) -> Result<Self, DataError> {
@@ -81,6 +124,12 @@ pub struct Rows {
     /// The files that are still to be read: name and place.
     waiting: VecDeque<(String, PathBuf)>,
     current: Option<FileRows>,
+    /// How many rows are still to be passed over.
+    skip: u64,
+    /// How many rows are still wanted, if that is bounded.
+    left: Option<u64>,
+    /// How many rows were none.
+    bad: u64,
 }
 
 /// Opens the data set in the folder `dir`, whichever node made it.
@@ -88,18 +137,36 @@ pub fn open(dir: &Path) -> Result<Rows, DataError> {
     let data = dir.join(DATA_FILE);
     if data.is_file() {
         let manifest = SourceManifest::new(Some(Format::Jsonl), TextUnit::Line);
-        return Ok(Rows { manifest, waiting: [(DATA_FILE.to_owned(), data)].into(), current: None });
+        return Ok(manifest.rows_of(vec![(DATA_FILE.to_owned(), data)]));
     }
     let source = dir.join(SOURCE_FILE);
     if !source.is_file() {
+        let shards = shards_of(dir)?;
+        if !shards.is_empty() {
+            return Ok(SourceManifest::new(None, TextUnit::Line).rows_of(shards));
+        }
         let reason = format!("it holds neither {DATA_FILE} nor {SOURCE_FILE}");
         return Err(DataError::BadDataset { path: dir.to_owned(), reason });
     }
     let manifest = SourceManifest::read(&source)?;
     let mut files = Vec::new();
     list_files(&dir.join(FILES_FOLDER), "", &mut files)?;
-    files.sort();
-    Ok(Rows { manifest, waiting: files.into(), current: None })
+    Ok(manifest.rows_of(files))
+}
+
+/// Returns the shards that a curation wrote: `data-00000.jsonl.zst`, `data-00000.parquet`.
+fn shards_of(dir: &Path) -> Result<Vec<(String, PathBuf)>, DataError> {
+    let mut shards = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let ends = [".jsonl.zst", ".parquet"].into_iter().find_map(|end| name.strip_suffix(end));
+        let number = ends.and_then(|stem| stem.strip_prefix("data-"));
+        if number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())) {
+            shards.push((name, path));
+        }
+    }
+    Ok(shards)
 }
 
 fn list_files(dir: &Path, prefix: &str, files: &mut Vec<(String, PathBuf)>) -> Result<(), DataError> {
@@ -149,15 +216,38 @@ impl Rows {
         &mut self,
         mut next: impl FnMut(&mut FileRows) -> Result<Option<T>, DataError>,
     ) -> Result<Option<T>, DataError> {
-        loop {
-            if let Some(file) = &mut self.current
-                && let Some(row) = next(file)?
-            {
-                return Ok(Some(row));
+        while self.left != Some(0) {
+            if let Some(file) = &mut self.current {
+                if self.skip > 0 {
+                    self.skip -= file.skip_rows(self.skip)?;
+                }
+                let row = if self.skip > 0 { Ok(None) } else { next(file) };
+                if !matches!(row, Ok(None)) {
+                    self.left = self.left.map(|left| left - 1);
+                }
+                match row {
+                    Ok(None) => {}
+                    Err(error) if self.manifest.skip_bad && error.is_of_one_row() => {
+                        self.bad += 1;
+                        continue;
+                    }
+                    row => return row,
+                }
             }
             let Some((name, path)) = self.waiting.pop_front() else { return Ok(None) };
             self.current = Some(self.manifest.open_file(&name, &path)?);
         }
+        Ok(None)
+    }
+
+    /// Returns how many rows were none and were passed over.
+    pub fn bad(&self) -> u64 {
+        self.bad
+    }
+
+    /// Returns the next row as its columns.
+    pub fn next_record(&mut self) -> Result<Option<Record>, DataError> {
+        self.next_with(FileRows::next_record)
     }
 
     fn end_after(&mut self, failure: bool) {

@@ -6,16 +6,15 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use fs_err::File;
-
 use super::DataError;
+use super::packed::Unpacked;
 
 /// The longest line, paragraph or file that may become a row, in bytes.
 pub(super) const LONGEST_ROW: usize = 64 << 20;
 
 /// Reads the lines of one file and knows at which one it is.
 pub(super) struct Lines {
-    reader: BufReader<File>,
+    reader: BufReader<Unpacked>,
     path: PathBuf,
     /// The path in words.
     shown: String,
@@ -31,7 +30,7 @@ impl Lines {
     }
 
     fn with_limit(path: &Path, limit: usize) -> Result<Self, DataError> {
-        let reader = BufReader::with_capacity(1 << 16, File::open(path)?);
+        let reader = BufReader::with_capacity(1 << 16, Unpacked::open(path)?);
         Ok(Self { reader, path: path.to_owned(), shown: path.display().to_string(), number: 0, limit })
     }
 

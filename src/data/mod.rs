@@ -5,6 +5,7 @@
 //! here come from outside: every row is bounded, every mistake names its file and line, and a chat template, which is
 //! foreign code, runs on a ration. What rows *should* be like is the business of `ops::curate`.
 
+mod batches;
 mod bpe;
 mod chat;
 mod control;
@@ -12,29 +13,36 @@ mod error;
 mod expression;
 mod folder;
 mod growth;
+mod json;
 mod lines;
 mod merges;
 mod message;
+mod packed;
 mod pattern;
 mod reader;
 mod record;
 mod row;
+mod shape;
+mod shards;
 mod spans;
 mod stream;
+mod table;
 mod template;
 mod tokenizer;
+mod values;
 mod words;
 
 pub use bpe::{Bpe, WordCounts, train_bpe};
 pub use chat::{ChatTokens, Ending};
 pub use error::{DataError, beginning};
 pub use expression::{Expression, TextTemplate, pattern_of};
-pub use folder::{Records, RowWriter, Rows, SourceManifest, open, open_records};
+pub use folder::{Records, RowRange, RowWriter, Rows, SourceManifest, open, open_records};
 pub use message::{Chat, Content, Message};
 pub use pattern::Pattern;
-pub use reader::{FileRows, Format, TextUnit};
+pub use reader::{FileRows, Format, Reading, TextUnit};
 pub use record::Record;
 pub use row::{Preference, Row};
+pub use shards::{Shard, ShardFormat, ShardWriter};
 pub use spans::Rendered;
 pub use stream::TextStream;
 pub use template::{CHATML_TEMPLATE, TemplateSettings};

@@ -1,12 +1,18 @@
-//! Rows out of one file, in each of the formats we know. All of them stream.
+//! Rows out of one file, in each of the formats we know. All of them stream, and all may be compressed.
 //!
-//! Blank lines carry nothing in any of the formats and are passed over.
+//! A file is what its content says before it is what its name says: data sets are full of Parquet files that are called
+//! something else. Blank lines carry nothing in any of the formats of lines and are passed over.
 
-use std::path::Path;
+use std::io::Read;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::batches::{Batches, bad};
+use super::json::JsonFile;
 use super::lines::Lines;
+use super::packed::{Unpacked, without_packing};
+use super::table::Table;
 use super::{DataError, Record, Row};
 
 /// How a file holds rows.
@@ -15,6 +21,16 @@ use super::{DataError, Record, Row};
 pub enum Format {
     /// One JSON object a line.
     Jsonl,
+    /// A list of JSON objects, an object with one such list, or objects one after the other.
+    Json,
+    /// Values separated by commas, below a line with the names of the columns.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// Parquet.
+    Parquet,
+    /// An Arrow IPC file or stream; Feather is one.
+    Arrow,
     /// Plain text.
     Text,
     /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
@@ -35,36 +51,172 @@ pub enum TextUnit {
 }
 
 impl Format {
-    /// Returns the format that a file name stands for: `.jsonl` or `.txt`.
+    /// Returns the format that a file name stands for, whatever it is compressed with.
     pub fn of_name(name: &str) -> Option<Self> {
-        match Path::new(name).extension()?.to_str()? {
-            "jsonl" => Some(Format::Jsonl),
+        match Path::new(without_packing(name)).extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "jsonl" | "ndjson" => Some(Format::Jsonl),
+            "json" => Some(Format::Json),
+            "csv" => Some(Format::Csv),
+            "tsv" => Some(Format::Tsv),
+            "parquet" => Some(Format::Parquet),
+            "arrow" | "feather" => Some(Format::Arrow),
             "txt" => Some(Format::Text),
             _ => None,
         }
     }
+
+    /// Finds out the format of the file at `path` that is called `name`.
+    fn find(name: &str, path: &Path) -> Result<Self, DataError> {
+        let mut file = Unpacked::open(path)?;
+        let packed = file.is_packed();
+        let mut start = Vec::new();
+        file.by_ref().take(1 << 10).read_to_end(&mut start)?;
+        if start.starts_with(b"PAR1") {
+            let reason = || bad(path, "it is a compressed Parquet file; unpack it, it is compressed inside".into());
+            return if packed { Err(reason()) } else { Ok(Format::Parquet) };
+        }
+        if start.starts_with(b"ARROW1\0\0") || start.starts_with(&[0xff; 4]) {
+            return Ok(Format::Arrow);
+        }
+        if let Some(format) = Self::of_name(name) {
+            return Ok(format);
+        }
+        let text = start.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(&start);
+        match text.iter().find(|byte| !byte.is_ascii_whitespace()) {
+            Some(b'{' | b'[') => Ok(Format::Json),
+            _ => Err(DataError::BadDataset {
+                path: path.to_owned(),
+                reason: "neither content nor name tell the format; set `format`, for example to jsonl, csv or text"
+                    .into(),
+            }),
+        }
+    }
+}
+
+/// How files are read.
+#[derive(Debug, Clone, Default)]
+pub struct Reading {
+    /// The format of all of them; found out for each if it is left out.
+    pub format: Option<Format>,
+    /// What becomes a row of a text file.
+    pub unit: TextUnit,
+    /// The columns that are wanted; all of them if it is left out.
+    pub columns: Option<Vec<String>>,
 }
 
 /// The rows of one file.
 pub struct FileRows {
+    source: Source,
+    path: PathBuf,
+    /// The path in words.
+    shown: String,
+    columns: Option<Vec<String>>,
+}
+
+enum Source {
+    Text(TextRows),
+    Json(JsonFile),
+    Table(Box<Table>),
+    Batches(Box<Batches>),
+}
+
+/// The rows of a file of lines.
+struct TextRows {
     lines: Lines,
     format: Format,
     unit: TextUnit,
 }
 
 impl FileRows {
-    /// Opens a file.
-    pub fn open(path: &Path, format: Format, unit: TextUnit) -> Result<Self, DataError> {
+    /// Opens the file at `path` that is called `name`.
+    pub fn open(name: &str, path: &Path, reading: &Reading) -> Result<Self, DataError> {
+        let format = reading.format.map_or_else(|| Format::find(name, path), Ok)?;
+        let columns = reading.columns.clone();
+        let source = match format {
+            Format::Jsonl | Format::Text | Format::Clams => Source::Text(TextRows::open(path, format, reading.unit)?),
+            Format::Json => Source::Json(JsonFile::open(path)?),
+            Format::Csv => Source::Table(Box::new(Table::open(path, b',', columns.as_deref())?)),
+            Format::Tsv => Source::Table(Box::new(Table::open(path, b'\t', columns.as_deref())?)),
+            Format::Parquet => Source::Batches(Box::new(Batches::parquet(path, columns.clone())?)),
+            Format::Arrow => Source::Batches(Box::new(Batches::arrow(path, columns.clone())?)),
+        };
+        Ok(Self { source, path: path.to_owned(), shown: path.display().to_string(), columns })
+    }
+
+    /// Returns the next row as its columns, whatever they are called.
+    pub fn next_record(&mut self) -> Result<Option<Record>, DataError> {
+        let mut record = match &mut self.source {
+            Source::Text(text) => text.next_record()?,
+            Source::Json(json) => json.next_record()?,
+            Source::Table(table) => table.next_record()?,
+            // It has no others.
+            Source::Batches(batches) => return batches.next_record(),
+        };
+        if let (Some(Record(values)), Some(columns)) = (&mut record, &self.columns) {
+            values.retain(|name, _| columns.contains(name));
+        }
+        Ok(record)
+    }
+
+    /// Returns the next row of those that we know.
+    pub fn next_row(&mut self) -> Result<Option<Row>, DataError> {
+        if let (Source::Text(text), None) = (&mut self.source, &self.columns) {
+            return text.next_row();
+        }
+        let Some(mut record) = self.next_record()? else { return Ok(None) };
+        record.take_row().map(Some).map_err(|reason| match &self.source {
+            Source::Text(text) => text.lines.bad_row(reason),
+            _ => DataError::BadAt { path: self.path.clone(), row: self.place().1, reason },
+        })
+    }
+
+    /// Passes over so many rows at most, and returns how many there were. They are not looked into where that can be
+    /// helped.
+    pub fn skip_rows(&mut self, count: u64) -> Result<u64, DataError> {
+        match &mut self.source {
+            Source::Text(text) => text.skip_rows(count),
+            Source::Json(json) => json.skip_rows(count),
+            Source::Table(table) => table.skip_rows(count),
+            Source::Batches(batches) => batches.skip_rows(count),
+        }
+    }
+
+    /// Returns the file and the line of the row that was read last; its number, where there are no lines.
+    pub(super) fn place(&self) -> (&str, u64) {
+        let row = match &self.source {
+            Source::Text(text) => return text.lines.place(),
+            Source::Json(json) => json.row(),
+            Source::Table(table) => table.row(),
+            Source::Batches(batches) => batches.row(),
+        };
+        (&self.shown, row)
+    }
+}
+
+impl TextRows {
+    fn open(path: &Path, format: Format, unit: TextUnit) -> Result<Self, DataError> {
         Ok(Self { lines: Lines::open(path)?, format, unit })
+    }
+
+    /// Passes over so many rows at most, and returns how many there were.
+    fn skip_rows(&mut self, count: u64) -> Result<u64, DataError> {
+        let lines = self.format == Format::Jsonl || self.format == Format::Text && self.unit == TextUnit::Line;
+        for skipped in 0..count {
+            let more = if lines { self.next_filled()?.is_some() } else { self.next_row()?.is_some() };
+            if !more {
+                return Ok(skipped);
+            }
+        }
+        Ok(count)
     }
 
     fn next_row(&mut self) -> Result<Option<Row>, DataError> {
         match (self.format, self.unit) {
-            (Format::Jsonl, _) => self.next_json(),
             (Format::Clams, _) => self.next_pair(),
             (Format::Text, TextUnit::Line) => Ok(self.next_filled()?.map(Row::Text)),
             (Format::Text, TextUnit::Paragraph) => self.next_paragraph(),
             (Format::Text, TextUnit::File) => self.whole_file(),
+            _ => self.next_json(),
         }
     }
 
@@ -83,18 +235,12 @@ impl FileRows {
         Row::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
     }
 
-    /// Returns the next row as its columns, whatever they are called; the other formats have only rows we know.
-    pub fn next_record(&mut self) -> Result<Option<Record>, DataError> {
+    fn next_record(&mut self) -> Result<Option<Record>, DataError> {
         if self.format != Format::Jsonl {
             return Ok(self.next_row()?.map(Record::from));
         }
         let Some(line) = self.next_filled()? else { return Ok(None) };
         Record::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
-    }
-
-    /// Returns the file and the line of the row that was read last.
-    pub(super) fn place(&self) -> (&str, u64) {
-        self.lines.place()
     }
 
     fn next_pair(&mut self) -> Result<Option<Row>, DataError> {

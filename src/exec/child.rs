@@ -88,6 +88,11 @@ pub enum Message {
         /// The words.
         text: String,
     },
+    /// Something that is wrong and does not end the node.
+    Warning {
+        /// The words.
+        text: String,
+    },
 }
 
 /// Runs the node that the request describes and says the answer.
@@ -184,5 +189,10 @@ impl<W: Write + Send> Progress for Speaker<W> {
     fn note(&self, text: &str) {
         let Ok(mut state) = self.inner.lock() else { return };
         state.note = Some(text.to_owned());
+    }
+
+    fn warn(&self, text: &str) {
+        let Ok(mut state) = self.inner.lock() else { return };
+        state.say(&Message::Warning { text: text.to_owned() });
     }
 }

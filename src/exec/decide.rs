@@ -8,6 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::ExecError;
+use super::outside::{Outside, Remote};
 use super::select::Chosen;
 use super::sources::{self, SourceFile};
 use crate::cache::{Action, Cache};
@@ -27,6 +28,8 @@ pub struct Decider<'a> {
     pub base: PathBuf,
     /// Whose last keys the reasons compare with: the path of the pipeline file.
     pub scope: String,
+    /// What looks at sources that do not lie on this machine.
+    pub outside: Rc<Outside>,
     sources: RefCell<HashMap<InstanceId, Rc<Vec<SourceFile>>>>,
     works: OnceCell<HashSet<Digest>>,
 }
@@ -64,7 +67,15 @@ impl<'a> Decider<'a> {
         let absolute = fs_err::canonicalize(pipeline).unwrap_or_else(|_| pipeline.to_path_buf());
         let base = absolute.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let (sources, works) = Default::default();
-        Self { plan, cache, base, scope: absolute.display().to_string(), sources, works }
+        let outside = Rc::default();
+        Self { plan, cache, base, scope: absolute.display().to_string(), outside, sources, works }
+    }
+
+    /// Looks at sources outside with this.
+    #[must_use]
+    pub fn looking(mut self, outside: &Rc<Outside>) -> Self {
+        self.outside = Rc::clone(outside);
+        self
     }
 
     /// Decides about an instance whose inputs are all there: `done` holds their actions.
@@ -222,9 +233,21 @@ impl<'a> Decider<'a> {
         if !reads_files(&instance.op) {
             return Ok(Rc::default());
         }
-        let files = Rc::new(sources::find(&instance.name, &instance.op, &self.folder_of(instance), self.cache)?);
+        let files = match self.remote(id)? {
+            Some(remote) => Rc::new(remote.files.clone()),
+            None => Rc::new(sources::find(&instance.name, &instance.op, &self.folder_of(instance), self.cache)?),
+        };
         self.sources.borrow_mut().insert(id, Rc::clone(&files));
         Ok(files)
+    }
+
+    /// Returns what is known of a source that does not lie on this machine; nothing of anything else.
+    pub fn remote(&self, id: InstanceId) -> Result<Option<Rc<Remote>>, ExecError> {
+        let instance = self.plan.instance(id);
+        match &instance.op {
+            Op::Source(params) => self.outside.find(&instance.name, params, &self.cache.memo()),
+            _ => Ok(None),
+        }
     }
 
     /// Returns the folder that the paths of an instance are relative to.

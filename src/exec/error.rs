@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use crate::cache::CacheError;
+use crate::hub::HubError;
 
 /// Why a run could not begin or go on.
 #[derive(Debug, thiserror::Error)]
@@ -38,6 +39,14 @@ pub enum ExecError {
         wanted: String,
         /// What is there.
         found: String,
+    },
+    /// A source that does not lie on this machine cannot be looked at.
+    #[error("the source `{node}` cannot be looked at: {why}")]
+    Outside {
+        /// The node instance.
+        node: String,
+        /// What is wrong.
+        why: HubError,
     },
     /// The pipeline differs from its lockfile.
     #[error("the pipeline differs from {}", lock.display())]
@@ -84,6 +93,7 @@ impl ExecError {
                 Some("bring it back from version control, or delete it: a run writes it anew".into())
             }
             ExecError::LockUnwritable { .. } => Some("make its folder writable, or run with `--locked`".into()),
+            ExecError::Outside { why, .. } => why.way_out().map(str::to_owned),
             ExecError::SourceUnusable { .. } | ExecError::Io(_) => None,
         }
     }

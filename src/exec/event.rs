@@ -132,6 +132,13 @@ pub enum Event {
         /// Something beside the figures: `loss 3.21`.
         note: String,
     },
+    /// Something is wrong, and the node goes on.
+    NodeWarned {
+        /// The node instance.
+        node: String,
+        /// What is wrong.
+        text: String,
+    },
     /// A node ran.
     NodeFinished {
         /// The node instance.

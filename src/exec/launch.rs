@@ -41,7 +41,8 @@ impl Scheduler<'_, '_, '_> {
             out: staging.path().to_path_buf(),
             scratch: staging.work(),
             checkpoint: self.checkpoint(&queued, lease.as_ref()),
-            memo: (queued.why != Why::Rehearsal).then(|| self.cache.memo()),
+            // What was paid for is not asked again to see whether the same comes out.
+            memo: (queued.why != Why::Rehearsal || instance.kind() == Kind::Generate).then(|| self.cache.memo()),
             threads: self.threads(id),
             device: self.options.device,
         };
@@ -57,7 +58,7 @@ impl Scheduler<'_, '_, '_> {
             cache: self.cache,
             program: self.options.program.clone(),
             request,
-            environment: environment(&grant),
+            environment: environment(&grant, self.decider.outside.is_offline()),
             log: log.clone(),
             staging: Some(staging),
             _lease: lease,
@@ -154,7 +155,7 @@ impl Scheduler<'_, '_, '_> {
                 label: file.name.clone(),
                 axes: BTreeMap::new(),
                 path: file.path.clone(),
-                digest: Some(file.digest.hex()),
+                digest: Some(file.written()),
                 chosen: false,
             };
             slots.insert("files".to_owned(), files.iter().map(input).collect());
@@ -194,7 +195,9 @@ impl Scheduler<'_, '_, '_> {
     }
 }
 
-/// Which GPUs a node may see: those that are its own, if it asked for any.
-fn environment(grant: &Grant) -> Vec<(String, String)> {
-    if grant.gpus.is_empty() { Vec::new() } else { vec![("CUDA_VISIBLE_DEVICES".to_owned(), grant.gpus.join(","))] }
+/// Which GPUs a node may see: those that are its own, if it asked for any. And whether it may use the network.
+fn environment(grant: &Grant, offline: bool) -> Vec<(String, String)> {
+    let gpus = (!grant.gpus.is_empty()).then(|| ("CUDA_VISIBLE_DEVICES".to_owned(), grant.gpus.join(",")));
+    let offline = offline.then(|| ("HF_HUB_OFFLINE".to_owned(), "1".to_owned()));
+    gpus.into_iter().chain(offline).collect()
 }

@@ -102,7 +102,7 @@ fn output_of(node: &LockedNode, output: &str) -> Option<Digest> {
 fn explain(decider: &Decider<'_>, id: InstanceId, locked: &LockedNode, parts: &KeyParts) -> Result<String, ExecError> {
     if decider.plan.instance(id).kind() == Kind::Source {
         let files = decider.source_files(id)?;
-        let now: BTreeMap<String, String> = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
+        let now: BTreeMap<String, String> = files.iter().map(|file| (file.name.clone(), file.written())).collect();
         let changed = now.iter().filter(|(name, digest)| locked.files.get(*name) != Some(digest)).map(|(name, _)| name);
         let gone = locked.files.keys().filter(|name| !now.contains_key(*name));
         let names: Vec<&str> = changed.chain(gone).map(String::as_str).collect();
@@ -187,7 +187,7 @@ pub fn current(decider: &Decider<'_>, old: Option<&Lock>) -> Result<(Lock, Vec<S
 pub(super) fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action) -> Result<LockedNode, ExecError> {
     // Those of sources and of programs; empty for all others.
     let files = decider.source_files(id)?;
-    let files = files.iter().map(|file| (file.name.clone(), file.digest.hex())).collect();
+    let files = files.iter().map(|file| (file.name.clone(), file.written())).collect();
     // An output that is the whole artifact needs no line of its own.
     let partial = action.outputs.iter().filter(|(_, digest)| **digest != action.artifact);
     let outputs = partial.map(|(name, digest)| (name.clone(), digest.hex())).collect();
@@ -200,6 +200,7 @@ pub(super) fn locked_node(decider: &Decider<'_>, id: InstanceId, action: &Action
         outputs,
         size: action.size,
         files,
+        origin: decider.remote(id)?.and_then(|remote| remote.origin.clone()),
         metrics: action.metrics.clone(),
         chosen: action.chosen.clone(),
     })
@@ -252,6 +253,10 @@ pub fn keep(cache: &Cache, run: &RunId, lock: &Lock) -> Result<(), ExecError> {
 pub fn source_pin(decider: &Decider<'_>, id: InstanceId) -> Result<Option<String>, ExecError> {
     if decider.plan.instance(id).kind() != Kind::Source {
         return Ok(None);
+    }
+    if let Some(remote) = decider.remote(id)? {
+        // What pins it is the commit in its address, or the digest that stands there already.
+        return Ok(remote.origin.as_ref().map(|origin| origin.commit.clone()));
     }
     Ok(Some(format!("blake3:{}", sources::content_digest(&decider.source_files(id)?))))
 }

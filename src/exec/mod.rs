@@ -12,6 +12,7 @@ pub mod event;
 mod job;
 mod launch;
 pub mod locked;
+pub mod outside;
 pub mod provenance;
 mod queue;
 pub mod resources;

@@ -399,6 +399,10 @@ impl Scheduler<'_, '_, '_> {
             Message::Phase { name, total, unit } => running.progress = (name, 0, total, unit, String::new()),
             Message::Position { done } => running.progress.1 = done,
             Message::Note { text } => running.progress.4 = text,
+            Message::Warning { text } => {
+                let node = self.plan.instance(id).name.clone();
+                return self.observer.event(&Event::NodeWarned { node, text });
+            }
             // The job keeps it.
             Message::Answer(_) => return,
         }

@@ -133,7 +133,7 @@ pub fn keep(
     if scope.to_str() != Some(&decider.scope) || actions.iter().any(Option::is_none) {
         return Ok(());
     }
-    let Some(sources) = sources_of(decider)? else { return Ok(()) };
+    let Some(sources) = sources_of(decider, locked)? else { return Ok(()) };
     let plan = decider.plan;
     let instances = plan.order().iter().filter_map(|id| {
         let (instance, action) = (plan.instance(*id), actions[id.index()].as_ref()?);
@@ -146,12 +146,19 @@ pub fn keep(
 }
 
 /// Returns what the nodes that take files from outside found; nothing if that cannot be found again from here.
-fn sources_of(decider: &Decider<'_>) -> Result<Option<Vec<SnapshotSource>>, ExecError> {
+fn sources_of(decider: &Decider<'_>, locked: bool) -> Result<Option<Vec<SnapshotSource>>, ExecError> {
     let mut sources = Vec::new();
     for id in decider.plan.order() {
         let (instance, found) = (decider.plan.instance(*id), decider.source_files(*id)?);
         if found.is_empty() {
             continue;
+        }
+        if let Some(remote) = decider.remote(*id)? {
+            // Its address is in the text. What a branch was resolved to is in the lockfile, or nobody remembers it.
+            if remote.pinned || locked {
+                continue;
+            }
+            return Ok(None);
         }
         let files = found.iter().map(|file| decider.cache.seen_file(&file.name, &file.path, &file.digest));
         let Some(files) = files.collect() else { return Ok(None) };

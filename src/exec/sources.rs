@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::ExecError;
+use super::outside::is_outside;
 use crate::cache::Cache;
 use crate::digest::{Digest, FileEntry, Manifest};
+use crate::hub::Content;
 use crate::spec::params::{Op, SourceParams};
 
 /// A file that a source brings in.
@@ -13,12 +15,21 @@ use crate::spec::params::{Op, SourceParams};
 pub struct SourceFile {
     /// Its name in the artifact, with `/` between folders.
     pub name: String,
-    /// Where it lies.
+    /// Where it lies: a path, or the address of a file outside.
     pub path: PathBuf,
-    /// The digest of its content.
+    /// The digest of its content; of a file outside, what stands for it in keys.
     pub digest: Digest,
-    /// Its size in bytes.
+    /// Its size in bytes; 0 for a file outside whose size is not known yet.
     pub size: u64,
+    /// Of a file outside: the digest that whoever offers it gives.
+    pub content: Option<Content>,
+}
+
+impl SourceFile {
+    /// Returns the digest of its content as the lockfile has it.
+    pub fn written(&self) -> String {
+        self.content.as_ref().map_or_else(|| self.digest.hex(), ToString::to_string)
+    }
 }
 
 /// Finds and digests the files that a node takes from outside, in the order of their names.
@@ -31,7 +42,7 @@ pub fn find(node: &str, op: &Op, base: &Path, cache: &Cache) -> Result<Vec<Sourc
             return Err(unusable(format!("{} is not a regular file", path.display())));
         }
         let (digest, size) = cache.file_digest(&path).map_err(|error| unusable(error.to_string()))?;
-        files.push(SourceFile { name, path, digest, size });
+        files.push(SourceFile { name, path, digest, size, content: None });
     }
     if let Op::Source(params) = op {
         check_pin(node, params, &files)?;
@@ -46,6 +57,7 @@ pub fn listed(node: &str, op: &Op, base: &Path) -> Result<BTreeMap<String, PathB
         pattern: base.join(pattern).display().to_string(),
     };
     let found = match op {
+        Op::Source(params) if is_outside(params) => return Ok(BTreeMap::new()),
         Op::Source(SourceParams { dataset: Some(pattern), .. }) => (pattern, dataset_files(node, pattern, base)?),
         Op::Source(SourceParams { model: Some(folder), .. } | SourceParams { adapter: Some(folder), .. }) => {
             (folder, model_files(node, folder, base)?)

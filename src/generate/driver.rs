@@ -105,6 +105,19 @@ impl Generator {
         options: &Options,
         listener: &mut dyn Listener,
     ) -> Result<Vec<Answer>, GenerateError> {
+        let streams: Vec<u64> = (0..prompts.len() as u64).collect();
+        self.run_with(prompts, &streams, options, listener)
+    }
+
+    /// As [`Self::run`], where the random numbers of each answer are a stream of the seed that does not follow from its
+    /// place: the same prompt with the same stream gives the same answer, whatever stands beside it.
+    pub fn run_with(
+        &self,
+        prompts: &[Vec<u32>],
+        streams: &[u64],
+        options: &Options,
+        listener: &mut dyn Listener,
+    ) -> Result<Vec<Answer>, GenerateError> {
         options.sampling.check()?;
         for (index, prompt) in prompts.iter().enumerate() {
             self.check_prompt(index, prompt)?;
@@ -118,7 +131,8 @@ impl Generator {
             let cancelled = listener.cancelled();
             while !cancelled && growing.len() < options.batch.max(1) {
                 let Some(index) = queue.pop_front() else { break };
-                growing.push(self.begin(&mut session, index, &prompts[index], 0, options));
+                let stream = streams.get(index).copied().unwrap_or(index as u64);
+                growing.push(self.begin(&mut session, index, &prompts[index], stream, options));
             }
             if growing.is_empty() {
                 break;
@@ -166,7 +180,7 @@ impl Generator {
         stream: u64,
         options: &'a Options,
     ) -> Growing<'a> {
-        let mut sampler = Sampler::new(options.sampling, options.seed, stream + index as u64);
+        let mut sampler = Sampler::new(options.sampling, options.seed, stream);
         sampler.saw(prompt);
         let stopped = Stopped::Length;
         let answer =

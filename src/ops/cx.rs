@@ -87,8 +87,9 @@ pub struct InputArtifact {
     /// The folder, to be read and never written. In the slot `files` of a source: the file to bring in, and `name` is
     /// what it is to be called.
     pub path: PathBuf,
-    /// In the slot `files` of a source: what the file's content was when the source was looked up, as BLAKE3 in hex.
-    /// What is brought in must still be that. Nothing for everything else: an artifact does not change.
+    /// In the slot `files` of a source: what the file's content was when the source was looked up, as BLAKE3 in hex, or
+    /// as a hub gives it for a file that does not lie on this machine, whose `path` is an address. What is brought in
+    /// must still be that. Nothing for everything else: an artifact does not change.
     #[serde(default)]
     pub digest: Option<String>,
     /// Whether it comes from a `select`. Then `label` and `axes` are those of the instance that was chosen.
@@ -124,6 +125,10 @@ pub trait Progress: Sync {
     fn position(&self, done: u64);
     /// Says something beside the bar: `loss 3.21`.
     fn note(&self, text: &str);
+    /// Says what the user should know though the node goes on: it stays on the screen.
+    fn warn(&self, text: &str) {
+        self.note(text);
+    }
 }
 
 /// What a node answers when it succeeds.

@@ -10,6 +10,7 @@ mod error;
 mod eval;
 mod export;
 mod fit;
+mod generate;
 mod init;
 mod lora;
 mod merge;
@@ -31,6 +32,7 @@ pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     match op {
         Op::Source(params) => source::run(params, cx),
         Op::Curate(params) => curate::run(params, cx),
+        Op::Generate(params) => generate::run(params, cx),
         Op::Tokenizer(params) => tokenizer::run(params, cx),
         Op::Init(params) => init::run(params, cx),
         Op::Sft(params) => sft::run(params, cx),

@@ -11,24 +11,28 @@
 //! Between the look at a file that decided this node's key and the copy somebody may write to the file. Then the
 //! artifact would stand under the key of another content, so the copy is digested, and it must be what was looked at.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
 use fs_err as fs;
 
 use super::export::stopped_or;
 use super::{InputArtifact, OpCx, OpError, Outcome};
-use crate::data::{Format, SourceManifest, TextUnit};
+use crate::data::{Format, RowRange, SourceManifest, TextUnit};
 use crate::digest::{Digest, file_digest};
 use crate::gguf::{self, GgufFile};
-use crate::spec::params::{SourceFormat, SourceParams, TextRows, WeightType};
+use crate::hub::{self, Access, Address, HubError, Wanted};
+use crate::spec::params::{OnBadRow, SourceFormat, SourceParams, TextRows, WeightType};
 use crate::tensor::Dtype;
 
 /// The slot with the files to bring in.
 const FILES: &str = "files";
 /// How many rows of each file are read to see whether it can be read.
 const TRIED_ROWS: usize = 3;
+/// One row in so many may be none where such rows are passed over.
+const MOST_BAD: u64 = 10;
 /// Bytes copied between two looks at whether to stop.
 const COPY_BLOCK: u64 = 8 << 20;
 
@@ -36,10 +40,12 @@ const COPY_BLOCK: u64 = 8 << 20;
 pub(super) fn run(params: &SourceParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let files = cx.inputs.many(FILES);
     check_names(files)?;
-    let mut metrics = std::collections::BTreeMap::new();
+    let fetched = fetched(files, cx)?;
+    let files = fetched.as_deref().unwrap_or(files);
+    let mut metrics = BTreeMap::new();
     let bytes = match files {
         files if params.adapter.is_some() => bring_adapter(files, cx)?,
-        files if params.model.is_none() => bring_dataset(params, files, cx)?,
+        files if params.model.is_none() => bring_dataset(params, files, cx, &mut metrics)?,
         [file] if gguf::is_gguf(&file.path).map_err(|error| OpError::new(error.to_string()))? => {
             let imported = import(params, file, cx)?;
             metrics.insert("tensors".to_owned(), imported.tensors as f64);
@@ -76,8 +82,54 @@ fn check_names(files: &[InputArtifact]) -> Result<(), OpError> {
     Ok(())
 }
 
-fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
-    let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows));
+fn bring_dataset(
+    params: &SourceParams,
+    files: &[InputArtifact],
+    cx: &OpCx<'_>,
+    metrics: &mut BTreeMap<String, f64>,
+) -> Result<u64, OpError> {
+    let skips = params.on_bad_row == OnBadRow::Skip;
+    let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows))
+        .columns(params.columns.clone())
+        .range(params.range.map(|range| RowRange { from: range.from, to: range.to }))
+        .skipping_bad(skips);
+    if skips {
+        count_rows(&manifest, files, cx, metrics)?;
+    } else {
+        try_rows(&manifest, files)?;
+    }
+    manifest.write(cx.out)?;
+    copy_all(files, cx, |name| SourceManifest::file_path(cx.out, name))
+}
+
+/// Reads all rows, since how many of them are none must be known now.
+fn count_rows(
+    manifest: &SourceManifest,
+    files: &[InputArtifact],
+    cx: &OpCx<'_>,
+    metrics: &mut BTreeMap<String, f64>,
+) -> Result<(), OpError> {
+    cx.progress.phase("reading rows", None, "rows");
+    let mut rows = manifest.rows_of(files.iter().map(|file| (file.name.clone(), file.path.clone())).collect());
+    let mut count = 0_u64;
+    while rows.next_record()?.is_some() {
+        count += 1;
+        if count % 4096 == 0 {
+            cx.check_cancelled()?;
+            cx.progress.position(count);
+        }
+    }
+    let bad = rows.bad();
+    if bad * MOST_BAD > count + bad {
+        let message = format!("{bad} of {} rows are none, which is more than one in {MOST_BAD}", count + bad);
+        return Err(OpError::new(message).help("look at `format`, or mend the files"));
+    }
+    metrics.insert("rows".to_owned(), count as f64);
+    metrics.insert("rows_skipped".to_owned(), bad as f64);
+    Ok(())
+}
+
+fn try_rows(manifest: &SourceManifest, files: &[InputArtifact]) -> Result<(), OpError> {
     let mut any = false;
     for file in files {
         let mut rows = manifest.open_file(&file.name, &file.path)?;
@@ -88,8 +140,7 @@ fn bring_dataset(params: &SourceParams, files: &[InputArtifact], cx: &OpCx<'_>) 
     if !any {
         return Err(OpError::new("none of the source's files holds a row"));
     }
-    manifest.write(cx.out)?;
-    copy_all(files, cx, |name| SourceManifest::file_path(cx.out, name))
+    Ok(())
 }
 
 fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
@@ -122,8 +173,11 @@ fn import(params: &SourceParams, file: &InputArtifact, cx: &OpCx<'_>) -> Result<
         Some(WeightType::F16) => Dtype::F16,
         Some(WeightType::F32) => Dtype::F32,
     };
-    let copied = cx.scratch.join(FILES);
-    copy_all(std::slice::from_ref(file), cx, |_| copied.clone())?;
+    let fetched = is_fetched(file, cx);
+    let copied = if fetched { file.path.clone() } else { cx.scratch.join(FILES) };
+    if !fetched {
+        copy_all(std::slice::from_ref(file), cx, |_| copied.clone())?;
+    }
     cx.progress.phase("decoding weights", None, "numbers");
     let goes_on = |done| {
         cx.progress.position(done);
@@ -134,6 +188,38 @@ fn import(params: &SourceParams, file: &InputArtifact, cx: &OpCx<'_>) -> Result<
     let imported = imported.map_err(|error| stopped_or(error, "cannot import the model"))?;
     fs::remove_file(copied)?;
     Ok(imported)
+}
+
+/// Fetches files that do not lie on this machine, and returns them as files that do; nothing if they did already.
+fn fetched(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<Option<Vec<InputArtifact>>, OpError> {
+    let mut wanted = Vec::new();
+    for file in files {
+        let address = Address::read(file.path.to_str().unwrap_or_default()).map_err(outside)?;
+        let Some(address) = address else { return Ok(None) };
+        let content = file.digest.as_deref().unwrap_or_default().parse().map_err(OpError::new)?;
+        wanted.push(Wanted { address, content });
+    }
+    let access = Access::of_environment(cx.environment);
+    let told = Cell::new(None);
+    cx.progress.phase("downloading", None, "B");
+    let tell = |done, total| {
+        if told.replace(total) != total {
+            cx.progress.phase("downloading", total, "B");
+        }
+        cx.progress.position(done);
+    };
+    let places =
+        hub::fetch(&access, wanted, &fetch_folder(cx), &tell, &|| cx.check_cancelled().is_err()).map_err(outside)?;
+    let here = files.iter().zip(places).map(|(file, path)| InputArtifact { path, digest: None, ..file.clone() });
+    Ok(Some(here.collect()))
+}
+
+fn outside(error: HubError) -> OpError {
+    let failure = OpError::new(error.to_string());
+    match error.way_out() {
+        Some(help) => failure.help(help),
+        None => failure,
+    }
 }
 
 /// Copies every file to where `place` says and returns the number of bytes.
@@ -148,12 +234,36 @@ fn copy_all(
     }
     cx.progress.phase("copying", Some(total), "B");
     let mut done = 0;
+    let mut uses: BTreeMap<&Path, u32> = BTreeMap::new();
+    for file in files {
+        *uses.entry(&file.path).or_default() += 1;
+    }
     for file in files {
         let copied = place(&file.name);
+        // What was fetched for this node alone needs no second place on the disk.
+        if is_fetched(file, cx) && uses[&*file.path] == 1 && moved(&file.path, &copied)? {
+            done += fs::metadata(&copied)?.len();
+            continue;
+        }
         copy(&file.path, &copied, &mut done, cx)?;
         check_copy(file, &copied)?;
     }
     Ok(done)
+}
+
+fn is_fetched(file: &InputArtifact, cx: &OpCx<'_>) -> bool {
+    file.path.starts_with(fetch_folder(cx))
+}
+
+fn fetch_folder(cx: &OpCx<'_>) -> PathBuf {
+    cx.checkpoint.map_or_else(|| cx.scratch.join("fetched"), |kept| kept.join("fetched"))
+}
+
+fn moved(from: &Path, to: &Path) -> Result<bool, OpError> {
+    if let Some(folder) = to.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    Ok(fs::rename(from, to).is_ok())
 }
 
 /// Copies the content and not the permissions: where a file came from must not show in the artifact.
@@ -196,6 +306,11 @@ fn check_copy(file: &InputArtifact, copied: &Path) -> Result<(), OpError> {
 fn format_of(format: SourceFormat) -> Format {
     match format {
         SourceFormat::Jsonl => Format::Jsonl,
+        SourceFormat::Json => Format::Json,
+        SourceFormat::Csv => Format::Csv,
+        SourceFormat::Tsv => Format::Tsv,
+        SourceFormat::Parquet => Format::Parquet,
+        SourceFormat::Arrow => Format::Arrow,
         SourceFormat::Text => Format::Text,
         SourceFormat::Clams => Format::Clams,
     }

@@ -168,8 +168,16 @@ impl<'a> Resolver<'a> {
     fn check_secrets(&mut self, drafts: &[Draft<'_>]) {
         let mut secrets = BTreeMap::new();
         for draft in drafts {
-            let ops = draft.ops().filter_map(|op| if let Op::Command(params) = op { Some(params) } else { None });
-            secrets.extend(ops.flat_map(|params| params.secrets.iter().cloned()).map(|name| (name, draft.node)));
+            for op in draft.ops() {
+                let names = match op {
+                    Op::Command(params) => params.secrets.clone(),
+                    Op::Generate(params) => {
+                        params.endpoint.iter().filter_map(|endpoint| endpoint.key_env.clone()).collect()
+                    }
+                    _ => continue,
+                };
+                secrets.extend(names.into_iter().map(|name| (name, draft.node)));
+            }
         }
         for used in drafts.iter().flat_map(|draft| draft.bound.values()).flat_map(|bound| &bound.variables) {
             if let Some(node) = secrets.get(&used.name) {
@@ -177,6 +185,7 @@ impl<'a> Resolver<'a> {
                     format!("`{}` is a secret of `{}`, so it cannot stand in a setting", used.name, node.name);
                 let help =
                     format!("list it under `secrets:` of the program that needs it, which then reads ${}", used.name);
+                let help = if node.kind == Kind::Generate { "name it in `key_env` alone".to_owned() } else { help };
                 self.diagnostics.insert(Diagnostic::new(used.place, message).help(help));
             }
         }

@@ -7,8 +7,8 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::params::{
-    ApplyLoraParams, CommandParams, CurateParams, EvalParams, ExportParams, ExtractLoraParams, InitParams, Kind,
-    MergeParams, MoeParams, ReportParams, SelectParams, SftParams, SourceParams, TokenizerParams,
+    ApplyLoraParams, CommandParams, CurateParams, EvalParams, ExportParams, ExtractLoraParams, GenerateParams,
+    InitParams, Kind, MergeParams, MoeParams, ReportParams, SelectParams, SftParams, SourceParams, TokenizerParams,
 };
 use super::path::{FieldPath, Segment};
 
@@ -158,6 +158,7 @@ fn params_schema(kind: Kind, generator: &mut SchemaGenerator) -> Value {
     match kind {
         Kind::Source => of::<SourceParams>(generator),
         Kind::Curate => of::<CurateParams>(generator),
+        Kind::Generate => of::<GenerateParams>(generator),
         Kind::Tokenizer => of::<TokenizerParams>(generator),
         Kind::Init => of::<InitParams>(generator),
         Kind::Sft => of::<SftParams>(generator),

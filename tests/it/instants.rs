@@ -206,16 +206,16 @@ fn converges(world: &World, reference: &str, context: &str) {
 }
 
 /// A file system that is as big as is asked for, unmounted at the end.
-struct Disk(std::path::PathBuf);
+pub(crate) struct Disk(std::path::PathBuf);
 
 impl Disk {
-    fn mount(place: std::path::PathBuf) -> Option<Self> {
+    pub(crate) fn mount(place: std::path::PathBuf) -> Option<Self> {
         std::fs::create_dir(&place).unwrap();
         let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=16k", "tmpfs"]).arg(&place).output();
         mounted.is_ok_and(|output| output.status.success()).then_some(Self(place))
     }
 
-    fn resize(&self, kilobytes: usize) {
+    pub(crate) fn resize(&self, kilobytes: usize) {
         let size = format!("remount,size={kilobytes}k");
         assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
     }

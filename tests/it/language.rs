@@ -358,6 +358,7 @@ fn the_page_of_the_language_is_true() {
     assert!(blocks.len() > 7);
     let world = World::new();
     world.write("models/smol.gguf", "");
+    world.write("data/prompts.jsonl", "{\"prompt\": \"Hello\"}\n");
     for model in ["base", "tuned"] {
         world.write(&format!("models/{model}/config.json"), "{}");
         world.write(&format!("models/{model}/model.safetensors"), "");

@@ -185,6 +185,28 @@ nodes:
     checkpoint_steps: 5
 ";
 
+/// Runs the pipeline until a node has taken more than `seen` steps, and kills all of it. Returns a number of steps that
+/// the next run is to go further than, or this one again where it did not get so far.
+#[cfg(target_os = "linux")]
+pub(crate) fn kill_once_it_trained(world: &World, seen: u64, further: u64) -> u64 {
+    let mut child = world.command(&["run", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
+    let trained = |line: String| {
+        let event: Value = serde_json::from_str(&line).unwrap();
+        let done = if event["phase"] == "training" { event["done"].as_u64().unwrap_or(0) } else { 0 };
+        (done > seen).then_some(done)
+    };
+    let done = lines.find_map(|line| trained(line.ok()?));
+    let workers = crate::crash::children_of(child.id());
+    child.kill().unwrap();
+    for worker in workers {
+        crate::crash::send("KILL", worker);
+    }
+    child.wait().unwrap();
+    // Later each time, or it would begin anew for ever.
+    done.map_or(seen, |done| done + further)
+}
+
 /// The program itself, killed with all it has started.
 #[test]
 #[cfg(target_os = "linux")]
@@ -199,26 +221,9 @@ fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
             fs_err::copy(&path, world.path("start").join(path.file_name().unwrap())).unwrap();
         }
         world.write("pipeline.yaml", PIPELINE);
-        let (mut kills, mut seen) = (0, 0);
-        while killed && kills < 6 {
-            let mut child = world.command(&["run", "--json"]).stdout(std::process::Stdio::piped()).spawn().unwrap();
-            let lines = std::io::BufRead::lines(std::io::BufReader::new(child.stdout.take().unwrap()));
-            for line in lines.map_while(Result::ok) {
-                let event: Value = serde_json::from_str(&line).unwrap();
-                let done = if event["phase"] == "training" { event["done"].as_u64().unwrap_or(0) } else { 0 };
-                // Later each time, or it would begin anew for ever.
-                if done > seen {
-                    seen = done + 7 + 5 * kills;
-                    break;
-                }
-            }
-            let workers = crate::crash::children_of(child.id());
-            child.kill().unwrap();
-            for worker in workers {
-                crate::crash::send("KILL", worker);
-            }
-            child.wait().unwrap();
-            kills += 1;
+        let mut seen = 0;
+        for kills in 0..if killed { 6 } else { 0 } {
+            seen = kill_once_it_trained(&world, seen, 7 + 5 * kills);
         }
         world.run_ok(&[]);
         let checkpoints = fs_err::read_dir(world.path("cache/checkpoints")).map_or(0, Iterator::count);

@@ -39,7 +39,7 @@ fn folder(args: &PipelineArgs, cli: &Cli) -> Result<PathBuf, CliError> {
     cache.check(&action.artifact)?;
     let subfolder = folder_of(project.plan.instance(id), output.as_deref())?;
     let folder = cache.artifact_path(&action.artifact).join(subfolder);
-    let split = output.is_none() && !folder.join("data.jsonl").exists() && folder.join("train").is_dir();
+    let split = output.is_none() && folder.join("train").is_dir();
     if split {
         let name = &project.plan.instance(id).name;
         let help = format!("name one of its outputs: `{name}.train`, `{name}.eval`");

@@ -4,6 +4,7 @@
 //! and a merge that was made before is only copied.
 
 use std::collections::{BTreeMap, HashSet};
+use std::rc::Rc;
 
 use serde_json::{Value, json};
 
@@ -18,6 +19,7 @@ use crate::cli::progress::Human;
 use crate::cli::project::{notices, read};
 use crate::cli::report::CliError;
 use crate::cli::{interrupt, output};
+use crate::exec::outside::Outside;
 use crate::exec::{Decider, Event, Observer, RunOptions};
 use crate::plan::{Plan, resolve};
 use crate::spec::document::to_yaml;
@@ -43,7 +45,8 @@ pub(in crate::cli) fn run(args: &MergeArgs, cli: &Cli) -> Result<Exit, CliError>
     let waiting = &mut |holder: &str| observer.event(&Event::Waiting { holder: holder.to_owned() });
     let cache = Cache::open(&cli.cache_dir, Access::Write, waiting)?;
     notices(&cache);
-    let decider = Decider::new(&plan, &cache, &args.config);
+    let outside = Rc::new(Outside::of_environment(&|name| std::env::var_os(name), None));
+    let decider = Decider::new(&plan, &cache, &args.config).looking(&outside);
     let wanted = vec![true; plan.instances().len()];
     decider.find_sources(&wanted)?;
     let cancelled = interrupt::flag()?;

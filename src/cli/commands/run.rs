@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -64,9 +65,13 @@ fn watched(args: &RunArgs, cli: &Cli) -> watch::Look {
 /// the program.
 fn once(args: &RunArgs, cli: &Cli, flag: impl FnOnce() -> std::io::Result<Arc<AtomicBool>>) -> Result<Exit, CliError> {
     let started = Instant::now();
-    let written = Written::read(&args.pipeline, cli)?;
-    if all_fresh(&written, args, cli, started) {
+    let mut written = Written::read(&args.pipeline, cli)?;
+    if !args.update && all_fresh(&written, args, cli, started) {
         return Ok(Exit::Success);
+    }
+    if args.frozen || args.update {
+        let outside = written.looking();
+        written.outside = Rc::new(if args.frozen { outside.offline() } else { outside.update() });
     }
     let mut project = Project::understand(written, cli)?;
     let mut observer: Box<dyn Observer> = if args.json { Box::new(JsonLines) } else { Box::new(Human::new()) };

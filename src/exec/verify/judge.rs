@@ -166,6 +166,7 @@ mod tests {
             outputs: BTreeMap::new(),
             size: 3,
             files: BTreeMap::new(),
+            origin: None,
             chosen: None,
             metrics: BTreeMap::from([("loss".to_owned(), loss), ("steps".to_owned(), 4.0)]),
         }

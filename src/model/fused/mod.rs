@@ -14,6 +14,8 @@ mod linear;
 mod lora;
 mod loss;
 mod norm;
+#[cfg(test)]
+mod slopes;
 pub(super) mod storage;
 mod tape;
 
@@ -113,7 +115,7 @@ impl Engine for Fused<'_> {
     }
 
     fn rms_norm(&self, x: &Tensor, norm: Norm) -> Result<Tensor> {
-        self.tape.apply1(x, self.norm(norm))
+        self.tape.apply_cheap(x, self.norm(norm))
     }
 
     fn linear(&self, x: &Tensor, layer: Linear) -> Result<Tensor> {
@@ -133,7 +135,7 @@ impl Engine for Fused<'_> {
     fn prepare_heads(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
         let norms = attention.norms.map(|norms| [self.norm(norms.query), self.norm(norms.key)]);
         let (heads, rotary) = (attention.heads, attention.rotary);
-        self.tape.apply1(rows, norm::PrepareHeads { heads, norms, rotary, frame: frame.clone() })
+        self.tape.apply_cheap(rows, norm::PrepareHeads { heads, norms, rotary, frame: frame.clone() })
     }
 
     fn attention(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
@@ -151,7 +153,7 @@ impl Engine for Fused<'_> {
     }
 
     fn gated(&self, rows: &Tensor, activation: Activation) -> Result<Tensor> {
-        self.tape.apply1(rows, gated::Gated(activation))
+        self.tape.apply_cheap(rows, gated::Gated(activation))
     }
 
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {

@@ -4,11 +4,15 @@
 //! gradient to it through a pool of threads that wait for each other in busy loops: measured here at 40 % of a training
 //! step, and more where other programs want the processor. Here a gradient is handed on as it is; only where a tensor
 //! was used twice are two added. What the forward pass kept is let go of as soon as the backward pass is past it.
+//!
+//! What comes of a norm, of turning heads and of a gate is not kept: it is had back from what went into it by work on single
+//! rows, which costs little beside products, and was two fifths of what a pass of SmolLM2 kept.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::rc::Rc;
 
-use candle_core::{CustomOp1, CustomOp2, Result, Tensor, TensorId};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, Layout, Result, Shape, Tensor, TensorId};
 
 use super::storage::{gradient_of, read2};
 use super::{Fused, add};
@@ -18,32 +22,106 @@ pub(super) type Segment<'a> = dyn Fn(&Fused<'a>, &Tensor) -> Result<Tensor>;
 
 /// An op that was applied, to what, and what came of it.
 enum Applied<'a> {
-    One { op: Box<dyn CustomOp1>, x: Tensor, out: Tensor },
-    Two { op: Box<dyn CustomOp2>, x: Tensor, y: Tensor, out: Tensor },
+    One { op: Box<dyn CustomOp1>, x: Kept, out: Tensor },
+    Two { op: Box<dyn CustomOp2>, x: Kept, y: Tensor, out: Tensor },
+    Cheap(Rc<Cheap>),
     Segment { segment: Box<Segment<'a>>, x: Tensor, out: TensorId },
 }
 
+/// An op that is sooner run again than what came of it is kept. Its backward pass looks at what it got alone.
+struct Cheap {
+    op: Box<dyn CustomOp1>,
+    x: Tensor,
+    out: TensorId,
+}
+
+/// What an op got.
+enum Kept {
+    Whole(Tensor),
+    Again(Rc<Cheap>),
+}
+
+impl Kept {
+    fn id(&self) -> TensorId {
+        match self {
+            Self::Whole(x) => x.id(),
+            Self::Again(cheap) => cheap.out,
+        }
+    }
+
+    fn get(&self) -> Result<Tensor> {
+        match self {
+            Self::Whole(x) => Ok(x.clone()),
+            Self::Again(cheap) => cheap.x.apply_op1_no_bwd(&Lent(&*cheap.op)),
+        }
+    }
+}
+
+/// An op that is applied without being given away.
+struct Lent<'a>(&'a dyn CustomOp1);
+
+impl CustomOp1 for Lent<'_> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        self.0.cpu_fwd(x, layout)
+    }
+}
+
 /// Applies ops, and keeps record of them if gradients are wanted.
-pub(super) struct Tape<'a> {
-    applied: Option<RefCell<Vec<Applied<'a>>>>,
+pub(super) struct Tape<'a>(Option<RefCell<Record<'a>>>);
+
+/// What was applied, in order, and the cheap ops among it by what came of them.
+#[derive(Default)]
+struct Record<'a> {
+    applied: Vec<Applied<'a>>,
+    cheap: HashMap<TensorId, Rc<Cheap>>,
+}
+
+impl Record<'_> {
+    fn kept(&self, x: &Tensor) -> Kept {
+        self.cheap.get(&x.id()).map_or_else(|| Kept::Whole(x.clone()), |cheap| Kept::Again(Rc::clone(cheap)))
+    }
 }
 
 impl<'a> Tape<'a> {
     /// Returns a tape that records nothing.
     pub(super) fn off() -> Self {
-        Self { applied: None }
+        Self(None)
     }
 
     /// Returns a tape that records.
     pub(super) fn on() -> Self {
-        Self { applied: Some(RefCell::default()) }
+        Self(Some(RefCell::default()))
     }
 
     /// Applies an op to a tensor.
     pub(super) fn apply1(&self, x: &Tensor, op: impl CustomOp1 + 'static) -> Result<Tensor> {
         let out = x.apply_op1_no_bwd(&op)?;
-        if let Some(applied) = &self.applied {
-            applied.borrow_mut().push(Applied::One { op: Box::new(op), x: x.clone(), out: out.clone() });
+        if let Some(record) = &self.0 {
+            let mut record = record.borrow_mut();
+            let x = record.kept(x);
+            record.applied.push(Applied::One { op: Box::new(op), x, out: out.clone() });
+        }
+        Ok(out)
+    }
+
+    /// Applies an op to a tensor whose result is not kept for what comes after it. Its backward pass must not look at it.
+    pub(super) fn apply_cheap(&self, x: &Tensor, op: impl CustomOp1 + 'static) -> Result<Tensor> {
+        let out = x.apply_op1_no_bwd(&op)?;
+        if let Some(record) = &self.0 {
+            let mut record = record.borrow_mut();
+            // Of what is not kept itself, nothing cheap can be had back in one step.
+            if record.cheap.contains_key(&x.id()) {
+                let x = record.kept(x);
+                record.applied.push(Applied::One { op: Box::new(op), x, out: out.clone() });
+            } else {
+                let cheap = Rc::new(Cheap { op: Box::new(op), x: x.clone(), out: out.id() });
+                record.cheap.insert(out.id(), Rc::clone(&cheap));
+                record.applied.push(Applied::Cheap(cheap));
+            }
         }
         Ok(out)
     }
@@ -51,17 +129,18 @@ impl<'a> Tape<'a> {
     /// Applies an op to two tensors.
     pub(super) fn apply2(&self, x: &Tensor, y: &Tensor, op: impl CustomOp2 + 'static) -> Result<Tensor> {
         let out = x.apply_op2_no_bwd(y, &op)?;
-        if let Some(applied) = &self.applied {
-            let (x, y, out) = (x.clone(), y.clone(), out.clone());
-            applied.borrow_mut().push(Applied::Two { op: Box::new(op), x, y, out });
+        if let Some(record) = &self.0 {
+            let mut record = record.borrow_mut();
+            let x = record.kept(x);
+            record.applied.push(Applied::Two { op: Box::new(op), x, y: y.clone(), out: out.clone() });
         }
         Ok(out)
     }
 
     /// Keeps record of a segment that was computed without a record of its own.
     pub(super) fn record(&self, segment: Box<Segment<'a>>, x: &Tensor, out: &Tensor) {
-        if let Some(applied) = &self.applied {
-            applied.borrow_mut().push(Applied::Segment { segment, x: x.clone(), out: out.id() });
+        if let Some(record) = &self.0 {
+            record.borrow_mut().applied.push(Applied::Segment { segment, x: x.clone(), out: out.id() });
         }
     }
 
@@ -74,25 +153,31 @@ impl<'a> Tape<'a> {
         gradient: Tensor,
         wanted: Option<&Tensor>,
     ) -> Result<Option<Tensor>> {
-        let Some(applied) = &self.applied else { return Ok(None) };
+        let Some(record) = &self.0 else { return Ok(None) };
         let mut gradients = Gradients(HashMap::from([(root.id(), gradient)]));
-        while let Some(step) = { applied.borrow_mut().pop() } {
+        while let Some(step) = { record.borrow_mut().applied.pop() } {
             match step {
                 Applied::One { op, x, out } => {
                     if let Some(gradient) = gradients.take(out.id()) {
-                        gradients.add(&x, op.bwd(&x, &out, &gradient)?)?;
+                        gradients.add(x.id(), op.bwd(&x.get()?, &out, &gradient)?)?;
                     }
                 }
                 Applied::Two { op, x, y, out } => {
                     if let Some(gradient) = gradients.take(out.id()) {
-                        let (to_x, to_y) = op.bwd(&x, &y, &out, &gradient)?;
-                        gradients.add(&x, to_x)?;
-                        gradients.add(&y, to_y)?;
+                        let (to_x, to_y) = op.bwd(&x.get()?, &y, &out, &gradient)?;
+                        gradients.add(x.id(), to_x)?;
+                        gradients.add(y.id(), to_y)?;
+                    }
+                }
+                Applied::Cheap(cheap) => {
+                    record.borrow_mut().cheap.remove(&cheap.out);
+                    if let Some(gradient) = gradients.take(cheap.out) {
+                        gradients.add(cheap.x.id(), cheap.op.bwd(&cheap.x, &cheap.x, &gradient)?)?;
                     }
                 }
                 Applied::Segment { segment, x, out } => {
                     if let Some(gradient) = gradients.take(out) {
-                        gradients.add(&x, engine.again(&*segment, &x, gradient)?)?;
+                        gradients.add(x.id(), engine.again(&*segment, &x, gradient)?)?;
                     }
                 }
             }
@@ -109,13 +194,13 @@ impl Gradients {
         self.0.remove(&tensor)
     }
 
-    fn add(&mut self, tensor: &Tensor, gradient: Option<Tensor>) -> Result<()> {
+    fn add(&mut self, tensor: TensorId, gradient: Option<Tensor>) -> Result<()> {
         let Some(gradient) = gradient else { return Ok(()) };
-        let sum = match self.take(tensor.id()) {
+        let sum = match self.take(tensor) {
             Some(other) => sum(&other, &gradient)?,
             None => gradient,
         };
-        self.0.insert(tensor.id(), sum);
+        self.0.insert(tensor, sum);
         Ok(())
     }
 }

@@ -42,7 +42,7 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     fs::create_dir_all(cx.scratch)?;
     let priorities: Vec<i64> = params.from.iter().map(|entry| entry.priority).collect();
     let mut flow = Flow::new(&params.steps, (&names, &priorities), cx)?;
-    let mut outputs = Outputs::create(params.split(), &params.columns, &names, (cx.out, cx.scratch))?;
+    let mut outputs = Outputs::create(params, &names, (cx.out, cx.scratch))?;
     let sources = read_all(params, &names, cx, |items| outputs.write(flow.push(items)?))?;
     flow.finish(|items| {
         cx.check_cancelled()?;

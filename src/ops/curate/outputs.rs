@@ -16,9 +16,9 @@ use super::item::Item;
 use super::row_hash::{content_hash, row_hash};
 use super::spool::Spool;
 use super::steps::{View, expression, failed};
-use crate::data::{Expression, Record, RowWriter};
+use crate::data::{Expression, Record, RowWriter, ShardFormat, ShardWriter};
 use crate::ops::OpError;
-use crate::spec::params::Split;
+use crate::spec::params::{CurateParams, OutputFormat, Split};
 
 const DOMAIN: &str = "luthflow curate split 1";
 /// Bytes of an octave in the histogram of lengths: every bucket is twice as long as the one before.
@@ -69,25 +69,56 @@ pub(super) struct Outputs<'a> {
     columns: &'a [String],
     names: &'a [String],
     /// The folder, its writer and what was written: `rows`, or `train` and `eval`.
-    parts: Vec<(&'static str, RowWriter, Written)>,
+    parts: Vec<(&'static str, Writer, Written)>,
+}
+
+/// What writes the rows of an output.
+enum Writer {
+    Lines(RowWriter),
+    Shards(ShardWriter),
+}
+
+impl Writer {
+    fn create(params: &CurateParams, folder: &Path) -> Result<Self, OpError> {
+        let format = match params.output.format {
+            OutputFormat::Jsonl => return Ok(Writer::Lines(RowWriter::create(folder)?)),
+            OutputFormat::JsonlZst => ShardFormat::JsonlZst,
+            OutputFormat::Parquet => ShardFormat::Parquet,
+        };
+        Ok(Writer::Shards(ShardWriter::create(folder, format, params.output.shard_size.get())?))
+    }
+
+    fn finish(self) -> Result<(), OpError> {
+        match self {
+            Writer::Lines(writer) => writer.finish().map(drop)?,
+            Writer::Shards(writer) => writer.finish().map(drop)?,
+        }
+        Ok(())
+    }
+}
+
+/// A row as it is written.
+enum Line {
+    Text(String),
+    Columns(Record),
 }
 
 impl<'a> Outputs<'a> {
     /// Begins the outputs below the folder `out`.
     pub(super) fn create(
-        split: Option<&Split>,
-        columns: &'a [String],
+        params: &'a CurateParams,
         names: &'a [String],
         (out, scratch): (&Path, &Path),
     ) -> Result<Self, OpError> {
+        let split = params.split();
         let folders: &[&'static str] = if split.is_some() { &["train", "eval"] } else { &["rows"] };
         let mut parts = Vec::new();
         for name in folders {
             let written = Written { by_source: vec![(0, 0); names.len()], ..Written::default() };
-            parts.push((*name, RowWriter::create(&out.join(name))?, written));
+            parts.push((*name, Writer::create(params, &out.join(name))?, written));
         }
         let sides = split.map(|split| Sides::new(split, scratch)).transpose()?;
-        Ok(Self { sides, columns, names, parts })
+        Ok(Self { sides, columns: &params.columns, names, parts })
     }
 
     /// Writes items where they belong, or keeps them until that is known.
@@ -106,11 +137,19 @@ impl<'a> Outputs<'a> {
 
     fn place(&mut self, items: Vec<(usize, Item)>) -> Result<(), OpError> {
         let columns = self.columns;
-        let line = |(part, item): (usize, Item)| (part, line(&item, columns, self.names), item);
-        let lines: Vec<(usize, String, Item)> = items.into_par_iter().map(line).collect();
+        let in_lines = matches!(self.parts[0].1, Writer::Lines(_));
+        let line = |(part, item): (usize, Item)| (part, line(&item, columns, self.names, in_lines), item);
+        let lines: Vec<(usize, Line, Item)> = items.into_par_iter().map(line).collect();
         for (part, line, item) in lines {
             let (_, writer, written) = &mut self.parts[part];
-            writer.write_line(&line)?;
+            match (writer, line) {
+                (Writer::Lines(writer), Line::Text(line)) => writer.write_line(&line)?,
+                (Writer::Lines(writer), Line::Columns(Record(columns))) => {
+                    writer.write_line(&Value::Object(columns).to_string())?;
+                }
+                (Writer::Shards(writer), Line::Columns(record)) => writer.write(&record)?,
+                (Writer::Shards(writer), Line::Text(_)) => writer.write(&Record::from(item.row().clone()))?,
+            }
             written.add(&item);
         }
         Ok(())
@@ -139,7 +178,8 @@ impl<'a> Outputs<'a> {
         }
         let mut all = BTreeMap::new();
         for (name, writer, written) in self.parts {
-            if writer.finish()? == 0 {
+            writer.finish()?;
+            if written.rows == 0 {
                 let message = format!("the step `split` leaves no row for `{name}`");
                 return Err(OpError::new(message).help("give it more rows or another share"));
             }
@@ -150,9 +190,9 @@ impl<'a> Outputs<'a> {
 }
 
 /// Returns the line that an item is written as: what it says, then the columns that were asked for.
-fn line(item: &Item, columns: &[String], names: &[String]) -> String {
-    if columns.is_empty() {
-        return item.row().to_json();
+fn line(item: &Item, columns: &[String], names: &[String], in_lines: bool) -> Line {
+    if columns.is_empty() && in_lines {
+        return Line::Text(item.row().to_json());
     }
     let Record(mut all) = Record::from(item.row().clone());
     for name in columns.iter().filter(|name| !all.contains_key(*name)).collect::<Vec<_>>() {
@@ -165,7 +205,7 @@ fn line(item: &Item, columns: &[String], names: &[String]) -> String {
         };
         all.insert(name.clone(), value);
     }
-    Value::Object(all).to_string()
+    Line::Columns(Record(all))
 }
 
 /// The column in which a waiting row carries its stratum and its hash.

@@ -4,6 +4,9 @@
 //! `state.json`, which holds the digests of the others. It is written beside its place, through to the disk, and renamed;
 //! then the one before goes. One that does not fit its digests is passed over, and the training begins anew: the folder
 //! belongs to the node's key, so what lies in it was made of the same settings and inputs, by the same program.
+//!
+//! A checkpoint is only for what may go wrong. One that cannot be written (the disk is full) is told, what is half written
+//! makes room again, the one before stays, and the training goes on.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -82,7 +85,8 @@ impl Checkpoints {
         Ok(None)
     }
 
-    /// Writes a checkpoint, in place of the one before.
+    /// Writes a checkpoint, in place of the one before. The next one is due as if this one had been written, even where it
+    /// could not be.
     pub(super) fn save(
         &mut self,
         state: &State,
@@ -90,11 +94,25 @@ impl Checkpoints {
         parameters: &[Arc<Parameter>],
         logs: &[PathBuf],
     ) -> Result<(), OpError> {
+        let saved = self.replace(state, optimizer, parameters, logs);
+        self.last = Instant::now();
+        if let (Err(_), Some(root)) = (&saved, &self.folder) {
+            // What cannot be removed either is no worse than before.
+            let _ = remove(&root.join(UNFINISHED));
+        }
+        saved
+    }
+
+    fn replace(
+        &self,
+        state: &State,
+        optimizer: &Optimizer,
+        parameters: &[Arc<Parameter>],
+        logs: &[PathBuf],
+    ) -> Result<(), OpError> {
         let Some(root) = &self.folder else { return Ok(()) };
-        let failed = |error: Box<dyn std::error::Error + Send + Sync>| {
-            let help = "make room on the disk of the cache, or keep none: `checkpoint_minutes: 0`";
-            OpError::caused("cannot write a checkpoint", error).help(help)
-        };
+        let failed =
+            |error: Box<dyn std::error::Error + Send + Sync>| OpError::caused("cannot write a checkpoint", error);
         let folder = root.join(UNFINISHED);
         write(&folder, state, optimizer, parameters, logs).map_err(failed)?;
         let place = root.join(format!("{BEGINNING}{:09}", state.step));
@@ -104,7 +122,6 @@ impl Checkpoints {
         for older in kept(root)?.into_iter().filter(|older| *older != place) {
             remove(&older)?;
         }
-        self.last = Instant::now();
         Ok(())
     }
 }

@@ -37,6 +37,7 @@ use crate::tensor::device_suffix;
 use lora::Keeper;
 use objective::{NextToken, Objective};
 use preference::Preferences;
+use state::State;
 use train::{Summary, Trainer, Work};
 
 /// Files of a model folder, beside weights and tokenizer, that the trained model takes over. The second may be missing.
@@ -174,7 +175,7 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'stat
         ("samples", samples as f64),
         ("truncated", truncated as f64),
         ("dropped", dropped as f64),
-        ("gflops", state.gflops as f64),
+        ("gflops", gflops(state)),
     ];
     metrics.extend(more);
     if let (LongSamples::Split, Data::Texts(texts)) = (params.long_samples, data) {
@@ -191,10 +192,22 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'stat
         metrics.extend([("best_eval_loss", best), ("best_step", step as f64)]);
         metrics.push(("eval_samples", held_out as f64));
     }
-    let measured = [("tokens_per_second", summary.tokens_per_second), ("gflops_per_second", summary.gflops_per_second)];
-    Outcome {
-        metrics: metrics.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
-        measured: measured.map(|(name, value)| (name.to_owned(), value)).into(),
-        device: None,
+    // Not among the metrics, though equal in equal runs: lockfiles from before would no longer be what a run gives.
+    let mut measured = vec![
+        ("tokens_per_second", summary.tokens_per_second),
+        ("gflops_per_second", summary.flops_per_second / 1e9),
+        ("samples_seen", state.samples as f64),
+        ("flops", state.flops()),
+    ];
+    if summary.failed_checkpoints > 0 {
+        measured.push(("failed_checkpoints", summary.failed_checkpoints as f64));
     }
+    let named = |figures: Vec<(&str, f64)>| figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Outcome { metrics: named(metrics), measured: named(measured), device: None }
+}
+
+/// Returns the operations in billions: rounded for each step, as in lockfiles from before, unless nothing is left of a
+/// model so small.
+fn gflops(state: &State) -> f64 {
+    if state.gflops == 0 { state.flops() / 1e9 } else { state.gflops as f64 }
 }

@@ -29,8 +29,10 @@ pub(super) struct State {
     pub(super) tokens: u64,
     pub(super) trained_tokens: u64,
     pub(super) samples: u64,
-    /// Floating-point operations of the model, in billions, rounded for each step.
+    /// Floating-point operations of the model, in billions, rounded for each step: what lockfiles hold.
     pub(super) gflops: u64,
+    /// The same, not rounded, as bits.
+    flops: u64,
     /// The loss of each step, as bits: JSON does not keep the last ones.
     losses: Vec<u64>,
     /// What was evaluated after which step, and its loss as bits.
@@ -42,6 +44,17 @@ pub(super) struct State {
 }
 
 impl State {
+    /// Notes the operations of a step.
+    pub(super) fn note_flops(&mut self, flops: f64) {
+        self.gflops += (flops / 1e9).round() as u64;
+        self.flops = (self.flops() + flops).to_bits();
+    }
+
+    /// Returns the floating-point operations of all steps. All bits zero are the number zero.
+    pub(super) fn flops(&self) -> f64 {
+        f64::from_bits(self.flops)
+    }
+
     /// Notes the loss of a step. Says whether it is far above those before.
     pub(super) fn note_loss(&mut self, loss: f64) -> bool {
         let recent: Vec<f64> = self.losses.iter().rev().take(SPIKE_WINDOW).map(|bits| f64::from_bits(*bits)).collect();

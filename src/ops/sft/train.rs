@@ -46,6 +46,8 @@ pub(super) struct Trainer<'a> {
     measured: (Duration, u64),
     /// Whether weights, state and logs are of different moments: set where one of them changes until all have.
     torn: bool,
+    /// Checkpoints that could not be written.
+    failed_checkpoints: u64,
 }
 
 /// What a training run came to.
@@ -54,7 +56,9 @@ pub(super) struct Summary {
     pub(super) state: State,
     /// Tokens a second, in this process.
     pub(super) tokens_per_second: f64,
-    pub(super) gflops_per_second: f64,
+    pub(super) flops_per_second: f64,
+    /// Checkpoints that could not be written, by this process.
+    pub(super) failed_checkpoints: u64,
 }
 
 /// What a training is of.
@@ -104,18 +108,19 @@ impl<'a> Trainer<'a> {
             steps,
             measured,
             torn: false,
+            failed_checkpoints: 0,
         })
     }
 
     /// Trains to the end.
     pub(super) fn run(mut self) -> Result<Summary, OpError> {
-        let started = self.state.gflops;
+        let started = self.state.flops();
         self.announce();
         match self.steps_to_the_end() {
             Err(error) if self.cx.check_cancelled().is_err() => {
                 // An error may have come between, and what is torn would not go on to the same bytes.
                 if self.state.step > 0 && !self.torn {
-                    self.save_checkpoint()?;
+                    self.save_checkpoint();
                 }
                 return Err(error);
             }
@@ -123,10 +128,10 @@ impl<'a> Trainer<'a> {
         }
         self.finish()?;
         let seconds = self.measured.0.as_secs_f64().max(1e-9);
-        let gflops = (self.state.gflops - started) as f64;
         Ok(Summary {
             tokens_per_second: self.measured.1 as f64 / seconds,
-            gflops_per_second: gflops / seconds,
+            flops_per_second: (self.state.flops() - started) / seconds,
+            failed_checkpoints: self.failed_checkpoints,
             state: self.state,
         })
     }
@@ -151,7 +156,7 @@ impl<'a> Trainer<'a> {
             self.cx.progress.position(self.state.step as u64);
             // The last step is followed by the end, which is a checkpoint itself.
             if self.checkpoints.due(self.state.step) && self.state.step < self.plan.steps() {
-                self.save_checkpoint()?;
+                self.save_checkpoint();
             }
         }
     }
@@ -183,7 +188,7 @@ impl<'a> Trainer<'a> {
         self.state.tokens += figures.tokens as u64;
         self.state.trained_tokens += figures.trained_tokens as u64;
         self.state.samples += step.batches.iter().map(Vec::len).sum::<usize>() as u64;
-        self.state.gflops += (figures.flops / 1e9).round() as u64;
+        self.state.note_flops(figures.flops);
         self.note_due(step);
         let mut line = json!({
             "step": index + 1,
@@ -310,11 +315,18 @@ impl<'a> Trainer<'a> {
         Ok(())
     }
 
-    fn save_checkpoint(&mut self) -> Result<(), OpError> {
+    /// Writes a checkpoint. That it cannot be written costs time after a kill, and is no reason to lose the training.
+    fn save_checkpoint(&mut self) {
         self.cx.progress.phase("saving a checkpoint", None, "");
-        self.checkpoints.save(&self.state, &self.optimizer, self.model.trained_parameters(), &self.logs.files())?;
+        let (parameters, logs) = (self.model.trained_parameters(), self.logs.files());
+        let saved = self.checkpoints.save(&self.state, &self.optimizer, parameters, &logs);
         self.announce();
-        Ok(())
+        if let Err(error) = saved {
+            self.failed_checkpoints += 1;
+            let help =
+                "the training goes on; make room on the disk of the cache, or keep none: `checkpoint_minutes: 0`";
+            self.cx.progress.warn(&format!("{}; {help}", error.chain().join(": ")));
+        }
     }
 
     /// Takes the best weights, if they are wanted, and moves the models of epochs to where they belong.

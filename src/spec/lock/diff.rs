@@ -115,6 +115,9 @@ fn fields((lock, node): (&Lock, &LockedNode)) -> Map<String, Value> {
     };
     fields.extend(below("outputs", &node.outputs));
     fields.extend(below("files", &node.files));
+    if let Some(origin) = &node.origin {
+        fields.insert("commit".into(), origin.commit.as_str().into());
+    }
     if let Some(chosen) = &node.chosen {
         fields.insert("chosen".into(), chosen.clone());
     }

@@ -72,12 +72,25 @@ pub struct LockedNode {
     /// For a source: the digest of every file.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub files: BTreeMap<String, String>,
+    /// For a source on a hub: its address in the pipeline, and the commit that this was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<LockedOrigin>,
     /// For a `select`: the instance that was best, its point of the sweep, and its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Value>,
     /// Its metrics.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "figures")]
     pub metrics: BTreeMap<String, f64>,
+}
+
+/// Where on a hub a source lies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LockedOrigin {
+    /// Its address in the pipeline; after `#` the configuration and the split, `/` between them.
+    pub from: String,
+    /// The commit that the revision was resolved to.
+    pub commit: String,
 }
 
 impl Lock {
@@ -202,7 +215,18 @@ mod tests {
         let metrics = BTreeMap::from([("nan".to_owned(), f64::NAN), ("worst".to_owned(), f64::NEG_INFINITY)]);
         let (kind, key, artifact) = ("sft".to_owned(), "00".to_owned(), "00".to_owned());
         let (outputs, files) = Default::default();
-        let node = LockedNode { kind, platform: None, key, artifact, outputs, size: 1, files, chosen: None, metrics };
+        let node = LockedNode {
+            kind,
+            platform: None,
+            key,
+            artifact,
+            outputs,
+            size: 1,
+            files,
+            origin: None,
+            chosen: None,
+            metrics,
+        };
         lock.set("sft", &node);
         let back = Lock::read(&lock.write().unwrap()).unwrap().node("sft").unwrap();
         assert!(back.metrics["nan"].is_nan() && back.metrics["worst"] == f64::NEG_INFINITY);

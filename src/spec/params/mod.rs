@@ -15,6 +15,7 @@ mod command;
 mod curate;
 mod eval;
 mod export;
+mod generate;
 mod init;
 mod input;
 mod lora;
@@ -38,6 +39,9 @@ pub use curate::{
 };
 pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
 pub use export::{ExportFormat, ExportParams, ExportType};
+pub use generate::{
+    AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings,
+};
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
 pub use lora::{ApplyLoraParams, ExtractLoraParams};
@@ -53,7 +57,7 @@ pub use sft::{
     DpoSettings, LongSamples, LoraOutput, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams,
     TargetModules, TrainOn, TrainOnEos, names_module,
 };
-pub use source::{SourceFormat, SourceParams, TextRows, WeightType};
+pub use source::{OnBadRow, RowRange, SourceFormat, SourceParams, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};
@@ -123,6 +127,8 @@ pub enum Kind {
     Source,
     /// Rows filtered, cleaned and split.
     Curate,
+    /// A language model asked about every row.
+    Generate,
     /// A tokenizer trained on data.
     Tokenizer,
     /// A model with random weights.
@@ -153,9 +159,10 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order a pipeline usually runs them.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Source,
         Kind::Curate,
+        Kind::Generate,
         Kind::Tokenizer,
         Kind::Init,
         Kind::Sft,
@@ -175,6 +182,7 @@ impl Kind {
         match self {
             Kind::Source => SourceParams::NAME,
             Kind::Curate => CurateParams::NAME,
+            Kind::Generate => GenerateParams::NAME,
             Kind::Tokenizer => TokenizerParams::NAME,
             Kind::Init => InitParams::NAME,
             Kind::Sft => SftParams::NAME,
@@ -204,6 +212,8 @@ pub enum Op {
     Source(SourceParams),
     /// See [`CurateParams`].
     Curate(CurateParams),
+    /// See [`GenerateParams`].
+    Generate(GenerateParams),
     /// See [`TokenizerParams`].
     Tokenizer(TokenizerParams),
     /// See [`InitParams`].
@@ -236,6 +246,7 @@ macro_rules! with_params {
         match $op {
             Op::Source($params) => $body,
             Op::Curate($params) => $body,
+            Op::Generate($params) => $body,
             Op::Tokenizer($params) => $body,
             Op::Init($params) => $body,
             Op::Sft($params) => $body,
@@ -267,6 +278,7 @@ impl Op {
         Ok(match kind {
             Kind::Source => Op::Source(read(fields)?),
             Kind::Curate => Op::Curate(read(fields)?),
+            Kind::Generate => Op::Generate(read(fields)?),
             Kind::Tokenizer => Op::Tokenizer(read(fields)?),
             Kind::Init => Op::Init(read(fields)?),
             Kind::Sft => Op::Sft(read(fields)?),

@@ -10,28 +10,52 @@ use crate::digest::Digest;
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceParams {
-    /// A data set: a path or a glob, relative to the pipeline file.
+    /// A data set: a path or a glob, relative to the pipeline file. Or one on the hub,
+    /// `hf://datasets/OWNER/NAME@REVISION`, with a path, a folder or a glob after it, or as `config` and `split` say. Or
+    /// the address of a file, `https://…`, with its `digest`. A revision that is no whole commit is resolved once and kept
+    /// in the lockfile; `luthflow run --update` resolves it anew.
     #[serde(default, skip_serializing)]
     pub dataset: Option<String>,
     /// A model, relative to the pipeline file: a folder in Hugging Face layout, or a GGUF file. Of a folder only the files
     /// that lie directly in it are brought in; folders inside it are left out. A GGUF file becomes such a folder: its
     /// weights are decoded, tokenizer and chat template rebuilt. Llama, Qwen2, Qwen3, LFM2 and Gemma 3 can be read.
+    /// Or one on the hub: `hf://OWNER/NAME@REVISION`, with a folder or a GGUF file after it.
     #[serde(default, skip_serializing)]
     pub model: Option<String>,
     /// A LoRA adapter: a folder as PEFT writes it, relative to the pipeline file. Only the files that lie directly in it
-    /// are brought in.
+    /// are brought in. Or one on the hub: `hf://OWNER/NAME@REVISION`.
     #[serde(default, skip_serializing)]
     pub adapter: Option<String>,
-    /// How the files of a data set are read; by file name when left out (`.jsonl`, `.txt`).
+    /// The configuration of a data set on the hub, as its card or `datasets` names it.
+    #[serde(default, skip_serializing)]
+    pub config: Option<String>,
+    /// The split of a data set on the hub: `train`, `validation`, `test`, or as its card names them; all of them when left
+    /// out.
+    #[serde(default, skip_serializing)]
+    pub split: Option<String>,
+    /// How the files of a data set are read; by content and file name when left out. All of them may be compressed with
+    /// gzip, zstd or bzip2.
     #[serde(default)]
     pub format: Option<SourceFormat>,
     /// What becomes one row of a plain text file.
     #[serde(default)]
     pub rows: TextRows,
+    /// The columns of a data set that are taken; all of them when left out. Others are not read where the format can do
+    /// without (Parquet, Arrow).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<Vec<String>>,
+    /// The rows of a data set that are taken, counted over all its files in the order of their names; all of them when left
+    /// out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range: Option<RowRange>,
+    /// What is done with a row of a data set that is none. Not more than a tenth of the rows are passed over.
+    #[serde(default, skip_serializing_if = "OnBadRow::is_error")]
+    pub on_bad_row: OnBadRow,
     /// How the weights of a GGUF file are stored once they are decoded; `bf16` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<WeightType>,
-    /// The digest that the files must have (`blake3:…`, as `luthflow show` prints it); any other content is an error.
+    /// The digest that the files must have (`blake3:…`, as `luthflow show` prints it); any other content is an error. An
+    /// `https://` address needs one, which may also be `sha256:…`.
     #[serde(default, skip_serializing)]
     pub digest: Option<String>,
 }
@@ -42,10 +66,50 @@ pub struct SourceParams {
 pub enum SourceFormat {
     /// One JSON object a line: `{"text": …}`, `{"messages": […]}` or `{"good": …, "bad": …}`.
     Jsonl,
+    /// A list of JSON objects, an object with one such list, or objects one after the other.
+    Json,
+    /// Values separated by commas, below a line with the names of the columns. All values are text, and empty ones `null`.
+    Csv,
+    /// The same with tabs.
+    Tsv,
+    /// Parquet. Dates and times are ISO 8601 text, decimals text, bytes base64.
+    Parquet,
+    /// An Arrow IPC file or stream (`.arrow`, Feather); values as of Parquet.
+    Arrow,
     /// Plain text, cut into rows as `rows` says.
     Text,
     /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
     Clams,
+}
+
+/// Some rows of a data set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct RowRange {
+    /// The first row, counted from 0.
+    #[serde(default)]
+    pub from: u64,
+    /// The row after the last; the end when left out.
+    #[serde(default)]
+    pub to: Option<u64>,
+}
+
+/// What is done with a row that is none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnBadRow {
+    /// The source fails, and says where the row stands.
+    #[default]
+    Error,
+    /// It is passed over and counted: `rows_skipped`.
+    Skip,
+}
+
+impl OnBadRow {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 /// How weights are stored.
@@ -76,6 +140,65 @@ pub enum TextRows {
 impl SourceParams {
     /// The word in `kind:`.
     pub const NAME: &'static str = "source";
+
+    /// Says whether it is at an address that begins like this. What is fetched from `http://` is checked by its digest as
+    /// well as anything.
+    fn is_at(&self, start: &str) -> bool {
+        let named = [&self.dataset, &self.model, &self.adapter];
+        let plain = |path: &str| start == "https://" && path.starts_with("http://");
+        named.into_iter().flatten().any(|path| path.starts_with(start) || plain(path))
+    }
+
+    fn mistakes_of_rows(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let given = [
+            ("columns", self.columns.is_some()),
+            ("range", self.range.is_some()),
+            ("on_bad_row", self.on_bad_row != OnBadRow::Error),
+        ];
+        for (field, _) in given.into_iter().filter(|(_, given)| *given && self.dataset.is_none()) {
+            mistakes.push(Mistake::new(field, format!("only a data set has `{field}`")).help("leave it out"));
+        }
+        if self.columns.as_ref().is_some_and(Vec::is_empty) {
+            mistakes.push(Mistake::new("columns", "no column is left").help("leave it out to take all"));
+        }
+        if self.range.is_some_and(|range| range.to.is_some_and(|to| to <= range.from)) {
+            mistakes.push(Mistake::new("range", "no row is left").help("`to` is the row after the last one"));
+        }
+        mistakes
+    }
+
+    fn mistakes_outside(&self) -> Vec<Mistake> {
+        let mut mistakes = Vec::new();
+        let hub = self.is_at("hf://");
+        if self.is_at("https://") && self.digest.is_none() {
+            let help = "add `digest: blake3:…` or `digest: sha256:…`, so that everybody gets the same bytes";
+            mistakes.push(Mistake::new("digest", "a source at an `https://` address needs a `digest`").help(help));
+        }
+        if hub && self.digest.is_some() {
+            let help = "write the commit into the address, `hf://OWNER/NAME@COMMIT`; the lockfile holds it in any case";
+            mistakes.push(Mistake::new("digest", "a source on the hub is pinned by its commit").help(help));
+        }
+        let data = self.dataset.as_deref().is_some_and(|path| path.starts_with("hf://datasets/"));
+        if hub && self.dataset.is_some() && !data {
+            let help = "write `hf://datasets/OWNER/NAME`";
+            mistakes.push(Mistake::new("dataset", "the address is that of a model").help(help));
+        }
+        if !hub && self.is_at("https://") && self.adapter.is_some() {
+            mistakes.push(Mistake::new("adapter", "an adapter is a folder, and an address is one file"));
+        }
+        for (field, value) in [("config", &self.config), ("split", &self.split)] {
+            if value.is_some() && !data {
+                let help = "leave it out, or choose files with the path";
+                mistakes.push(Mistake::new(field, format!("only a data set on the hub has a `{field}`")).help(help));
+            }
+        }
+        if self.split.as_deref().is_some_and(|split| split.contains(['[', '+', ' '])) {
+            let help = "name one split; `range` takes some of its rows";
+            mistakes.push(Mistake::new("split", "it is no name of a split").help(help));
+        }
+        mistakes
+    }
 }
 
 impl Params for SourceParams {
@@ -110,7 +233,15 @@ impl Params for SourceParams {
         if self.dtype.is_some() && self.model.is_none() {
             mistakes.push(Mistake::new("dtype", "only a model has a `dtype`").help("leave it out"));
         }
-        if let Some(digest) = self.digest.as_ref().filter(|digest| digest.parse::<Digest>().is_err()) {
+        mistakes.extend(self.mistakes_outside());
+        mistakes.extend(self.mistakes_of_rows());
+        let sha = |digest: &str| {
+            let hex = digest.strip_prefix("sha256:");
+            self.is_at("https://")
+                && hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(|b| b.is_ascii_hexdigit()))
+        };
+        let wrong = |digest: &&String| digest.parse::<Digest>().is_err() && !sha(digest);
+        if let Some(digest) = self.digest.as_ref().filter(wrong) {
             let help = "`luthflow show` prints the one to write: `blake3:` and 64 hexadecimal digits";
             mistakes.push(Mistake::new("digest", format!("`{digest}` is no digest")).help(help));
         }

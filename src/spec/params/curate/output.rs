@@ -4,15 +4,15 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// How rows are written.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CurateOutput {
     /// The files' format.
     #[serde(default)]
     pub format: OutputFormat,
-    /// Rows in a file; all in one when left out.
-    #[serde(default)]
-    pub rows_per_file: Option<std::num::NonZeroU64>,
+    /// Bytes of rows (as JSON) after which `jsonl_zst` and `parquet` begin another file. `jsonl` is one file.
+    #[serde(default = "shard_size")]
+    pub shard_size: std::num::NonZeroU64,
 }
 
 /// A format that rows are written in.
@@ -26,6 +26,17 @@ pub enum OutputFormat {
     JsonlZst,
     /// Parquet, compressed with zstd.
     Parquet,
+}
+
+fn shard_size() -> std::num::NonZeroU64 {
+    const USUAL: std::num::NonZeroU64 = std::num::NonZeroU64::new(500_000_000).expect("a constant above 0");
+    USUAL
+}
+
+impl Default for CurateOutput {
+    fn default() -> Self {
+        Self { format: OutputFormat::default(), shard_size: shard_size() }
+    }
 }
 
 impl CurateOutput {

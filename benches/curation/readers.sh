@@ -1,0 +1,13 @@
+#!/usr/bin/env bash
+# Reading every row of one data set in each format, into JSON values: a `source` with `on_bad_row: skip`, which reads all rows,
+# beside pyarrow (`to_pylist`), the json module and `datasets`. CPU seconds and rows a second, as a Markdown table.
+#
+#   PYTHON=python3 benches/curation/readers.sh [FOLDER] [ROWS]
+#
+# PYTHON needs pyarrow, datasets and zstandard. LUTHFLOW_PROGRAM is a program built before.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+folder=${1:-/tmp/luthflow-readers}
+program=${LUTHFLOW_PROGRAM:-$here/../../target/release/luthflow}
+mkdir -p "$folder"
+exec "${PYTHON:-python3}" "$here/readers.py" "$(realpath "$program")" "$folder" "${2:-100000}"
