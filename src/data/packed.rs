@@ -87,6 +87,10 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn zstd(text: &[u8]) -> Vec<u8> {
+        zstd::encode_all(text, 3).unwrap()
+    }
+
     fn bzip2(text: &[u8]) -> Vec<u8> {
         let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
         encoder.write_all(text).unwrap();
@@ -95,9 +99,7 @@ mod tests {
 
     #[test]
     fn all_members_and_frames_are_read() {
-        let zstd = |text: &[u8]| zstd::encode_all(text, 3).unwrap();
-        let packers: [&dyn Fn(&[u8]) -> Vec<u8>; 3] = [&gzip, &zstd, &bzip2];
-        for pack in packers {
+        for pack in [gzip as fn(&[u8]) -> Vec<u8>, zstd, bzip2] {
             let two = [pack(b"one\n"), pack(b"two\n")].concat();
             assert_eq!(unpacked(&two).unwrap(), b"one\ntwo\n");
             let error = unpacked(&two[..two.len() - 3]).unwrap_err().to_string();

@@ -79,13 +79,15 @@ mod tests {
     fn it_is_the_sha1_of_the_standard_and_of_git() {
         let hex = |parts: &[&[u8]]| {
             let mut sha = Sha1::new();
-            parts.iter().for_each(|part| sha.update(part));
+            for part in parts {
+                sha.update(part);
+            }
             sha.hex()
         };
         assert_eq!(hex(&[b"abc"]), "a9993e364706816aba3e25717850c26c9cd0d89d");
         let two = b"abcdbcdecdefdefgefghfghighijhijkijkljklmklmnlmnomnopnopq";
         assert_eq!(hex(&[&two[..7], &two[7..]]), "84983e441c3bd26ebaae4aa1f95129e5e54670f1");
-        assert_eq!(hex(&[&[b'a'; 1_000_000]]), "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
+        assert_eq!(hex(&[&vec![b'a'; 1_000_000]]), "34aa973cd4c4daa4f61eeb2bdbad27316534016f");
         assert_eq!(hex(&[b"blob 0\0"]), "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391");
         assert_eq!(hex(&[b"blob 6\0", b"hello\n"]), "ce013625030ba8dba906f756967f9e9ca394464a");
     }

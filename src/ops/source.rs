@@ -114,7 +114,7 @@ fn count_rows(
     let mut count = 0_u64;
     while rows.next_record()?.is_some() {
         count += 1;
-        if count % 4096 == 0 {
+        if count.is_multiple_of(4096) {
             cx.check_cancelled()?;
             cx.progress.position(count);
         }
@@ -194,7 +194,7 @@ fn import(params: &SourceParams, file: &InputArtifact, cx: &OpCx<'_>) -> Result<
 fn fetched(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<Option<Vec<InputArtifact>>, OpError> {
     let mut wanted = Vec::new();
     for file in files {
-        let address = Address::read(file.path.to_str().unwrap_or_default()).map_err(outside)?;
+        let address = Address::read(file.path.to_str().unwrap_or_default()).map_err(|error| outside(&error))?;
         let Some(address) = address else { return Ok(None) };
         let content = file.digest.as_deref().unwrap_or_default().parse().map_err(OpError::new)?;
         wanted.push(Wanted { address, content });
@@ -208,13 +208,13 @@ fn fetched(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<Option<Vec<InputArt
         }
         cx.progress.position(done);
     };
-    let places =
-        hub::fetch(&access, wanted, &fetch_folder(cx), &tell, &|| cx.check_cancelled().is_err()).map_err(outside)?;
+    let places = hub::fetch(&access, wanted, &fetch_folder(cx), &tell, &|| cx.check_cancelled().is_err())
+        .map_err(|error| outside(&error))?;
     let here = files.iter().zip(places).map(|(file, path)| InputArtifact { path, digest: None, ..file.clone() });
     Ok(Some(here.collect()))
 }
 
-fn outside(error: HubError) -> OpError {
+fn outside(error: &HubError) -> OpError {
     let failure = OpError::new(error.to_string());
     match error.way_out() {
         Some(help) => failure.help(help),
