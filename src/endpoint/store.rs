@@ -14,7 +14,7 @@ use super::{EndpointError, Reply};
 use crate::digest::Digest;
 
 /// How long to wait for another process's transaction.
-const BUSY: Duration = Duration::from_secs(120);
+const BUSY: Duration = Duration::from_mins(2);
 /// The version of the table.
 const VERSION: i64 = 1;
 

@@ -153,7 +153,7 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Came> {
         let Some((name, value)) = line.trim().split_once(':') else { break };
         match name.to_ascii_lowercase().as_str() {
             "content-length" => length = value.trim().parse().unwrap(),
-            "authorization" => authorization = value.trim().to_owned(),
+            "authorization" => value.trim().clone_into(&mut authorization),
             _ => {}
         }
     }

@@ -120,10 +120,10 @@ fn operations_of_a_tiny_model_and_samples_are_counted() {
     let event = finished.events.iter().find(event).unwrap();
     let (metrics, measured) = (&event["metrics"], &event["measured"]);
     let samples = metrics["samples"].as_f64().unwrap();
-    assert_eq!(measured["samples_seen"].as_f64().unwrap(), 3.0 * samples);
+    assert!((measured["samples_seen"].as_f64().unwrap() - 3.0 * samples).abs() < 1e-9);
     let flops = measured["flops"].as_f64().unwrap();
     // Six for each weight that multiplies, and attention.
     assert!(flops > 6.0 * 20_000.0 * metrics["tokens"].as_f64().unwrap() && flops < 1e9, "{flops}");
-    assert_eq!(metrics["gflops"].as_f64().unwrap(), flops / 1e9);
+    assert!((metrics["gflops"].as_f64().unwrap() / (flops / 1e9) - 1.0).abs() < 1e-12);
     assert!(measured["gflops_per_second"].as_f64().unwrap() > 0.0);
 }
