@@ -13,7 +13,7 @@ use std::sync::Arc;
 use candle_core::{Device, Tensor};
 
 use super::{Fused, storage};
-use crate::model::adapter::LoraSettings;
+use crate::model::adapter::{Adapter, LoraSettings};
 use crate::model::engine::{
     Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, Objective, ParameterId, Scale,
 };
@@ -249,8 +249,8 @@ fn the_loss_with_its_head() {
             let loss = engine.cross_entropy(x, FIRST, objective).unwrap();
             engine.tape.backward(&engine, &loss.root, loss.root.ones_like().unwrap(), Some(x)).unwrap()
         };
-        let (value, slope): (&dyn Fn(&Tensor) -> f64, &dyn Fn(&Tensor) -> Option<Tensor>) = (&value, &slope);
-        Subject { name: "loss", value, slope, x: tensor(9, 1), parameters: parameters.to_vec() }.check();
+        Subject { name: "loss", value: &value, slope: &slope, x: tensor(9, 1), parameters: parameters.to_vec() }
+            .check();
     }
 }
 
@@ -273,7 +273,7 @@ fn linear_layers_with_adapters() {
         let layer = Linear { weight: ParameterId(weight), bias: None };
         let width = model.parameters()[weight].columns();
         let lengths = || -> Vec<Vec<f32>> {
-            let of = |adapter: &crate::model::Adapter| {
+            let of = |adapter: &Adapter| {
                 let (value, up, down) = (model.parameters()[weight].value(), adapter.up.value(), adapter.down.value());
                 let rows = adapter.rows.start * width..adapter.rows.end * width;
                 row_lengths(Rows { weight: &value[rows], inputs: width, up: &up, down: &down, scale: 1.5 })
@@ -304,7 +304,7 @@ fn linear_layers_with_adapters() {
             let factors = Tensor::from_vec(numbers(out.elem_count(), 55), out.shape(), &Device::Cpu).unwrap();
             engine.tape.backward(&engine, &out, factors, Some(x)).unwrap()
         };
-        let parameters = adapters.iter().flat_map(|adapter| adapter.parameters()).cloned().collect();
+        let parameters = adapters.iter().flat_map(Adapter::parameters).cloned().collect();
         let name = format!("adapters, dora {dora}, dropout {dropout:?}");
         Subject { name: &name, value: &score, slope: &slope, x: tensor(width, 1), parameters }.check();
     }

@@ -152,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    fn judge(settings: Value) -> Judge {
+    fn judge(settings: &Value) -> Judge {
         let mut fields = json!({"from": "f", "model": "m", "prompt": "p", "into": "i"});
         fields.as_object_mut().unwrap().extend(settings.as_object().unwrap().clone());
         Judge::new(&serde_json::from_value(fields).unwrap()).unwrap()
@@ -162,7 +162,7 @@ mod tests {
         Reply { text: text.into(), finish_reason: finish_reason.into(), prompt_tokens: 0, completion_tokens: 0 }
     }
 
-    fn verdict(settings: Value, text: &str) -> Result<Verdict, String> {
+    fn verdict(settings: &Value, text: &str) -> Result<Verdict, String> {
         let (judge, reply) = (judge(settings), reply(text, STOP));
         judge.accept(&reply)?;
         let row = Record(json!({"lang": "fr", "answer": "of the row"}).as_object().unwrap().clone());
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn answers_are_read_in_their_form() {
-        let kept = |settings: Value, text: &str| match verdict(settings, text) {
+        let kept = |settings: Value, text: &str| match verdict(&settings, text) {
             Ok(Verdict::Kept(value)) => value,
             other => panic!("{text}: {other:?}"),
         };
@@ -189,21 +189,21 @@ mod tests {
             (list.clone(), "[1]", "schema at `/0`"),
             (list, "[", "no JSON"),
         ] {
-            let said = verdict(settings, text).unwrap_err();
+            let said = verdict(&settings, text).unwrap_err();
             assert!(said.contains(why), "{text}: {said}");
         }
     }
 
     #[test]
     fn rules_say_what_is_kept() {
-        let left_out = |settings: Value, text: &str| verdict(settings, text).unwrap() == Verdict::LeftOut;
+        let left_out = |settings: Value, text: &str| verdict(&settings, text).unwrap() == Verdict::LeftOut;
         assert!(!left_out(json!({"keep_matching": "(?i)TRUE"}), "true"));
         assert!(left_out(json!({"keep_matching": "(?i)TRUE"}), "no"));
         let rule = json!({"output": "score", "keep_if": "answer >= 4 and lang == 'fr' and finish_reason == 'stop'"});
         assert!(!left_out(rule.clone(), "4") && left_out(rule, "3"));
         let cut = reply("{", "length");
-        assert_eq!(judge(json!({"output": "bool"})).accept(&cut), Ok(()));
-        assert!(judge(json!({"output": "bool", "keep_unfinished": true})).accept(&cut).is_err());
-        assert!(verdict(json!({"keep_if": "missing > 1"}), "a").unwrap_err().contains("row 1"));
+        assert_eq!(judge(&json!({"output": "bool"})).accept(&cut), Ok(()));
+        assert!(judge(&json!({"output": "bool", "keep_unfinished": true})).accept(&cut).is_err());
+        assert!(verdict(&json!({"keep_if": "missing > 1"}), "a").unwrap_err().contains("row 1"));
     }
 }
