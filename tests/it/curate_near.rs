@@ -14,8 +14,8 @@ use crate::op::{Ran, inputs, run_with};
 /// Returns a data set of lines of JSON.
 fn data(lines: &[Value]) -> TempDir {
     let dir = TempDir::new().unwrap();
-    let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
-    fs::write(dir.path().join("data.jsonl"), text).unwrap();
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    fs::write(dir.path().join("data.jsonl"), lines.join("\n") + "\n").unwrap();
     dir
 }
 

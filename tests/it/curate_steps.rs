@@ -7,7 +7,7 @@ use crate::world::World;
 /// Three sources in three shapes, as hubs have them.
 fn world(steps: &str, more: &str) -> World {
     let world = World::empty();
-    let lines = |rows: Vec<Value>| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+    let lines = |rows: Vec<Value>| rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n";
     let aya = (0..12).map(|i| {
         let code = if i % 4 == 0 { "eng" } else { "fra" };
         json!({"inputs": format!("Question {i} : quelle est la couleur de la mer en hiver ?"),
@@ -158,8 +158,8 @@ fn passages_that_stood_earlier_go_or_take_their_row_along() {
     let rows =
         [format!("{long} Premier récit."), format!("Deuxième récit. {long} Fin."), "Rien de commun ici.".to_owned()];
     let write = |world: &World| {
-        let lines: String = rows.iter().map(|text| format!("{}\n", json!({"text": text}))).collect();
-        world.write("data/aya.jsonl", &lines);
+        let lines: Vec<String> = rows.iter().map(|text| json!({"text": text}).to_string()).collect();
+        world.write("data/aya.jsonl", &(lines.join("\n") + "\n"));
         world.edit("{node: share, name: share}, {node: alpaca, name: alpaca}", "");
     };
     for (action, expected) in [

@@ -85,15 +85,15 @@ fn tables_are_what_pandas_reads() {
 #[test]
 fn some_columns_and_rows_are_the_same_in_every_format() {
     let rows: Vec<Value> = (0..50).map(|n| json!({"id": n.to_string(), "text": format!("é{n}"), "x": null})).collect();
-    let lines: String = rows.iter().map(|row| format!("{row}\n")).collect();
+    let lines = rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n") + "\n";
     let list = Value::from(rows.clone()).to_string();
-    let csv: String = rows
-        .iter()
-        .map(|row| format!("{},{},\n", row["id"].as_str().unwrap(), row["text"].as_str().unwrap()))
-        .collect();
+    let cells = |row: &Value| format!("{},{},\n", row["id"].as_str().unwrap(), row["text"].as_str().unwrap());
+    let csv = rows.iter().map(cells).collect::<Vec<_>>().concat();
     let dir = tempfile::tempdir().unwrap();
     let mut parquet = ShardWriter::create(dir.path(), ShardFormat::Parquet, 700).unwrap();
-    rows.iter().for_each(|row| parquet.write(&Record(row.as_object().unwrap().clone())).unwrap());
+    for row in &rows {
+        parquet.write(&Record(row.as_object().unwrap().clone())).unwrap();
+    }
     let shards = parquet.finish().unwrap();
     assert!(shards.len() > 2 && shards.iter().map(|shard| shard.rows).sum::<u64>() == 50, "{shards:?}");
     let shards = shards.iter().map(|shard| (shard.name.clone(), std::fs::read(dir.path().join(&shard.name)).unwrap()));
@@ -257,7 +257,9 @@ fn shards_are_read_back_and_equal_rows_give_equal_bytes() {
         let write = || {
             let dir = tempfile::tempdir().unwrap();
             let mut writer = ShardWriter::create(dir.path(), format, size).unwrap();
-            rows.iter().for_each(|row| writer.write(row).unwrap());
+            for row in &rows {
+                writer.write(row).unwrap();
+            }
             let shards = writer.finish().unwrap();
             (dir, shards)
         };

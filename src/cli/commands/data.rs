@@ -31,7 +31,7 @@ pub(in crate::cli) fn run(args: &DataArgs, cli: &Cli) -> Result<Exit, CliError> 
 /// Returns the folder of the data set that a name stands for.
 fn folder(args: &PipelineArgs, cli: &Cli) -> Result<PathBuf, CliError> {
     let mut pipeline = args.clone();
-    let output = pipeline.names.last_mut().filter(|name| !name.ends_with(".yaml")).and_then(output_of);
+    let output = pipeline.names.last_mut().filter(|name| !is_file(name)).and_then(output_of);
     let project = Project::load(&pipeline, cli)?;
     let cache = read_cache(cli)?;
     let decider = project.decider(&cache);
@@ -46,6 +46,12 @@ fn folder(args: &PipelineArgs, cli: &Cli) -> Result<PathBuf, CliError> {
         return Err(CliError::user(format!("`{name}` is split")).help(help));
     }
     Ok(folder)
+}
+
+/// Returns whether a name on the command line is that of a pipeline file.
+fn is_file(name: &str) -> bool {
+    let end = std::path::Path::new(name).extension();
+    end.is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"))
 }
 
 fn records(args: &PipelineArgs, cli: &Cli) -> Result<data::Records, CliError> {
@@ -86,7 +92,7 @@ fn digest(record: &Record, seed: u64) -> String {
 
 fn show(mark: &str, record: Record, json: bool) -> Result<(), CliError> {
     if json {
-        return Ok(output::data(&Value::Object(record.0).to_string())?);
+        return output::data(&Value::Object(record.0).to_string());
     }
     let mut rest = record.clone();
     output::data(&style(format!("── {mark}")).dim().to_string())?;
@@ -172,7 +178,7 @@ impl Counted {
         self.lengths.extend(row.ok().map(|row| row.chars()));
     }
 
-    fn to_json(&mut self) -> Value {
+    fn shown(mut self) -> Value {
         self.lengths.sort_unstable();
         let at = |share: f64| self.lengths.get(((self.lengths.len() as f64 - 1.0) * share).round() as usize);
         let lengths: Map<String, Value> =
@@ -193,7 +199,7 @@ fn stats(args: &StatsArgs, cli: &Cli) -> Result<Exit, CliError> {
     for record in records(&args.pipeline, cli)? {
         counted.add(record.map_err(unreadable)?);
     }
-    let all = counted.to_json();
+    let all = counted.shown();
     if args.json {
         output::json(&all)?;
         return Ok(Exit::Success);
@@ -215,7 +221,7 @@ fn stats(args: &StatsArgs, cli: &Cli) -> Result<Exit, CliError> {
 fn diff(args: &RowsArgs, cli: &Cli) -> Result<Exit, CliError> {
     let mut before = args.pipeline.clone();
     let after = before.names.pop();
-    let (Some(after), true) = (after, before.names.last().is_some_and(|name| !name.ends_with(".yaml"))) else {
+    let (Some(after), true) = (after, before.names.last().is_some_and(|name| !is_file(name))) else {
         let help = "for example `luthflow data diff raw clean.train`";
         return Err(CliError::user("name two nodes").help(help));
     };

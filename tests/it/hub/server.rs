@@ -154,7 +154,9 @@ fn serve(name: &str, mut stream: TcpStream, state: &Mutex<State>, other: &str) {
         };
     }
     if matches!(fault, Some(Fault::Wrong)) {
-        body.iter_mut().for_each(|byte| *byte ^= 1);
+        for byte in &mut body {
+            *byte ^= 1;
+        }
     }
     let _ = write!(stream, "HTTP/1.1 {head}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
     match fault {
@@ -239,10 +241,13 @@ fn answer(state: &State, path: &str, token: &str, other: &str) -> (String, Vec<u
 /// Two entries a page.
 fn tree(files: &[(String, File)], path: &str, query: &str) -> (String, Vec<u8>) {
     let at: usize = query.split('&').find_map(|pair| pair.strip_prefix("cursor=")?.parse().ok()).unwrap_or(0);
-    let entry = |(path, file): &(String, File)| match file.large {
-        true => json!({"type": "file", "oid": "0".repeat(40), "size": file.bytes.len(), "path": path,
-            "lfs": {"oid": file.oid, "size": file.bytes.len(), "pointerSize": 130}}),
-        false => json!({"type": "file", "oid": file.oid, "size": file.bytes.len(), "path": path}),
+    let entry = |(path, file): &(String, File)| {
+        if file.large {
+            json!({"type": "file", "oid": "0".repeat(40), "size": file.bytes.len(), "path": path,
+                "lfs": {"oid": file.oid, "size": file.bytes.len(), "pointerSize": 130}})
+        } else {
+            json!({"type": "file", "oid": file.oid, "size": file.bytes.len(), "path": path})
+        }
     };
     let mut entries: Vec<Value> = files.iter().skip(at).take(2).map(entry).collect();
     entries.push(json!({"type": "directory", "oid": "1".repeat(40), "size": 0, "path": "folder"}));

@@ -129,7 +129,6 @@ fn alternates(messages: &[Message]) -> bool {
     for message in messages {
         match (message.role.as_str(), last) {
             ("system", None) => {}
-            ("system" | "developer", Some(_)) => return false,
             ("user", None | Some("assistant")) => last = Some("user"),
             ("assistant", Some("user" | "tool")) => last = Some("assistant"),
             ("tool", Some("assistant" | "tool")) => last = Some("tool"),

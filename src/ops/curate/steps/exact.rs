@@ -58,7 +58,7 @@ impl Step for DropSame {
                 .entry(content)
                 .and_modify(|best| {
                     if ranks.better(row, *best) {
-                        *best = row
+                        *best = row;
                     }
                 })
                 .or_insert(row);

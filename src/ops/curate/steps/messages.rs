@@ -57,24 +57,26 @@ impl ToMessages {
 
     fn make(&self, columns: &mut Map<String, Value>) -> Made {
         let mut messages = match self.settings.format {
-            MessagesFormat::Template => self.from_template(columns),
+            MessagesFormat::Template => self.of_template(columns),
             MessagesFormat::Openai | MessagesFormat::Sharegpt => {
                 let list =
                     self.list_column(columns).ok_or_else(|| missing("a list of messages", &LISTS.join("`, `")))?;
-                self.from_list(columns, &list)
+                self.of_list(columns, &list)
             }
-            MessagesFormat::Alpaca => self.from_alpaca(columns),
-            MessagesFormat::PromptCompletion => self.from_pair(columns),
+            MessagesFormat::Alpaca => self.of_alpaca(columns),
+            MessagesFormat::PromptCompletion => self.of_pair(columns),
             MessagesFormat::Auto => match self.list_column(columns) {
-                Some(list) => self.from_list(columns, &list),
+                Some(list) => self.of_list(columns, &list),
                 None if columns.contains_key("instruction") && columns.contains_key("output") => {
-                    self.from_alpaca(columns)
+                    self.of_alpaca(columns)
                 }
-                None => self.from_pair(columns),
+                None => self.of_pair(columns),
             },
         }?;
         self.add_system(columns, &mut messages)?;
-        messages.iter_mut().for_each(|message| think(message, self.settings.thinking));
+        for message in &mut messages {
+            think(message, self.settings.thinking);
+        }
         Ok(messages)
     }
 
@@ -84,7 +86,7 @@ impl ToMessages {
         names.find(|name| columns.get(*name).is_some_and(Value::is_array)).map(str::to_owned)
     }
 
-    fn from_list(&self, columns: &mut Map<String, Value>, name: &str) -> Made {
+    fn of_list(&self, columns: &mut Map<String, Value>, name: &str) -> Made {
         let Some(Value::Array(list)) = columns.shift_remove(name) else {
             return Err(missing("a list of messages", name));
         };
@@ -129,7 +131,7 @@ impl ToMessages {
         role.map(str::to_owned).ok_or_else(|| Why::of_rule("unknown_role", format!("nobody knows the role of `{who}`")))
     }
 
-    fn from_alpaca(&self, columns: &mut Map<String, Value>) -> Made {
+    fn of_alpaca(&self, columns: &mut Map<String, Value>) -> Made {
         let name = |given: &Option<String>, usual: &str| given.clone().unwrap_or_else(|| usual.to_owned());
         let mut prompt = taken(columns, &name(&self.settings.prompt, "instruction"))?;
         let input = name(&self.settings.input, "input");
@@ -142,13 +144,13 @@ impl ToMessages {
         Ok(vec![said("user", prompt), said("assistant", response)])
     }
 
-    fn from_pair(&self, columns: &mut Map<String, Value>) -> Made {
-        let find = |given: &Option<String>, usual: &[&str], what: &str| match given {
-            Some(name) => Ok(name.clone()),
-            None => {
-                let there = usual.iter().find(|name| columns.get(**name).is_some_and(Value::is_string));
-                there.map(|name| (*name).to_owned()).ok_or_else(|| missing(what, &usual.join("`, `")))
+    fn of_pair(&self, columns: &mut Map<String, Value>) -> Made {
+        let find = |given: &Option<String>, usual: &[&str], what: &str| {
+            if let Some(name) = given {
+                return Ok(name.clone());
             }
+            let there = usual.iter().find(|name| columns.get(**name).is_some_and(Value::is_string));
+            there.map(|name| (*name).to_owned()).ok_or_else(|| missing(what, &usual.join("`, `")))
         };
         let prompt = find(&self.settings.prompt, PROMPTS, "a prompt")?;
         let response = find(&self.settings.response, RESPONSES, "a response")?;
@@ -162,7 +164,7 @@ impl ToMessages {
         Ok(vec![said("user", prompt), said("assistant", response)])
     }
 
-    fn from_template(&self, columns: &mut Map<String, Value>) -> Made {
+    fn of_template(&self, columns: &mut Map<String, Value>) -> Made {
         let mut messages = Vec::new();
         for (role, content) in &self.template {
             let content = content
@@ -239,6 +241,10 @@ impl Step for ToMessages {
             let mut columns = item.columns().clone();
             match self.make(&mut columns) {
                 Ok(messages) => {
+                    // A row says one thing: what it said before goes.
+                    for said in ["text", "good", "bad", "chosen", "rejected"] {
+                        columns.shift_remove(said);
+                    }
                     columns.insert("messages".into(), messages.into());
                     let same = *item.columns() == columns;
                     *item.columns_mut() = columns;

@@ -162,7 +162,9 @@ mod tests {
             let mut items: Vec<Item> = (1..=size)
                 .map(|i| Item::new(from, i, Record::from_json(&format!(r#"{{"text": "{from} {i}"}}"#)).unwrap()))
                 .collect();
-            items.iter_mut().for_each(|item| item.shape().unwrap());
+            for item in &mut items {
+                item.shape().unwrap();
+            }
             assert!(step.judge(items).unwrap().is_empty());
         }
         let mut counts = BTreeMap::new();

@@ -21,7 +21,7 @@ enum By {
     /// A hash of seed, content and place.
     Chance(u64),
     /// The value of an expression.
-    Value { source: String, expression: Expression, descending: bool, entries: Vec<String> },
+    Value { source: String, expression: Box<Expression>, descending: bool, entries: Vec<String> },
 }
 
 /// Puts rows into an order.
@@ -39,7 +39,7 @@ impl InOrder {
     pub(super) fn sorted(sort: &Sort, entries: &[String], scratch: &Path, file: &str) -> Result<Self, OpError> {
         let by = By::Value {
             source: sort.by.clone(),
-            expression: expression("sort.by", &sort.by)?,
+            expression: Box::new(expression("sort.by", &sort.by)?),
             descending: sort.descending,
             entries: entries.to_vec(),
         };
@@ -59,7 +59,9 @@ impl By {
                 let value = expression.value(&View { item, entries }).map_err(|why| failed(source, item, &why))?;
                 let mut key = ordered(&value);
                 if *descending {
-                    key.iter_mut().for_each(|byte| *byte = !*byte);
+                    for byte in &mut key {
+                        *byte = !*byte;
+                    }
                 }
                 Ok(key)
             }

@@ -11,6 +11,7 @@ use super::{FilterMode, StepParams};
 /// Repairs come first, in the order of their fields; then every rule must hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each one is a rule or a repair of its own")]
 pub struct CheckMessages {
     /// White space around messages goes.
     #[serde(default = "yes")]

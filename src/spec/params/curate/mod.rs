@@ -162,13 +162,24 @@ impl CurateStep {
     /// Returns whether what the step makes of a row depends on nothing but the row.
     pub fn is_by_row(&self) -> bool {
         use CurateStep as Step;
-        let alone = match self {
-            Step::Messages(_) | Step::Rename(_) | Step::Select(_) | Step::Where(_) | Step::Explode(_) => true,
-            Step::CheckMessages(_) | Step::CheckAnswers(_) | Step::Normalize(_) | Step::Replace(_) => true,
-            Step::FixText(_) | Step::Toxicity(_) | Step::Quality(_) => true,
-            Step::Length(_) | Step::Language(_) | Step::Matches(_) => true,
-            _ => false,
-        };
+        let alone = matches!(
+            self,
+            Step::Messages(_)
+                | Step::Rename(_)
+                | Step::Select(_)
+                | Step::Where(_)
+                | Step::Explode(_)
+                | Step::CheckMessages(_)
+                | Step::CheckAnswers(_)
+                | Step::Normalize(_)
+                | Step::Replace(_)
+                | Step::FixText(_)
+                | Step::Toxicity(_)
+                | Step::Quality(_)
+                | Step::Length(_)
+                | Step::Language(_)
+                | Step::Matches(_)
+        );
         alone && self.settings().reads().is_empty()
     }
 

@@ -51,6 +51,9 @@ pub(super) struct Shared {
     pub(super) at: u32,
 }
 
+/// A stretch of words: the first, and the one after the last.
+type Span = (u32, u32);
+
 /// How much of an item a text holds.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Hit {
@@ -58,7 +61,7 @@ pub(super) struct Hit {
     /// The share of its words that lie in shared n-grams.
     pub(super) coverage: f64,
     /// The first and the last shared n-gram's place in the text, in words.
-    pub(super) span: (u32, u32),
+    pub(super) span: Span,
 }
 
 /// Returns the hashes of the words of a simplified text.
@@ -96,13 +99,11 @@ impl Index {
     }
 
     fn add_grams(&mut self, item: u32, words: &[u64], n: usize) {
-        let position = match self.lengths.iter().position(|(length, _)| *length == n) {
-            Some(position) => position,
-            None => {
-                self.lengths.push((n, Grams::default()));
-                self.lengths.len() - 1
-            }
-        };
+        let known = self.lengths.iter().position(|(length, _)| *length == n);
+        let position = known.unwrap_or_else(|| {
+            self.lengths.push((n, Grams::default()));
+            self.lengths.len() - 1
+        });
         let Grams { known, places } = &mut self.lengths[position].1;
         roll(words, n, |word, hash| {
             let gram = *known.entry(hash).or_insert_with(|| {
@@ -133,7 +134,7 @@ impl Index {
 
     /// Returns how much of each item the shared n-grams cover, leaving out those that `common` says are.
     pub(super) fn coverage(&self, shared: &[Shared], common: impl Fn((u32, u32)) -> bool) -> Vec<Hit> {
-        let mut covered: FxHashMap<u32, (Vec<(u32, u32)>, (u32, u32))> = FxHashMap::default();
+        let mut covered: FxHashMap<u32, (Vec<Span>, Span)> = FxHashMap::default();
         for Shared { gram, at } in shared.iter().filter(|shared| !common(shared.gram)) {
             let (n, grams) = &self.lengths[gram.0 as usize];
             let end = at + *n as u32;
@@ -156,7 +157,7 @@ impl Index {
 }
 
 /// Returns how many words lie in at least one of the spans.
-fn union(mut spans: Vec<(u32, u32)>) -> u32 {
+fn union(mut spans: Vec<Span>) -> u32 {
     spans.sort_unstable();
     let (mut all, mut end) = (0, 0);
     for (from, to) in spans {

@@ -80,7 +80,7 @@ impl DropContaminated {
             for record in data::open_records(&input.path)? {
                 cx.check_cancelled()?;
                 step.items[set] += 1;
-                step.add(set, eval, record?)?;
+                step.add(set, eval, &record?)?;
             }
         }
         let count = |size: usize| (0..size).map(|_| AtomicU32::new(0)).collect();
@@ -88,11 +88,11 @@ impl DropContaminated {
         Ok(step)
     }
 
-    fn add(&mut self, set: usize, eval: &EvalSet, record: Record) -> Result<(), OpError> {
+    fn add(&mut self, set: usize, eval: &EvalSet, record: &Record) -> Result<(), OpError> {
         let number = self.items[set];
         let n = self.settings.words();
         let texts =
-            texts_of(eval, &record).map_err(|why| OpError::new(format!("item {number} of `{}`: {why}", eval.name)))?;
+            texts_of(eval, record).map_err(|why| OpError::new(format!("item {number} of `{}`: {why}", eval.name)))?;
         let simple: Vec<Vec<u64>> = texts.iter().map(|text| word_hashes(&simplified(text))).collect();
         let item = |words: usize, text: &str| EvalItem {
             set: set as u32,
@@ -259,13 +259,11 @@ fn texts_of(eval: &EvalSet, record: &Record) -> Result<Vec<String>, String> {
     if !eval.fields.is_empty() {
         let mut texts = Vec::new();
         for field in &eval.fields {
-            match record.0.get(field) {
-                Some(value) => strings(value, &mut texts),
-                None => {
-                    let columns: Vec<&str> = record.0.keys().map(String::as_str).collect();
-                    return Err(format!("there is no column `{field}`; it has `{}`", columns.join("`, `")));
-                }
-            }
+            let Some(value) = record.0.get(field) else {
+                let columns: Vec<&str> = record.0.keys().map(String::as_str).collect();
+                return Err(format!("there is no column `{field}`; it has `{}`", columns.join("`, `")));
+            };
+            strings(value, &mut texts);
         }
         return Ok(texts);
     }

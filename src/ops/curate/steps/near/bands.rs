@@ -47,7 +47,7 @@ impl Bands {
     pub(super) fn push(&mut self, signatures: &[(u32, Vec<u64>)]) -> Result<(), OpError> {
         let bands = self.waiting.len();
         let values = signatures.first().map_or(0, |(_, signature)| signature.len() / bands);
-        let bytes = if values == 0 { 0 } else { (self.width - NUMBER) / values };
+        let bytes = (self.width - NUMBER) / values.max(1);
         self.waiting.par_iter_mut().enumerate().for_each(|(band, records)| {
             for (row, signature) in signatures {
                 for value in &signature[band * values..(band + 1) * values] {

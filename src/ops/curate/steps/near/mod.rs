@@ -158,7 +158,7 @@ impl<'a> DropNear<'a> {
             None => self.unverified(&mut clusters),
         };
         let sizes: Vec<u32> =
-            (0..rows as u32).filter_map(|row| (clusters.root(row) == row).then(|| clusters.size(row))).collect();
+            (0..rows as u32).map(|row| if clusters.root(row) == row { clusters.size(row) } else { 0 }).collect();
         self.figures = json!({
             "candidate_pairs": pairs,
             "clusters": sizes.iter().filter(|&&size| size > 1).count(),
@@ -181,7 +181,7 @@ impl<'a> DropNear<'a> {
             best.entry(root)
                 .and_modify(|best| {
                     if self.ranks.better(row, *best) {
-                        *best = row
+                        *best = row;
                     }
                 })
                 .or_insert(row);
