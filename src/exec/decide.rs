@@ -8,7 +8,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use super::ExecError;
-use super::outside::{Outside, Remote};
+use super::outside::{Outside, Remote, is_outside};
 use super::select::Chosen;
 use super::sources::{self, SourceFile};
 use crate::cache::{Action, Cache};
@@ -260,6 +260,13 @@ impl<'a> Decider<'a> {
     /// said before anything runs.
     pub fn find_sources(&self, wanted: &[bool]) -> Result<(), ExecError> {
         self.plan.ids().filter(|id| wanted[id.index()]).try_for_each(|id| self.source_files(id).map(drop))
+    }
+
+    /// As [`Decider::find_sources`], for the sources on this machine: what lies elsewhere is asked for when it is wanted.
+    pub fn find_sources_here(&self) -> Result<(), ExecError> {
+        let here = |op: &Op| !matches!(op, Op::Source(params) if is_outside(params));
+        let mut all = self.plan.ids().filter(|id| here(&self.plan.instance(*id).op));
+        all.try_for_each(|id| self.source_files(id).map(drop))
     }
 
     fn reasons(&self, id: InstanceId, key: &Digest, parts: &KeyParts) -> Result<Vec<StaleReason>, ExecError> {

@@ -39,6 +39,8 @@ fn with_shipped() -> World {
     std::os::unix::fs::symlink(root().join("pipelines/data"), world.path("pipelines/data")).unwrap();
     // What `tests/models/fetch.sh` fetches; for a plan, any bytes will do.
     world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
+    // What a user of `scholar.yaml` has.
+    world.write("target/scholar/pairs.csv", "sujet,corrige,subject,level,year,document\nA,B,maths,bac,2001,d1\n");
     world
 }
 
@@ -51,6 +53,9 @@ fn all_are_right_and_can_be_planned() {
         let file = file.to_str().unwrap();
         let check = world.run(&["check", file]);
         assert_eq!(check.code, 0, "{file}: {}", check.stderr);
+        if std::fs::read_to_string(root().join(file)).unwrap().contains("hf://") {
+            continue;
+        }
         let plan = world.json(&["plan", "--json", file]);
         let nodes = plan["nodes"].as_array().unwrap();
         assert!(!nodes.is_empty());
@@ -199,4 +204,18 @@ fn fits_type(schema: &Value, value: &Value, at: &str, problems: &mut Vec<String>
     if !types.iter().any(fits) {
         problems.push(format!("{at}: {value} is no {}", types.join(" or ")));
     }
+}
+
+#[test]
+fn luth_sft_is_made_on_a_small_scale() {
+    let world = with_shipped();
+    world.run_ok(&["pipelines/luth-sft-small.yaml"]);
+    let shown = world.json(&["show", "pipelines/luth-sft-small.yaml", "set", "--json"]);
+    let folder = PathBuf::from(shown["path"].as_str().unwrap());
+    let stats: Value = serde_json::from_str(&std::fs::read_to_string(folder.join("stats.json")).unwrap()).unwrap();
+    let step = |name: &str| stats["steps"].as_array().unwrap().iter().find(|step| step["step"] == name).unwrap();
+    // The English ones are found, all of them, and no French prose goes with them.
+    assert_eq!(step("language")["rows_by_source"][2], 0);
+    assert_eq!(step("language")["rows_by_source"][1], step("fix_text")["rows_by_source"][1]);
+    insta::assert_json_snapshot!(stats);
 }
