@@ -175,6 +175,11 @@ fn fits(root: &Value, schema: &Value, value: &Value, at: &str, problems: &mut Ve
     for (name, field) in fields {
         match schema["properties"].get(name) {
             Some(schema) => fits(root, schema, field, &format!("{at}.{name}"), problems),
+            // A mapping with names of its own, whose values may have a form.
+            None if schema["additionalProperties"].is_object() => {
+                fits(root, &schema["additionalProperties"], field, &format!("{at}.{name}"), problems);
+            }
+            None if schema["additionalProperties"] == true => {}
             None => problems.push(format!("{at} has no field {name}")),
         }
     }

@@ -1,18 +1,18 @@
 //! `README.md`: the card of the data set, as hubs read it. It says where the rows lie, where they came from, and what was
-//! done to them, with the settings to do it again.
+//! done to them. Settings stand in the pipeline and its lockfile: with them in here, equal rows would be other artifacts.
 
 use std::fmt::Write;
 
 use super::page::grouped;
 use super::stats::Stats;
-use crate::spec::params::{CurateOutput, CurateParams, OutputFormat};
+use crate::spec::params::{CurateOutput, OutputFormat};
 
 /// Returns the card.
-pub(super) fn render(params: &CurateParams, stats: &Stats) -> String {
+pub(super) fn render(output: CurateOutput, stats: &Stats) -> String {
     let mut card = String::from("---\nconfigs:\n- config_name: default\n  data_files:\n");
     for name in stats.outputs.keys() {
         let split = if *name == "rows" { "train" } else { name };
-        let _ = writeln!(card, "  - split: {split}\n    path: {name}/*{}", ending(params.output));
+        let _ = writeln!(card, "  - split: {split}\n    path: {name}/*{}", ending(output));
     }
     card.push_str("tags:\n- luthflow\n---\n\n# A curated data set\n\n");
     let _ = writeln!(
@@ -32,8 +32,6 @@ pub(super) fn render(params: &CurateParams, stats: &Stats) -> String {
         let counts = [step.rows_in, step.rows_out, step.rows_changed].map(grouped);
         let _ = writeln!(card, "| {} | {} | {} | {} |", step.step, counts[0], counts[1], counts[2]);
     }
-    let steps = serde_json::to_string_pretty(&params.steps).unwrap_or_default();
-    let _ = writeln!(card, "\nThe settings of the steps:\n\n```json\n{steps}\n```");
     card
 }
 

@@ -38,6 +38,11 @@ impl Item {
         self
     }
 
+    /// Says that it is a row of another entry and another file.
+    pub(super) fn moved(&mut self, from: u32, file: &Arc<str>) {
+        (self.from, self.file) = (from, Arc::clone(file));
+    }
+
     /// Says where it lay.
     pub(super) fn place(&self) -> String {
         format!("{}, line {}", self.file, self.line)
@@ -136,6 +141,12 @@ impl Item {
             *self.row_mut() = row;
             Verdict::Change(self)
         }
+    }
+
+    /// Writes what tells it from all other items: what it holds, and its place in the data, but not where that lies.
+    pub(super) fn identity(&self) -> Vec<u8> {
+        let row = self.row.as_ref().map(|row| Value::Object(row.clone().into_columns()));
+        serde_json::to_vec(&(self.from, self.number, &self.columns, row)).expect("an item always has a JSON form")
     }
 
     /// Writes it on one line, to be read back by [`Item::from_line`].

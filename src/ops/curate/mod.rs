@@ -20,6 +20,7 @@ mod spool;
 mod stats;
 mod steps;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fs_err as fs;
@@ -62,7 +63,7 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     let stats = Stats::new(sources, first.counts.into_iter().chain(after).collect(), written);
     fs::write(cx.out.join("stats.json"), stats.to_json())?;
     fs::write(cx.out.join("report.html"), page::render(&stats)?)?;
-    fs::write(cx.out.join("README.md"), card::render(params, &stats))?;
+    fs::write(cx.out.join("README.md"), card::render(params.output, &stats))?;
     Ok(Outcome { metrics: stats.metrics(), ..Outcome::default() })
 }
 
@@ -93,9 +94,9 @@ fn read_all(
         let files = files.map(|files| files.into_iter().map(|(path, records)| (Some(path), records)).collect());
         let mut number = 0;
         for (path, records) in files.unwrap_or_else(|| vec![(None, records)]) {
-            let memo = path.map(|path| FileMemo::of(&path, &manifest, (&names[from], first.steps), cx));
-            let memo = memo.transpose()?.flatten();
-            let reader = Reader { records, number: 0, limit: entry.limit, file: "".into() };
+            let memo = path.as_ref().map(|path| FileMemo::of(path, &manifest, (&names[from], first.steps), cx));
+            let memo = memo.transpose()?.flatten().zip(path);
+            let reader = Reader { records, from: from as u32, number: 0, limit: entry.limit, file: "".into() };
             let file = File { from, offset: number, reader, memo };
             let rows = file.run(first, cx, |items, rows| {
                 cx.progress.position(read + rows);
@@ -117,7 +118,8 @@ struct File {
     from: usize,
     offset: u64,
     reader: Reader,
-    memo: Option<FileMemo>,
+    /// Where its rows are kept, and where it lies.
+    memo: Option<(FileMemo, PathBuf)>,
 }
 
 impl File {
@@ -131,23 +133,28 @@ impl File {
         let (from, offset) = (self.from, self.offset);
         let ours = |mut items: Vec<Item>| {
             for item in &mut items {
-                (item.from, item.number) = (from as u32, item.number + offset);
+                item.number += offset;
             }
             items
         };
-        if let Some(mut kept) = self.memo.as_ref().and_then(FileMemo::read) {
+        if let Some((mut kept, path)) = self.memo.as_ref().and_then(|(memo, path)| Some((memo.read()?, path))) {
+            let file: Arc<str> = path.display().to_string().into();
             loop {
                 cx.check_cancelled()?;
-                let block = kept.rows.next_block()?;
+                let mut block = kept.rows.next_block()?;
                 if block.is_empty() {
                     break;
+                }
+                // The same rows may have been another entry's, and their file elsewhere.
+                for item in &mut block {
+                    item.moved(from as u32, &file);
                 }
                 take(ours(block), kept.rows_in)?;
             }
             merge(&mut first.counts, kept.counts, from, offset);
             return Ok(kept.rows_in);
         }
-        let mut keeping = self.memo.as_ref().and_then(FileMemo::begin);
+        let mut keeping = self.memo.as_ref().and_then(|(memo, _)| memo.begin());
         loop {
             cx.check_cancelled()?;
             let block = self.reader.next_block()?;
@@ -176,6 +183,7 @@ fn merge(all: &mut [Counts], file: Vec<Counts>, from: usize, offset: u64) {
 /// The rows of a file, or of a whole entry.
 struct Reader {
     records: data::Records,
+    from: u32,
     /// How many were read.
     number: u64,
     limit: Option<u64>,
@@ -195,7 +203,7 @@ impl Reader {
             if *self.file != *file {
                 self.file = file.into();
             }
-            let item = Item::new(0, self.number, record).at(&self.file, line);
+            let item = Item::new(self.from, self.number, record).at(&self.file, line);
             bytes += item.bytes();
             block.push(item);
         }

@@ -50,11 +50,7 @@ impl InOrder {
 impl By {
     fn key(&self, item: &Item) -> Result<Vec<u8>, OpError> {
         match self {
-            By::Chance(seed) => {
-                let mut content = Vec::new();
-                item.to_line(&mut content);
-                Ok(content_hash(DOMAIN, *seed, &content).to_be_bytes().to_vec())
-            }
+            By::Chance(seed) => Ok(content_hash(DOMAIN, *seed, &item.identity()).to_be_bytes().to_vec()),
             By::Value { source, expression, descending, entries } => {
                 let value = expression.value(&View { item, entries }).map_err(|why| failed(source, item, &why))?;
                 let mut key = ordered(&value);
