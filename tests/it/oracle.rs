@@ -329,13 +329,25 @@ fn curate(least: usize, inputs: &[(&String, &Made)]) -> Made {
         }
         serde_json::from_str::<serde_json::Value>(line).unwrap()["text"].as_str().unwrap().to_owned()
     };
-    let rows: Vec<String> =
-        inputs.iter().flat_map(|(_, made)| made.lines.iter().map(move |line| text(made, line))).collect();
-    let long = |row: &&String| row.chars().count() >= least;
-    let lines: Vec<String> = rows.iter().filter(long).map(|row| serde_json::json!({"text": row}).to_string()).collect();
-    let dropped: Vec<&String> = rows.iter().filter(|row| !long(row)).collect();
-    let characters: usize = rows.iter().map(|row| row.chars().count()).sum();
+    // Of every row: which input it is from, and its number there.
+    let rows: Vec<(usize, usize, String)> = (0..)
+        .zip(inputs)
+        .flat_map(|(from, (_, made))| {
+            (1..).zip(&made.lines).map(move |(number, line)| (from, number, text(made, line)))
+        })
+        .collect();
+    let length = |row: &(usize, usize, String)| row.2.chars().count();
+    let (kept, dropped): (Vec<_>, Vec<_>) = rows.iter().partition(|row| length(row) >= least);
+    let lines: Vec<String> = kept.iter().map(|(_, _, row)| serde_json::json!({"text": row}).to_string()).collect();
+    let of = |all: &[&(usize, usize, String)], from| all.iter().filter(|row| row.0 == from).count();
+    let sources: Vec<(usize, usize, usize)> = (0..inputs.len())
+        .map(|from| {
+            let characters = kept.iter().filter(|row| row.0 == from).map(|row| length(row)).sum();
+            (inputs[from].1.lines.len(), of(&kept, from), characters)
+        })
+        .collect();
+    let characters: usize = rows.iter().map(length).sum();
     let shown = &dropped[..dropped.len().min(5)];
-    let whole = format!("curated {lines:?} {} {characters} {shown:?}", rows.len());
+    let whole = format!("curated {lines:?} {sources:?} {characters} {shown:?}");
     Made { read: format!("rows {lines:?}"), lines, whole, rows_in: rows.len() }
 }
