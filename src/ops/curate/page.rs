@@ -17,6 +17,7 @@ struct Page {
 
 #[derive(Serialize)]
 struct StepShown {
+    number: usize,
     step: String,
     rows_in: String,
     rows_out: String,
@@ -75,7 +76,7 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
     let share = percent(stats.rows_out, stats.rows_in);
     let page = Page {
         summary: format!("{} rows in, {} rows out ({share} %)", grouped(stats.rows_in), grouped(stats.rows_out)),
-        steps: stats.steps.iter().map(|step| step_shown(step, stats)).collect(),
+        steps: (1..).zip(&stats.steps).map(|(number, step)| step_shown(number, step, stats)).collect(),
         sources: stats.sources.iter().enumerate().map(|(i, source)| source_shown(i, source, stats)).collect(),
         outputs: stats
             .outputs
@@ -91,7 +92,7 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
     page::render(TEMPLATE, &page)
 }
 
-fn step_shown(step: &Counts, stats: &Stats) -> StepShown {
+fn step_shown(number: usize, step: &Counts, stats: &Stats) -> StepShown {
     let against = step.rules().values().max().copied().unwrap_or(1);
     let rule = |(name, rows): (&String, &u64)| RuleShown {
         name: name.clone(),
@@ -100,6 +101,7 @@ fn step_shown(step: &Counts, stats: &Stats) -> StepShown {
     };
     let source = |at: u32| stats.sources.get(at as usize).map_or_else(String::new, |source| source.name.clone());
     StepShown {
+        number,
         step: step.step.to_string(),
         rows_in: grouped(step.rows_in),
         rows_out: grouped(step.rows_out),
