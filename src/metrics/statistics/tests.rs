@@ -1,5 +1,7 @@
 //! Numbers against scipy's and statsmodels'; `text.json` is made by `tests/fixtures/metrics/text.py`.
 
+#![expect(clippy::float_cmp, reason = "scores of 0 and 1, and the same computation twice")]
+
 use proptest::prelude::*;
 use serde_json::Value;
 

@@ -134,6 +134,8 @@ pub fn majority<T: PartialEq>(answers: &[T]) -> Option<&T> {
 
 #[cfg(test)]
 mod tests {
+    #![expect(clippy::float_cmp, reason = "the same division gives the same number")]
+
     use super::*;
 
     fn choice(text: &str, sum: f64, tokens: usize, alone: f64) -> Choice<'_> {

@@ -2,7 +2,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::super::python::{is_boundary, is_space};
+use super::super::python::{is_boundary, is_digit, is_space};
 
 /// Whose articles say nothing about an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,9 +95,20 @@ fn spaced(text: &str) -> String {
     text.split(is_space).filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
+/// The ASCII digit of any script's. Each script has its ten in a row, from zero.
+fn ascii_digit(c: char) -> char {
+    if c.is_ascii() || !is_digit(c) {
+        return c;
+    }
+    let below = |n: &u32| char::from_u32(u32::from(c) - n).is_some_and(is_digit);
+    let value = (1..60).take_while(below).count() % 10;
+    char::from(b'0' + value as u8)
+}
+
 /// `str(float(text))` of a text without signs, `None` where Python finds no number.
 fn python_float(text: &str) -> Option<String> {
-    let text = text.trim_matches(is_space);
+    let text: String = text.trim().chars().map(ascii_digit).collect();
+    let text = text.as_str();
     let named = matches!(text, "inf" | "infinity" | "nan");
     let digits = || text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'e');
     if !named && (!text.starts_with(|c: char| c.is_ascii_digit()) || !digits()) {

@@ -87,3 +87,54 @@ proptest! {
         exact::quasi_match(&gold, &answer, exact::Part::Suffix, helm);
     }
 }
+
+/// lighteval's own cases (MIT), within its tolerances. Its cases of chrF hand sacrebleu the references the wrong way
+/// round, so that a corpus is its first answer against all references.
+#[test]
+fn lighteval_cases_hold() {
+    const CASES: [(&str, &str); 4] = [
+        ("bleu", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/lighteval/bleu.json"))),
+        ("chrf", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/lighteval/chrf.json"))),
+        (
+            "chrf++",
+            include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/lighteval/chrf_plus.json")),
+        ),
+        ("f1", include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/lighteval/f1_score.json"))),
+    ];
+    for (metric, cases) in CASES {
+        let cases: Value = serde_json::from_str(cases).unwrap();
+        for case in cases["test_cases"].as_array().unwrap() {
+            let (score, expected) = if metric == "f1" {
+                let golds = case["doc"]["choices"].as_array().unwrap();
+                let golds = match &case["doc"]["gold_index"] {
+                    Value::Array(chosen) => chosen.iter().map(|index| index.as_u64().unwrap() as usize).collect(),
+                    index => vec![index.as_u64().unwrap() as usize],
+                }
+                .into_iter()
+                .map(|index| golds[index].as_str().unwrap());
+                let answers = texts(&case["model_response"]["text"]);
+                let scores = golds.flat_map(|gold| answers.iter().map(move |answer| f1::set_f1(gold, answer)));
+                (scores.fold(0.0, f64::max), &case["expected_output"]["f1"])
+            } else {
+                let docs = case["docs"].as_array().unwrap();
+                let gold = |doc: &Value| doc["choices"][doc["gold_index"].as_u64().unwrap() as usize].clone();
+                let golds: Vec<Value> = docs.iter().map(gold).collect();
+                let golds: Vec<&str> = golds.iter().map(|gold| gold.as_str().unwrap()).collect();
+                let answers = case["model_responses"].as_array().unwrap().iter();
+                let answers: Vec<&str> = answers.map(|answer| answer["text"][0].as_str().unwrap()).collect();
+                let chrf = Chrf { word_order: if metric == "chrf" { 0 } else { 2 }, ..Chrf::default() };
+                let bleu = Bleu::default();
+                let score = if metric == "bleu" {
+                    let mut sum = Counts::default();
+                    answers.iter().zip(&golds).for_each(|(answer, gold)| sum += bleu.count(answer, &[gold]));
+                    bleu.score(&sum)
+                } else {
+                    chrf.score(&chrf.count(answers[0], &golds))
+                };
+                (score, &case["expected_output"])
+            };
+            let (expected, tolerance) = (expected.as_f64().unwrap(), case["tolerance"].as_f64().unwrap());
+            assert!((score - expected).abs() <= tolerance, "{metric}, {}: {score}, lighteval {expected}", case["name"]);
+        }
+    }
+}

@@ -3,7 +3,7 @@
 
 use unicode_normalization::UnicodeNormalization;
 
-use super::profiles::profiles;
+use super::profiles::{key, profiles};
 
 /// Characters of a text that are looked at.
 const LONGEST: usize = 10_000;
@@ -12,20 +12,17 @@ const LONGEST: usize = 10_000;
 pub(super) fn grams(text: &str) -> Vec<u32> {
     let profiles = profiles();
     let mut rows = Vec::new();
-    let mut run = Run { letters: vec![' '], capital: false };
+    let mut run = Run::default();
     for c in cleaned(text) {
         run.push(normal(c));
         if run.capital {
             continue;
         }
-        for length in 1..=run.letters.len() {
-            let tail = &run.letters[run.letters.len() - length..];
-            if tail == [' '] {
-                continue;
+        for length in 1..=run.length {
+            let tail = &run.letters[3 - length..];
+            if tail != [' '] {
+                rows.extend(profiles.find(key(tail)));
             }
-            let mut letters = ['\0'; 3];
-            letters[..length].copy_from_slice(tail);
-            rows.extend(profiles.find(letters));
         }
     }
     rows
@@ -33,36 +30,38 @@ pub(super) fn grams(text: &str) -> Vec<u32> {
 
 /// The last letters of the word at hand, up to three, a space before its first.
 struct Run {
-    letters: Vec<char>,
+    /// Filled from the right.
+    letters: [char; 3],
+    length: usize,
     /// Whether the word has two capitals in a row, up to here.
     capital: bool,
 }
 
+impl Default for Run {
+    fn default() -> Self {
+        Self { letters: [' '; 3], length: 1, capital: false }
+    }
+}
+
 impl Run {
     fn push(&mut self, c: char) {
-        let last = self.letters.last().copied().unwrap_or(' ');
+        let last = self.letters[2];
         if last == ' ' {
-            self.letters = vec![' '];
-            self.capital = false;
+            *self = Self::default();
             if c == ' ' {
                 return;
             }
-        } else if self.letters.len() == 3 {
-            self.letters.remove(0);
         }
-        self.letters.push(c);
-        if c.is_uppercase() {
-            self.capital |= last.is_uppercase();
-        } else {
-            self.capital = false;
-        }
+        self.letters = [self.letters[1], last, c];
+        self.length = (self.length + 1).min(3);
+        self.capital = c.is_uppercase() && (self.capital || last.is_uppercase());
     }
 }
 
 /// The characters that are judged.
 fn cleaned(text: &str) -> Vec<char> {
-    let composed = composed(&without_mail(&without_links(text)));
-    let mut letters: Vec<char> = composed.into_iter().take(LONGEST).collect();
+    let mut letters = composed(&without_mail(&without_links(text)));
+    letters.truncate(LONGEST);
     letters.dedup_by(|next, last| *next == ' ' && *last == ' ');
     let latin = letters.iter().filter(|c| matches!(c, 'A'..='z')).count();
     let other = letters.iter().filter(|c| **c >= '\u{300}' && !matches!(c, '\u{1e00}'..='\u{1eff}')).count();

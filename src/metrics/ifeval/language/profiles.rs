@@ -16,7 +16,7 @@ pub(super) struct Profiles {
     /// Chinese characters that stand for one another, each with the one it is read as.
     pub(super) readings: FxHashMap<char, char>,
     /// Rows by the letters of a run.
-    rows: FxHashMap<[char; 3], u32>,
+    rows: FxHashMap<u64, u32>,
     /// The end of each row in `chances`.
     ends: Vec<u32>,
     /// Languages that have the run, and how probable it is in them.
@@ -31,8 +31,8 @@ impl Profiles {
         &self.chances[row.checked_sub(1).map_or(0, end)..end(row)]
     }
 
-    /// The row of a run of one to three letters, filled up with zeros.
-    pub(super) fn find(&self, run: [char; 3]) -> Option<u32> {
+    /// The row of a run of one to three letters, by its key.
+    pub(super) fn find(&self, run: u64) -> Option<u32> {
         self.rows.get(&run).copied()
     }
 
@@ -51,11 +51,10 @@ impl Profiles {
             names.push(head.next().unwrap_or_default().to_owned());
             let totals: Vec<f64> = head.filter_map(|total| total.parse().ok()).collect();
             for (run, count) in lines.filter_map(|line| line.split_once('\t')) {
-                let mut letters = ['\0'; 3];
-                let length = run.chars().zip(&mut letters).map(|(c, letter)| *letter = c).count();
+                let letters: Vec<char> = run.chars().collect();
                 let next = rows.len() as u32;
-                let row = *rows.entry(letters).or_insert(next);
-                found.push((row, language as u8, count.parse::<f64>().unwrap_or(0.0) / totals[length - 1]));
+                let row = *rows.entry(key(&letters)).or_insert(next);
+                found.push((row, language as u8, count.parse::<f64>().unwrap_or(0.0) / totals[letters.len() - 1]));
             }
         }
         found.sort_by_key(|&(row, language, _)| (row, language));
@@ -71,6 +70,11 @@ impl Profiles {
             chances: found.into_iter().map(|(_, language, chance)| (language, chance)).collect(),
         }
     }
+}
+
+/// One number for one to three letters, 21 bits each.
+pub(super) fn key(letters: &[char]) -> u64 {
+    letters.iter().fold(0, |key, letter| key << 21 | u64::from(u32::from(*letter)))
 }
 
 /// The profiles.
@@ -94,9 +98,9 @@ mod tests {
         assert_eq!(profiles.rows.len(), 87_598);
         assert_eq!(profiles.chances.len(), 184_129);
         assert_eq!(profiles.readings.len(), 6667);
-        let row = profiles.find(['D', '\0', '\0']).unwrap();
+        let row = profiles.find(key(&['D'])).unwrap();
         let english = profiles.names.iter().position(|name| name == "en").unwrap();
         let chance = profiles.row(row).iter().find(|(language, _)| usize::from(*language) == english).unwrap().1;
-        assert_eq!(chance, 662_077.0 / 260_942_223.0);
+        assert!((chance - 662_077.0 / 260_942_223.0).abs() < 1e-15);
     }
 }
