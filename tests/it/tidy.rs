@@ -13,6 +13,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("digest", &[]),
     ("data", &[]),
     ("text", &[]),
+    ("metrics", &[]),
     ("hub", &["digest"]),
     ("endpoint", &["digest"]),
     ("tensor", &[]),
@@ -70,7 +71,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("parquet", &["data"]),
     ("csv", &["data"]),
     ("bzip2", &["data"]),
-    ("flate2", &["data"]),
+    ("flate2", &["data", "metrics"]),
     // Rows that wait for a step to see all others.
     ("zstd", &["data", "ops"]),
     ("hf_hub", &["hub"]),
