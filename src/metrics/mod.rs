@@ -2,4 +2,6 @@
 
 pub mod at_k;
 pub mod letters;
+#[cfg(test)]
+mod lighteval;
 pub mod maths;

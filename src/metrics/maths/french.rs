@@ -90,6 +90,12 @@ pub(crate) fn bare(output: &str, language: Language) -> Option<Extracted> {
     formula(&unit, false, true)
 }
 
+/// A reference that is nothing but its answer.
+pub(crate) fn alone(reference: &str) -> Option<Extracted> {
+    let marked = ["$", r"\boxed", r"\(", r"\["].iter().any(|mark| reference.replace(r"\$", "").contains(mark));
+    if marked || reference.len() > 300 || PROSE.is_match(reference) { None } else { formula(reference, false, true) }
+}
+
 /// Whether another reading of the prediction is the reference.
 pub(crate) fn lenient(gold: &Extracted, pred: &Extracted, profile: Profile) -> bool {
     if matches!(profile, Profile::Luth | Profile::Lighteval) {

@@ -84,10 +84,13 @@ pub struct Verdict {
     pub expected: Option<String>,
 }
 
-/// Compares a model's output with a reference, a solution or an answer in LaTeX.
+/// Compares a model's output with a reference: a solution whose answer is found as the prediction's is, or `$…$` around an answer.
+///
+/// lighteval finds nothing in a bare `x + 1` and too little in a bare `3\sqrt{2}`; only `Profile::Native` reads such references.
 pub fn judge(reference: &str, output: &str, language: Language, profile: Profile) -> Verdict {
     let human = matches!(profile, Profile::Native);
-    let expected = extract::extract(reference, language, human).or_else(|| extract::formula(reference, false, human));
+    let alone = if human { french::alone(reference) } else { None };
+    let expected = alone.or_else(|| extract::extract(reference, language, human));
     let said = if human { french::bare(output, language) } else { None };
     let predicted = said.or_else(|| extract::extract(output, language, human));
     let mut correct = match (&expected, &predicted) {

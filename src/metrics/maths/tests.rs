@@ -129,6 +129,15 @@ fn answers_outside_latex_are_read_by_natives() {
 }
 
 #[test]
+fn bare_references_are_read_by_natives() {
+    for (gold, answer) in [(r"3\sqrt{13}", r"\sqrt{117}"), ("2k+2", "2(k+1)"), ("42", "42"), (r"\$36", "36")] {
+        let judged = |profile| judge(gold, &format!("$\\boxed{{{answer}}}$"), Language::French, profile).correct;
+        assert!(judged(Profile::Native), "{gold} and {answer}");
+        assert_eq!(judged(Profile::Luth), gold == "42", "{gold} and {answer}");
+    }
+}
+
+#[test]
 fn gsm8k_filters_and_minerva() {
     use lm_eval::*;
     assert_eq!(strict("so #### 1,234.", Language::English), Some("1,234."));
