@@ -9,6 +9,7 @@ pub mod exec;
 pub mod generate;
 pub mod gguf;
 pub mod hub;
+pub mod metrics;
 pub mod model;
 pub mod ops;
 pub mod plan;

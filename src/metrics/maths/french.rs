@@ -109,8 +109,13 @@ pub(crate) fn lenient(gold: &Extracted, pred: &Extracted, profile: Profile) -> b
     {
         return true;
     }
+    let read = |text: &str| formula(text, false, human).map(|f| f.value);
+    let bare = UNIT.captures(&pred.text).and_then(|c| read(c.get(1)?.as_str()));
     if let Expr::Percent(inner) = &gold.value
-        && equal::matches(inner, &pred.value, rules)
+        && let shown = bare.as_ref().unwrap_or(&pred.value)
+        // math-verify does so for numbers only.
+        && (human || matches!(shown, Expr::Num(_) | Expr::Relation(..)))
+        && equal::matches(inner, shown, rules)
     {
         return true;
     }
@@ -121,11 +126,17 @@ pub(crate) fn lenient(gold: &Extracted, pred: &Extracted, profile: Profile) -> b
     {
         return true;
     }
-    let read = |text: &str| formula(text, false, human).is_some_and(|f| equal(&f.value));
-    if UNIT.captures(&pred.text).is_some_and(|c| c.get(1).is_some_and(|m| read(m.as_str()))) {
+    if bare.is_some_and(|value| equal(&value)) {
         return true;
+    }
+    let read = |text: &str| read(text).is_some_and(|value| equal(&value));
+    if !human {
+        // math-verify's "and" is a comma, and no number in thousands begins with nought.
+        let small = pred.text.strip_prefix("0,").filter(|part| part.len() == 3).map(|part| format!("0.{part}"));
+        return small.is_some_and(|text| read(&text))
+            || (pred.text.contains(';') && read(&pred.text.replace(';', ",")));
     }
     let commas = decimals(&pred.text);
     let brackets = pred.text.contains(['(', '[', ']']) && !pred.text.contains(';');
-    human && commas != pred.text && !brackets && read(&commas)
+    commas != pred.text && !brackets && read(&commas)
 }

@@ -108,11 +108,16 @@ fn value<'a>(group: &dyn Fn(&str) -> Option<&'a str>) -> Option<Expr> {
     Some(if group("percent").is_some() { Expr::Percent(Box::new(number)) } else { number })
 }
 
+#[expect(clippy::unwrap_used, reason = "a pattern of this file, compiled by its tests")]
+static POINT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"(\d)\.(\D|$)").unwrap());
+
 /// A sum as Python would read it: no product without its sign.
 fn sum(text: &str) -> Option<Expr> {
     if text.contains(['×', '÷']) {
         return None;
     }
+    // `3.` is a decimal to Python.
+    let text = &POINT.replace_all(text, "$1.0$2");
     let toks = tokens(text)?;
     let ends = |t: &Tok| matches!(t, Tok::Num(_) | Tok::Sign(')'));
     let begins = |t: &Tok| matches!(t, Tok::Num(_) | Tok::Sign('('));
