@@ -1,7 +1,12 @@
 //! What turns an answer and its reference into a number. Pure functions over text and numbers: no file, no row, no
 //! model, so that answers can be judged again without any of them. Each file names the program or paper that it follows.
 
+pub mod at_k;
 pub mod ifeval;
+pub mod letters;
+#[cfg(test)]
+mod lighteval;
+pub mod maths;
 mod python;
 pub mod random;
 pub mod statistics;

@@ -81,7 +81,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("lingua", &["text"]),
     ("whichlang", &["text", "ops"]),
     ("fasttext_pure_rs", &["text"]),
-    ("fancy_regex", &["text", "data"]),
+    ("fancy_regex", &["text", "data", "metrics"]),
     ("iban_validate", &["text"]),
     ("libsais", &["ops"]),
     // The hub's data sets say in YAML which files make up a split.
