@@ -131,11 +131,11 @@ def shingles(text):
 def run_datasketch(rows):
     from datasketch import MinHash, MinHashLSH
 
-    base, index, kept = MinHash(num_perm=112), MinHashLSH(num_perm=112, params=(14, 8)), []
+    base, index, kept = MinHash(num_perm=112, scheme="affine32"), MinHashLSH(num_perm=112, params=(14, 8)), []
     with open(rows, encoding="utf-8") as file:
         for line in file:
             row = json.loads(line)
-            minhash = MinHash(num_perm=112, permutations=base.permutations)
+            minhash = MinHash(num_perm=112, permutations=base.permutations, scheme="affine32")
             minhash.update_batch({shingle.encode() for shingle in shingles(row["text"])})
             if not index.query(minhash):
                 kept.append(row["id"])
