@@ -79,6 +79,9 @@ mod tests {
     fn pass_at_k_is_the_share_of_draws_with_a_hit() {
         // 4 samples, 2 right, 2 drawn: 6 draws, one without a hit.
         assert!((pass_at_k(4, 2, 2) - 5.0 / 6.0).abs() < 1e-12);
+        assert!((pass_at_k(10, 3, 1) - 0.3).abs() < 1e-12);
+        assert!((pass_at_k(1, 1, 1) - 1.0).abs() < 1e-12);
+        assert!(pass_at_k(1, 0, 1).abs() < 1e-12);
         assert!((g_pass_at_k(4, 2, 2, 0.0) - 5.0 / 6.0).abs() < 1e-12);
         assert!((g_pass_at_k(4, 2, 2, 1.0) - 1.0 / 6.0).abs() < 1e-12);
     }
@@ -88,6 +91,7 @@ mod tests {
         assert_eq!(majority(&["Paris", "Paris", "London"], 3), Some(&"Paris"));
         assert_eq!(majority(&["Paris", "London", "Berlin"], 3), Some(&"Paris"));
         assert_eq!(majority(&["a", "b", "b"], 2), Some(&"a"));
+        assert_eq!(majority(&["a", "b", "b", "a"], 4), Some(&"a"));
         assert_eq!(majority::<u8>(&[], 3), None);
         assert_eq!(majority_by(&[1, 12, 11, 22], 4, |a, b| a % 10 == b % 10), Some(0));
     }

@@ -111,27 +111,6 @@ impl Likelihood {
     }
 }
 
-/// How probable it is that one of `k` answers is right, from `right` of `count` (Chen et al. 2021, arXiv 2107.03374).
-pub fn pass_at(k: usize, count: usize, right: usize) -> f64 {
-    if count - right.min(count) < k {
-        return 1.0;
-    }
-    1.0 - (count - right + 1..=count).map(|n| 1.0 - k as f64 / n as f64).product::<f64>()
-}
-
-/// The answer that most agree on, the first of equals (Wang et al. 2022, arXiv 2203.11171); `None` of no answers.
-pub fn majority<T: PartialEq>(answers: &[T]) -> Option<&T> {
-    let votes = |answer: &T| answers.iter().filter(|other| *other == answer).count();
-    let mut best: Option<(&T, usize)> = None;
-    for answer in answers {
-        let votes = votes(answer);
-        if best.is_none_or(|(_, most)| votes > most) {
-            best = Some((answer, votes));
-        }
-    }
-    best.map(|(answer, _)| answer)
-}
-
 #[cfg(test)]
 mod tests {
     #![expect(clippy::float_cmp, reason = "the same division gives the same number")]
@@ -165,14 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn probabilities_and_samples() {
+    fn probabilities_and_likelihoods() {
         let choices = [choice("a", (0.6_f64).ln(), 1, 0.0), choice("b", (0.2_f64).ln(), 1, 0.0)];
         assert!((shares(&choices)[0] - 0.75).abs() < 1e-12);
         assert!((brier(&choices, 0) - 0.125).abs() < 1e-12);
-        assert!((pass_at(1, 10, 3) - 0.3).abs() < 1e-12);
-        assert!((pass_at(2, 4, 2) - 5.0 / 6.0).abs() < 1e-12);
-        assert_eq!([pass_at(1, 1, 1), pass_at(1, 1, 0)], [1.0, 0.0]);
-        assert_eq!(majority(&["a", "b", "b", "a"]), Some(&"a"));
         let likelihood = Likelihood::of("un deux  trois", -14.0 * std::f64::consts::LN_2);
         assert!((likelihood.bits_per_byte() - 1.0).abs() < 1e-12);
         assert_eq!(likelihood.words, 3);

@@ -3,7 +3,7 @@
 //! All texts together are one string, and its suffix array (libsais) puts equal beginnings side by side. A window of
 //! `min_bytes` that stood earlier in the data is a repetition; repetitions that overlap are one passage. Only later
 //! occurrences are repetitions, so that one of each passage stays (Lee et al. 2022, "Deduplicating training data makes
-//! language models better"). Takes five bytes of memory for a byte of text.
+//! language models better"). Takes six bytes of memory and a quarter for a byte of text.
 
 use libsais::SuffixArrayConstruction;
 
