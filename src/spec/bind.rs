@@ -16,7 +16,7 @@ use super::params::{Kind, Mistake, Op};
 use super::path::{FieldPath, Segment};
 use super::pipeline::{NodeSpec, Pipeline};
 use super::substitute::{Bindings, Found, Names, Unresolved, Why, substitute};
-use super::{Place, schema, suggest};
+use super::{Place, schema, suggest, tasks};
 
 /// The most mistakes that are looked for in one node.
 const MAX_MISTAKES: usize = 50;
@@ -97,7 +97,13 @@ pub(super) fn fill(
     let is_node = |name: &str| pipeline.node(&node.whole_name(name.split('.').next().unwrap_or(name))).is_some();
     let is_node: Option<&dyn Fn(&str) -> bool> = if node.kind == Kind::Command { Some(&is_node) } else { None };
     let names = Names { bindings, prefix: &node.prefix, given: &pipeline.given, environment, is_node };
-    substitute(&node.fields, &names, found)
+    let mut fields = substitute(&node.fields, &names, found);
+    match node.kind {
+        Kind::Eval => tasks::expand_eval(&mut fields),
+        Kind::Source => tasks::expand_source(&mut fields),
+        _ => {}
+    }
+    fields
 }
 
 /// Reads how the node is to be run.

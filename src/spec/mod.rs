@@ -32,6 +32,7 @@ pub mod search;
 pub mod substitute;
 pub mod suggest;
 pub mod sweep;
+pub mod tasks;
 mod tree;
 
 pub use diagnostic::{Diagnostic, Place};

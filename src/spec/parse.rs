@@ -9,7 +9,7 @@ pub use super::overrides::Overrides;
 use super::overrides::apply;
 use super::pipeline::{Pipeline, Scope};
 use super::substitute::{Found, Names, Why, substitute};
-use super::{env, search, suggest};
+use super::{env, search, suggest, tasks};
 
 /// The version of the pipeline language that this program reads.
 pub const LANGUAGE_VERSION: u64 = 1;
@@ -49,6 +49,7 @@ pub fn parse_files(main: SourceFile, default_name: &str, overrides: &Overrides, 
         diagnostics.push(Diagnostic::new(0..0, "the pipeline has no nodes"));
     }
     apply(&mut pipeline, overrides, &mut diagnostics);
+    tasks::imply(&mut pipeline);
     search::begin(&mut pipeline, overrides, &mut diagnostics);
     check_given(&mut pipeline, &mut diagnostics);
     Parsed { pipeline: Some(pipeline), diagnostics, files }

@@ -9,6 +9,7 @@
 mod bits_per_byte;
 mod minimal_pairs;
 mod passes;
+mod sampled;
 mod scorer;
 mod scores;
 mod statistics;
@@ -128,5 +129,6 @@ fn run_task(task: &Task, dir: &Path, bench: &Bench<'_>) -> Result<(Score, usize)
     match task {
         Task::BitsPerByte(task) => bits_per_byte::run(&task.name, &rows, bench),
         Task::MinimalPairs(task) => minimal_pairs::run(&task.name, &rows, bench),
+        Task::Named(task) => Err(OpError::new(format!("`{}` is not asked yet", task.name))),
     }
 }

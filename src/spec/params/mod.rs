@@ -37,7 +37,10 @@ pub use curate::{
     RuleMode, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking,
     Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
 };
-pub use eval::{BitsPerByte, EvalParams, MinimalPairs, Task};
+pub use eval::{
+    Average, BitsPerByte, Choices, Draw, EvalParams, Extract, FewShot, Generate, Ignore, JudgeRules, Metric, MetricName,
+    MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take, Task, TaskDefinition, TaskSource,
+};
 pub use export::{ExportFormat, ExportParams, ExportType};
 pub use generate::{
     AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings,
@@ -57,7 +60,7 @@ pub use sft::{
     DpoSettings, LongSamples, LoraOutput, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams,
     TargetModules, TrainOn, TrainOnEos, names_module,
 };
-pub use source::{OnBadRow, RowRange, SourceFormat, SourceParams, TextRows, WeightType};
+pub use source::{OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};

@@ -3,8 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, InputType, Kind, Mistake, Output, Params};
+use super::{Input, InputType, Kind, Mistake, Output, Params, Profile};
 use crate::digest::Digest;
+use crate::spec::{suggest, tasks};
 
 /// Brings files from outside into the graph. The files enter the key by content, never by place or time.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -26,6 +27,18 @@ pub struct SourceParams {
     /// are brought in. Or one on the hub: `hf://OWNER/NAME@REVISION`.
     #[serde(default, skip_serializing)]
     pub adapter: Option<String>,
+    /// The rows of an eval task, by its name (`luthflow eval tasks`), in place of `dataset`.
+    #[serde(default, skip_serializing)]
+    pub task: Option<String>,
+    /// The language of the `task`, where it has several.
+    #[serde(default, skip_serializing)]
+    pub language: Option<String>,
+    /// By whose habits the rows of the `task` are chosen.
+    #[serde(default, skip_serializing)]
+    pub profile: Option<Profile>,
+    /// Which rows of the `task`: those that are asked, or those that examples are taken from.
+    #[serde(default, skip_serializing)]
+    pub part: Option<TaskPart>,
     /// The configuration of a data set on the hub, as its card or `datasets` names it.
     #[serde(default, skip_serializing)]
     pub config: Option<String>,
@@ -58,6 +71,16 @@ pub struct SourceParams {
     /// `https://` address needs one, which may also be `sha256:…`.
     #[serde(default, skip_serializing)]
     pub digest: Option<String>,
+}
+
+/// Which rows of an eval task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPart {
+    /// Those that are asked.
+    Rows,
+    /// Those that examples are taken from.
+    Examples,
 }
 
 /// How the files of a data set are read.
@@ -168,6 +191,26 @@ impl SourceParams {
         mistakes
     }
 
+    fn mistake_of_task(&self) -> Option<Mistake> {
+        let Some(task) = &self.task else {
+            let given = [("language", self.language.is_some()), ("profile", self.profile.is_some())];
+            let given = given.into_iter().chain([("part", self.part.is_some())]).find(|(_, given)| *given)?.0;
+            return Some(Mistake::new(given, format!("only a source with a `task` has a `{given}`")).help("leave it out"));
+        };
+        if let Err(why) = tasks::find(task, self.language.as_deref(), None) {
+            let mistake = Mistake::new("task", why);
+            return Some(match suggest::help(task, tasks::names().iter().map(String::as_str)) {
+                Some(help) => mistake.help(help),
+                None => mistake.help("`luthflow eval tasks` lists those that there are"),
+            });
+        }
+        if self.dataset.is_none() {
+            let help = "give a `dataset` of the same columns instead";
+            return Some(Mistake::new("task", format!("`{task}` does not say where these rows are")).help(help));
+        }
+        None
+    }
+
     fn mistakes_outside(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         let hub = self.is_at("hf://");
@@ -219,6 +262,9 @@ impl Params for SourceParams {
     }
 
     fn check(&self) -> Vec<Mistake> {
+        if let Some(mistake) = self.mistake_of_task() {
+            return vec![mistake];
+        }
         let help = "give `dataset: data/*.jsonl` or `model: path/to/model`";
         let given = [("dataset", &self.dataset), ("model", &self.model), ("adapter", &self.adapter)];
         let given: Vec<&str> = given.iter().filter(|(_, path)| path.is_some()).map(|(name, _)| *name).collect();

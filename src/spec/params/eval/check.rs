@@ -1,0 +1,100 @@
+//! What no single field of an eval shows to be wrong.
+
+use super::super::Mistake;
+use super::{EvalParams, NamedTask, Request, Task};
+use crate::spec::suggest;
+use crate::spec::tasks;
+
+pub(super) fn mistakes(params: &EvalParams) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    if params.tasks.is_empty() {
+        mistakes.push(Mistake::new("tasks", "there is nothing to score"));
+    }
+    if params.max_length < 2 {
+        mistakes.push(Mistake::new("max_length", format!("{} leaves no token to predict", params.max_length)));
+    }
+    for (field, count) in
+        [("runs", params.runs), ("batch", params.batch), ("max_tokens", params.max_tokens.unwrap_or(1))]
+    {
+        if count == 0 {
+            mistakes.push(Mistake::new(field, "must be 1 or more"));
+        }
+    }
+    for (i, task) in params.tasks.iter().enumerate() {
+        mistakes.extend(of_task(task, i, &params.tasks[..i]));
+    }
+    mistakes
+}
+
+fn of_task(task: &Task, i: usize, earlier: &[Task]) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    let at = |field: &str| format!("tasks[{i}].{}.{field}", task.field());
+    if task.limit() == Some(0) {
+        let help = "set it to 1 or more, or leave it out to score all rows";
+        mistakes.push(Mistake::new(at("limit"), "0 rows leave nothing to score").help(help));
+    }
+    if let Task::Named(task) = task {
+        mistakes.extend(of_named(task, i));
+        if task.definition.is_none() {
+            return mistakes;
+        }
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    if task.name().is_empty() || !task.name().chars().all(plain) {
+        let message = format!("`{}` is not a task name", task.name());
+        mistakes.push(Mistake::new(at("name"), message).help("use letters, digits, `-` and `_`"));
+    }
+    if earlier.iter().any(|earlier| earlier.name() == task.name()) {
+        let mistake = Mistake::new(at("name"), format!("two tasks are called `{}`", task.name()));
+        mistakes.push(mistake.help("give one another `name`"));
+    }
+    mistakes
+}
+
+fn of_named(task: &NamedTask, i: usize) -> Vec<Mistake> {
+    let entry = format!("tasks[{i}]");
+    let at = |field: &str| format!("{entry}.{}.{field}", task.key);
+    let Some(definition) = &task.definition else {
+        return vec![match tasks::find(&task.key, task.language.as_deref(), task.define.as_ref()) {
+            Err(why) => Mistake::new(entry, why),
+            Ok(_) => Mistake::new(entry, format!("there is no task `{}`", task.key)),
+        }
+        .help(
+            suggest::help(&task.key, tasks::names().iter().map(String::as_str))
+                .unwrap_or_else(|| "`luthflow eval tasks` lists those that there are".into()),
+        )];
+    };
+    let mut mistakes = Vec::new();
+    if task.data.is_none() {
+        let help = "give the node with its rows: `data: NODE`";
+        mistakes.push(Mistake::new(&entry, format!("nothing says where the rows of `{}` are", task.key)).help(help));
+    }
+    let shots = task.shots.unwrap_or(definition.fewshot.shots);
+    if shots > 0 && task.examples.is_none() {
+        let help = "give the node with solved rows: `examples: NODE`, or `shots: 0`";
+        let message = format!("`{}` has {shots} examples in front, and nothing says where they are", task.key);
+        mistakes.push(Mistake::new(&entry, message).help(help));
+    }
+    if shots > 1000 {
+        mistakes.push(Mistake::new(at("shots"), "more than 1000 examples"));
+    }
+    if definition.metrics.is_empty() {
+        mistakes.push(Mistake::new(&entry, format!("`{}` has no metrics", task.key)));
+    }
+    let numbers = [("max_tokens", task.max_tokens), ("samples", task.samples)];
+    for (field, number) in numbers {
+        if number == Some(0) {
+            mistakes.push(Mistake::new(at(field), "must be 1 or more"));
+        }
+        if number.is_some() && !matches!(definition.request, Request::Generate(_)) {
+            mistakes.push(Mistake::new(at(field), format!("`{}` asks for no answers in words", task.key)));
+        }
+    }
+    let drawn = [("temperature", task.temperature, f64::INFINITY), ("top_p", task.top_p, 1.0)];
+    for (field, number, most) in drawn {
+        if number.is_some_and(|number| !(0.0..=most).contains(&number) || !number.is_finite()) {
+            mistakes.push(Mistake::new(at(field), "is out of range"));
+        }
+    }
+    mistakes
+}
