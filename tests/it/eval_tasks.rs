@@ -210,10 +210,26 @@ fn the_task_file_of_the_docs_is_checked() {
     for name in ["pipeline.yaml", "capitals.jsonl"] {
         world.write(name, &example(name));
     }
-    world.ok(&["check"]);
+    let checked = world.run(&["check"]);
+    assert_eq!(checked.code, 0, "{}", checked.stderr);
     let docs = fs_err::read_to_string("docs/evaluation.md").unwrap();
     let shown = example("pipeline.yaml");
     let task = shown.split("# --- the task ---\n").nth(1).unwrap().split("# --- end ---").next().unwrap();
     assert!(docs.contains(task.trim()), "the docs show another task than the example");
     assert_eq!(languages(&find("mgsm", None, None).unwrap().0).len(), 11);
+}
+
+#[test]
+fn adhoc_mcf() {
+    let definition = settled("mmlu", Some("fr"), "luth");
+    let rows: Value = serde_json::from_str(&fs_err::read_to_string("/tmp/b/tasks_mcf.json").unwrap()).unwrap();
+    for golden in rows.as_array().unwrap() {
+        let r = &golden["row"];
+        let row = json!({"Question": r["instruction"], "A": r["option_a"], "B": r["option_b"], "C": r["option_c"], "D": r["option_d"], "Answer": r["answer"], "Subject": "x"});
+        let asked = asked(&definition, &row);
+        assert_eq!(asked["prompt"], golden["query"]);
+        assert_eq!(asked["gold"], golden["gold_index"][0]);
+        assert_eq!(asked["unconditioned"], golden["unconditioned_query"]);
+    }
+    assert_eq!(rows.as_array().unwrap().len(), 40);
 }
