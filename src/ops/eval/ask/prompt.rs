@@ -115,6 +115,19 @@ impl Manner {
         Ok(rendered)
     }
 
+    /// Returns a question that says nothing, in the manner of the others.
+    pub(super) fn bare(&self, prompt: &str, tokenizer: &Tokenizer) -> Result<Rendered, OpError> {
+        if self.chat {
+            return self.render(vec![Message::new("user", prompt)], tokenizer);
+        }
+        Ok(Rendered::plain(prompt.to_owned(), self.profile == Profile::Native, tokenizer))
+    }
+
+    /// Says whether a prompt is cut so that the longest answer still fits.
+    pub(super) fn keeps_room(&self) -> bool {
+        self.profile != Profile::Native
+    }
+
     /// Returns a chat as text, up to the next answer.
     pub(super) fn render(&self, messages: Vec<Message>, tokenizer: &Tokenizer) -> Result<Rendered, OpError> {
         let mut chat = Chat::from(messages);

@@ -71,7 +71,13 @@ pub(super) fn reply_of(likelihood: &Likelihood, context: usize) -> Reply {
     let sum = sum(likelihood);
     Reply {
         text: format!("{:016x}", sum.to_bits()),
-        finish_reason: (if likelihood.greedy { "greedy" } else { "other" }).to_owned(),
+        finish_reason: match (likelihood.greedy, likelihood.truncated) {
+            (false, false) => "",
+            (true, false) => "greedy",
+            (false, true) => "truncated",
+            (true, true) => "greedy, truncated",
+        }
+        .to_owned(),
         prompt_tokens: context as u64,
         completion_tokens: likelihood.log_probs.len() as u64,
     }
@@ -82,10 +88,11 @@ fn sum(likelihood: &Likelihood) -> f64 {
     likelihood.log_probs.iter().map(|log_prob| f64::from(*log_prob)).sum()
 }
 
-/// Returns the sum, and whether each token was the likeliest.
-pub(super) fn read(reply: &Reply) -> Option<(f64, bool)> {
+/// Returns the sum, whether each token was the likeliest, and whether the context lost its beginning.
+pub(super) fn read(reply: &Reply) -> Option<(f64, bool, bool)> {
     let bits = u64::from_str_radix(&reply.text, 16).ok()?;
-    Some((f64::from_bits(bits), reply.finish_reason == "greedy"))
+    let is = |word| reply.finish_reason.contains(word);
+    Some((f64::from_bits(bits), is("greedy"), is("truncated")))
 }
 
 pub(super) fn failed(error: EndpointError) -> OpError {

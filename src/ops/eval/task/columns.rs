@@ -43,7 +43,9 @@ impl Columns {
     pub(super) fn rows<'a>(&'a self, rows: &'a [Record]) -> impl Iterator<Item = Result<Row, OpError>> + 'a {
         let mut random = self.draw.map(|draw| {
             let mut random = Random::new(draw.seed);
-            (0..draw.skip).for_each(|_| drop(random.below(draw.below)));
+            for _ in 0..draw.skip {
+                random.below(draw.below);
+            }
             random
         });
         rows.iter().enumerate().map(move |(place, record)| {
