@@ -8,8 +8,8 @@
 
 mod ask;
 mod bits_per_byte;
-mod minimal_pairs;
 mod judge;
+mod minimal_pairs;
 mod named;
 mod passes;
 mod record;
@@ -142,7 +142,8 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
     let mut tokens = 0;
     let (mut scores, mut records) = (Vec::with_capacity(params.tasks.len()), Vec::new());
     for (i, task) in params.tasks.iter().enumerate() {
-        let failed = |error| OpError::caused(format!("task `{}` on `{}` failed", task.name(), rows_of(task, i, cx)), error);
+        let failed =
+            |error| OpError::caused(format!("task `{}` on `{}` failed", task.name(), rows_of(task, i, cx)), error);
         if let Task::Named(task) = task {
             let asked = named::run((i, task), params, models.witness()?, cx).map_err(failed)?;
             scores.extend(asked.scores);

@@ -85,7 +85,11 @@ fn shots(key: &str, settings: &Map<String, Value>, profile: Option<&str>) -> boo
                 let settled = settle(raw, language.as_deref(), profile.unwrap_or("native")).ok()?;
                 settled.get("fewshot")?.get("shots")?.as_u64()
             };
-            find(key, language, None).or_else(|_| find(key, None, None)).ok().and_then(own).is_some_and(|shots| shots > 0)
+            find(key, language, None)
+                .or_else(|_| find(key, None, None))
+                .ok()
+                .and_then(own)
+                .is_some_and(|shots| shots > 0)
         }
     }
 }
@@ -99,7 +103,8 @@ fn place(
     node: &NodeSpec,
     added: &mut Vec<NodeSpec>,
 ) -> String {
-    let plain = |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
+    let plain =
+        |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     let mut base: String = plain(key);
     if let Some(language) = language.and_then(Value::as_str) {
         base = format!("{base}-{}", plain(language).trim_matches('-'));

@@ -141,7 +141,9 @@ impl Talk<'_> {
         (round, sample): (usize, usize),
         reply: &Reply,
     ) -> Result<(), OpError> {
-        let before = if round == 0 { Vec::new() } else {
+        let before = if round == 0 {
+            Vec::new()
+        } else {
             let last = std::mem::take(&mut self.answers[sample]);
             last.before.into_iter().chain([last.text]).collect()
         };

@@ -89,7 +89,9 @@ impl<'a> Templates<'a> {
             then: None,
             gold: None,
         };
-        let all = |field: &str, texts: &[String]| texts.iter().map(|text| template(field, text)).collect::<Result<Vec<_>, _>>();
+        let all = |field: &str, texts: &[String]| {
+            texts.iter().map(|text| template(field, text)).collect::<Result<Vec<_>, _>>()
+        };
         match &definition.request {
             Request::Choices(choices) => {
                 new.texts = all("request.choices.texts", &choices.texts)?;

@@ -52,7 +52,8 @@ impl Pool {
         let mut places = self.by_value.get(&value).cloned().unwrap_or_default();
         if order == ShotOrder::Random {
             // The seed and the place of the row decide, so that a limit changes nothing.
-            let mixed = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (row.place as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
+            let mixed =
+                seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (row.place as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
             Random::new((mixed ^ (mixed >> 32)) as u32).shuffle(&mut places);
         }
         let shots = places.into_iter().map(|place| &self.shots[place]);
