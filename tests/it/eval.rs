@@ -70,7 +70,8 @@ fn evaluate(model: &Path, dir: &Path, max_length: usize, threads: usize) -> Resu
         progress: &crate::op::Silent,
         cancelled: &cancelled,
     };
-    let op = Op::Eval(EvalParams { model: InputRef::default(), tasks, max_length });
+    let plain: EvalParams = serde_json::from_value(serde_json::json!({"model": "m", "tasks": []})).unwrap();
+    let op = Op::Eval(EvalParams { tasks, max_length, ..plain });
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
     let outcome = pool.install(|| ops::run(&op, &cx))?;
     let scores = serde_json::from_slice(&fs_err::read(out.join("scores.json")).unwrap()).unwrap();
