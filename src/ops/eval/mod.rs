@@ -7,12 +7,12 @@
 //! training; the token that ends a document is not scored. What is written, `scores.json`, holds no time and no path.
 
 mod bits_per_byte;
+mod judge;
 mod minimal_pairs;
 mod passes;
 mod sampled;
 mod scorer;
 mod scores;
-mod statistics;
 #[cfg(test)]
 mod tests;
 
