@@ -16,7 +16,6 @@ mod record;
 mod sampled;
 mod scorer;
 mod scores;
-mod statistics;
 mod task;
 #[cfg(test)]
 mod tests;
