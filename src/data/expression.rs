@@ -2,21 +2,18 @@
 //!
 //! A pipeline may come from anyone, so what is written here is on a ration as well: it can read the row and compute, within
 //! bounds, and nothing else. Strings have Python's methods (`text.startswith('a')`); `matches(text, pattern)` is a search
-//! with a regular expression.
+//! with a regular expression, and `functions.rs` has the others.
 
-use std::collections::BTreeMap;
-use std::sync::Mutex;
-
-use minijinja::{AutoEscape, Environment, UndefinedBehavior, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use regex::Regex;
 use serde::Serialize;
+
+use super::functions;
 
 /// How many steps one evaluation may take.
 const FUEL: u64 = 1_000_000;
 /// The longest expression or template, in bytes.
 const LONGEST: usize = 64 << 10;
-/// How many patterns are kept compiled.
-const PATTERNS: usize = 64;
 /// How much memory one pattern may take, compiled.
 const PATTERN_BYTES: usize = 1 << 20;
 
@@ -88,19 +85,7 @@ fn environment(source: &str) -> Result<Environment<'static>, String> {
     environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     environment.set_fuel(Some(FUEL));
     environment.set_keep_trailing_newline(true);
-    let patterns: Mutex<BTreeMap<String, Regex>> = Mutex::default();
-    environment.add_function("matches", move |text: &str, pattern: &str| {
-        let mut known = patterns.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if !known.contains_key(pattern) {
-            if known.len() >= PATTERNS {
-                known.clear();
-            }
-            let compiled = pattern_of(pattern)
-                .map_err(|why| minijinja::Error::new(minijinja::ErrorKind::InvalidOperation, why))?;
-            known.insert(pattern.to_owned(), compiled);
-        }
-        Ok::<Value, minijinja::Error>(known[pattern].is_match(text).into())
-    });
+    functions::add(&mut environment);
     Ok(environment)
 }
 

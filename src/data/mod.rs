@@ -13,6 +13,7 @@ mod control;
 mod error;
 mod expression;
 mod folder;
+mod functions;
 mod growth;
 mod json;
 mod lines;

@@ -28,6 +28,7 @@ mod diff;
 mod errors;
 mod eval;
 mod eval_named;
+mod eval_tasks;
 mod fresh_models;
 mod fuzz;
 mod generate;

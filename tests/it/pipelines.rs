@@ -37,6 +37,8 @@ fn with_shipped() -> World {
         world.write(file.to_str().unwrap(), &std::fs::read_to_string(root().join(&file)).unwrap());
     }
     std::os::unix::fs::symlink(root().join("pipelines/data"), world.path("pipelines/data")).unwrap();
+    std::os::unix::fs::symlink(root().join("examples/eval/capitals.jsonl"), world.path("examples/eval/capitals.jsonl"))
+        .unwrap();
     // What `tests/models/fetch.sh` fetches; for a plan, any bytes will do.
     world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
     // What a user of `scholar.yaml` has.
@@ -66,7 +68,9 @@ fn all_are_right_and_can_be_planned() {
 #[test]
 fn the_examples_run_and_then_have_nothing_to_do() {
     let world = with_shipped();
-    for file in shipped().iter().filter(|file| file.starts_with("examples")) {
+    // Tasks of one's own are checked and planned so far.
+    let runs = |file: &&PathBuf| file.starts_with("examples") && !file.starts_with("examples/eval");
+    for file in shipped().iter().filter(runs) {
         let file = file.to_str().unwrap();
         let first = world.run_ok(&[file]);
         assert!(!first.ran.is_empty() && first.failed.is_empty(), "{file}");

@@ -50,9 +50,10 @@ pub(super) fn run(
         judge.rows(&mut sampled)?;
         let suffix = if run == 0 { String::new() } else { format!(".run{}", run + 1) };
         write(&cx.out.join(record::SAMPLES).join(format!("{}{suffix}.jsonl", task.name)), &sampled)?;
-        runs.push(judge.scores(&sampled));
+        runs.push(sampled);
     }
-    let scores = Score::over_runs(runs, params.runs);
+    let runs: Vec<&[Sampled]> = (0..params.runs).map(|run| &*runs[run.min(runs.len() - 1)]).collect();
+    let scores = judge.scores_of_runs(&runs);
     let record = record::Task {
         name: task.name.clone(),
         task: definition.task.clone(),

@@ -14,7 +14,36 @@ macro_rules! files {
     };
 }
 
-const FILES: &[(&str, &str)] = &files!["arc-challenge"];
+const FILES: &[(&str, &str)] = &files![
+    "aime24",
+    "arc-challenge",
+    "bac",
+    "bbh",
+    "belebele",
+    "blimp",
+    "boolq",
+    "clams",
+    "exams",
+    "frenchmedmcqa",
+    "global-mmlu",
+    "gpqa-diamond",
+    "gsm8k",
+    "hellaswag",
+    "ifeval",
+    "kholle",
+    "lambada",
+    "m-ifeval",
+    "math-500",
+    "mgsm",
+    "mmlu",
+    "multiblimp",
+    "musr",
+    "qfrblimp",
+    "truthfulqa",
+    "truthfulqa-mc2",
+    "xnli",
+    "xwinograd",
+];
 
 /// The words of each language.
 const WORDS: &str = include_str!("words.yaml");

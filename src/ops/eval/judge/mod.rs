@@ -167,6 +167,7 @@ impl Judge {
 
     /// Returns the scores of rows that were judged: of every metric over all rows and, where the task has groups, over each group.
     /// Rows without a value do not count.
+    #[cfg(test)]
     pub(in crate::ops) fn scores(&self, rows: &[Sampled]) -> Vec<Score> {
         self.scores_of_runs(&[rows])
     }

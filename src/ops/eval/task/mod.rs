@@ -7,12 +7,10 @@ use serde_json::{Map, Value};
 
 use self::columns::{Columns, Row};
 use self::shots::Pool;
+use super::judge::Judge;
 use crate::data::{Expression, Record, TextTemplate};
 use crate::ops::OpError;
 use crate::spec::params::{Request, TaskDefinition};
-
-/// The columns that judges read by name.
-const KEPT: [&str; 3] = ["instruction_id_list", "kwargs", "choices"];
 
 /// One row as a question.
 #[derive(Debug, Clone)]
@@ -152,8 +150,8 @@ impl<'a> Templates<'a> {
             (None, _) => Value::Null,
         };
         let named = |column: &Option<String>| column.as_ref().map(|column| row.named(self.task, column)).transpose();
-        let kept = KEPT.iter().filter_map(|name| Some(((*name).to_owned(), row.values.get(*name)?.clone())));
-        let judged = matches!(asked, Asked::Answer { .. });
+        let judged = Judge::columns(&self.definition.metrics).into_iter();
+        let kept = judged.filter_map(|name| Some((name.to_owned(), row.values.get(name)?.clone())));
         let prompt = text("prompt", &self.prompt)?;
         Ok(Question {
             row: row.place,
@@ -165,7 +163,7 @@ impl<'a> Templates<'a> {
             answer_start: maybe("answer_start", &self.answer_start)?,
             asked,
             gold,
-            columns: if judged { kept.collect() } else { Map::new() },
+            columns: kept.collect(),
         })
     }
 
