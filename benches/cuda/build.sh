@@ -26,4 +26,7 @@ fi
 export PATH="$kit/bin:$PATH" NVCC="$kit/bin/nvcc" CUDA_HOME="$kit" CUDA_PATH="$kit" CUDA_ROOT="$kit" CUDA_TOOLKIT_ROOT_DIR="$kit"
 export CUDA_COMPUTE_CAP=${CUDA_COMPUTE_CAP:-90} CUDARC_CUDA_VERSION=13000
 export RUSTFLAGS="${RUSTFLAGS:-} -L native=$kit/lib -C link-arg=-Wl,--unresolved-symbols=ignore-all"
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda} cargo build --release --features cuda
+# The stand-ins hold no symbols, so the linker would drop them: named once more, they stay in the list of what is loaded.
+needed=(-C link-arg=-Wl,--no-as-needed)
+for library in cuda cublas cublasLt curand nvrtc; do needed+=(-C "link-arg=-l$library"); done
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target/cuda} cargo rustc --release --features cuda --bin luthflow -- "${needed[@]}"

@@ -8,6 +8,7 @@
 mod batches;
 mod bpe;
 mod chat;
+mod continuation;
 mod control;
 mod error;
 mod expression;
@@ -35,6 +36,7 @@ mod words;
 
 pub use bpe::{Bpe, WordCounts, train_bpe};
 pub use chat::{ChatTokens, Ending};
+pub use continuation::{Joining, Seam, Start};
 pub use error::{DataError, beginning};
 pub use expression::{Expression, TextTemplate, pattern_of};
 pub use folder::{Records, RowRange, RowWriter, Rows, SourceManifest, open, open_records};

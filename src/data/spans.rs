@@ -38,7 +38,7 @@ pub(super) struct Marks {
 }
 
 /// A chat as text.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rendered {
     /// The text that its template makes of it.
     pub text: String,

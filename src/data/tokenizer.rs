@@ -56,7 +56,8 @@ pub struct Tokenizer {
     around: (Vec<u32>, Vec<u32>),
     /// The tokens that stand for one byte, where bytes that spell no character are decoded together.
     bytes: BTreeSet<u32>,
-    /// The token that ends a sequence, by the configuration.
+    /// The tokens that begin and end a sequence, by the configuration.
+    sequence_start: Option<u32>,
     sequence_end: Option<u32>,
     document_start: u32,
     document_end: u32,
@@ -91,7 +92,7 @@ impl Tokenizer {
         let document_end = id(DOCUMENT).or_else(|| named("eos_token")).ok_or_else(no_separator)?;
         let document_start = id(DOCUMENT).or_else(|| named("bos_token")).unwrap_or(document_end);
         let turn_end = TURN_ENDS.iter().find_map(|name| id(name));
-        let sequence_end = named("eos_token");
+        let (sequence_start, sequence_end) = (named("bos_token"), named("eos_token"));
         let around = with_start(around, &config["add_bos_token"], named("bos_token"));
         let bytes = byte_tokens(&inner);
         let template = match template_source(dir, &config)? {
@@ -111,6 +112,7 @@ impl Tokenizer {
             vocab_size,
             around,
             bytes,
+            sequence_start,
             sequence_end,
             document_start,
             document_end,
@@ -219,6 +221,22 @@ impl Tokenizer {
     /// Returns the token after a document: `<|endoftext|>`, or the end-of-sequence token of other families.
     pub fn document_end(&self) -> u32 {
         self.document_end
+    }
+
+    /// Returns the token that begins a sequence, by the tokenizer's configuration.
+    pub fn sequence_start(&self) -> Option<u32> {
+        self.sequence_start
+    }
+
+    /// Returns what belongs before a text that is a whole input.
+    pub(super) fn before(&self) -> &[u32] {
+        &self.around.0
+    }
+
+    /// Returns the chat template as it is written.
+    pub fn template_source(&self) -> Option<String> {
+        let config = read_config(&self.folder, "tokenizer_config.json").ok()?;
+        template_source(&self.folder, &config).ok()?
     }
 
     /// Returns the token that ends a sequence, by the tokenizer's configuration.

@@ -70,6 +70,24 @@ impl Store {
         Ok(())
     }
 
+    /// Keeps several answers, all of them or none. When this returns they are on the disk.
+    pub fn put_all(&self, answers: &[(Digest, Reply)]) -> Result<(), EndpointError> {
+        let mut connection = self.lock();
+        let write = |connection: &mut Connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut insert =
+                    transaction.prepare_cached("INSERT OR REPLACE INTO answers (key, reply) VALUES (?1, ?2)")?;
+                for (key, reply) in answers {
+                    let text = serde_json::to_string(reply).unwrap_or_default();
+                    insert.execute(params![key.as_bytes().as_slice(), text])?;
+                }
+            }
+            transaction.commit()
+        };
+        write(&mut connection).map_err(|source| self.failed(source))
+    }
+
     fn lock(&self) -> MutexGuard<'_, Connection> {
         self.connection.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,10 +1,11 @@
 //! Many prompts through one model: as one answer ends, the next prompt takes its room.
 //!
 //! Long prompts go in piece by piece, so that the others don't stand still meanwhile and a user who wants to stop is
-//! heard.
+//! heard. What prompts share is read once ([`stem`](super::stem)).
 
 use std::collections::VecDeque;
 
+use super::stem::{AHEAD, Stems};
 use super::stop::StopText;
 use super::{GenerateError, Generator, Sampler, Sampling};
 use crate::data::TextStream;
@@ -127,12 +128,24 @@ impl Generator {
         let mut growing: Vec<Growing<'_>> = Vec::new();
         let mut answers: Vec<Option<Answer>> = vec![None; prompts.len()];
         let (mut read, mut written) = (0, 0);
+        let mut stems = Stems::default();
         loop {
             let cancelled = listener.cancelled();
             while !cancelled && growing.len() < options.batch.max(1) {
                 let Some(index) = queue.pop_front() else { break };
                 let stream = streams.get(index).copied().unwrap_or(index as u64);
-                growing.push(self.begin(&mut session, index, &prompts[index], stream, options));
+                let ahead = queue.iter().take(AHEAD).map(|index| prompts[*index].as_slice());
+                let mut went_on = |tokens| {
+                    read += tokens;
+                    listener.went_on(read, written);
+                    !listener.cancelled()
+                };
+                // Where no answer is wanted, nothing is read.
+                let begun = match options.max_tokens {
+                    0 => (session.start(), 0),
+                    _ => stems.begin(&mut session, &prompts[index], ahead, &mut went_on)?,
+                };
+                growing.push(self.begin(begun, index, &prompts[index], stream, options));
             }
             if growing.is_empty() {
                 break;
@@ -172,9 +185,10 @@ impl Generator {
         if tokens >= context { Err(GenerateError::PromptTooLong { number, tokens, context }) } else { Ok(()) }
     }
 
+    /// Begins an answer whose prompt was read so far in a text.
     fn begin<'a>(
         &'a self,
-        session: &mut Session<'_>,
+        (sequence, read): (SequenceId, usize),
         index: usize,
         prompt: &[u32],
         stream: u64,
@@ -187,9 +201,9 @@ impl Generator {
             Answer { prompt_tokens: prompt.len(), tokens: vec![], log_probs: vec![], text: String::new(), stopped };
         Growing {
             index,
-            sequence: session.start(),
-            waiting: prompt.to_vec(),
-            read: 0,
+            sequence,
+            waiting: prompt[read..].to_vec(),
+            read,
             sampler,
             stream: Some(TextStream::new(self.tokenizer())),
             stop: StopText::new(&options.stop),
@@ -314,19 +328,18 @@ impl Thread<'_> {
     ) -> Result<Answer, GenerateError> {
         options.sampling.check()?;
         self.generator.check_prompt(0, prompt)?;
-        let mut one = self.generator.begin(&mut self.session, 0, prompt, self.turns, options);
-        self.turns += 1;
-        if let Some((sequence, tokens)) = self.known.take() {
-            if prompt.len() > tokens.len() && prompt.starts_with(&tokens) {
-                self.session.end(one.sequence);
-                (one.sequence, one.read) = (sequence, tokens.len());
-                one.waiting.drain(..tokens.len());
-            } else {
-                // Its template told the story anew.
-                self.session.end(sequence);
+        let begun = match self.known.take() {
+            Some((sequence, tokens)) if prompt.len() > tokens.len() && prompt.starts_with(&tokens) => {
+                (sequence, tokens.len())
             }
-        }
-        let mut growing = vec![one];
+            known => {
+                // Its template told the story anew.
+                known.into_iter().for_each(|(sequence, _)| self.session.end(sequence));
+                (self.session.start(), 0)
+            }
+        };
+        let mut growing = vec![self.generator.begin(begun, 0, prompt, self.turns, options)];
+        self.turns += 1;
         let (mut read, mut written) = (0, 0);
         let mut one = loop {
             if listener.cancelled() {

@@ -45,6 +45,14 @@ pub enum GenerateError {
         /// Which prompt, counted from 1.
         number: usize,
     },
+    /// It cannot be said how likely a continuation is.
+    #[error("request {number}: {reason}")]
+    Request {
+        /// Which one, counted from 1.
+        number: usize,
+        /// Why not.
+        reason: String,
+    },
     /// A setting is out of its range.
     #[error("{0}")]
     Setting(String),

@@ -4,13 +4,17 @@
 //! `cli`, which has a user in front of it. It knows models and tokenizers and neither nodes nor terminals; who wants to
 //! see the words as they come hands in a [`Listener`].
 //!
+//! Given answers are scored too: how likely a model finds them ([`likelihood`]).
+//!
 //! What a prompt gets depends on the prompt, the options and its place in the list, never on what else is in the batch:
 //! each has a stream of random numbers of its own.
 
 mod defaults;
 mod driver;
 mod error;
+mod likelihood;
 mod sampler;
+mod stem;
 mod stop;
 
 use std::collections::BTreeSet;
@@ -19,6 +23,7 @@ use std::path::Path;
 pub use defaults::Defaults;
 pub use driver::{Answer, Listener, Options, Silent, Stopped, Thread};
 pub use error::GenerateError;
+pub use likelihood::{Continuation, Likelihood, Scoring};
 pub use sampler::{Sampler, Sampling};
 
 pub use crate::data::{Chat, Message, TemplateSettings};

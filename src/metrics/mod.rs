@@ -2,12 +2,16 @@
 //! model, so that answers can be judged again without any of them. Each file names the program or paper that it follows.
 
 pub mod at_k;
+pub mod compare;
 pub mod ifeval;
 pub mod letters;
 #[cfg(test)]
 mod lighteval;
 pub mod maths;
+pub mod pattern;
 mod python;
 pub mod random;
+pub mod samples;
+pub mod scores;
 pub mod statistics;
 pub mod text;

@@ -78,7 +78,7 @@ pub(in crate::metrics) fn pattern(source: &str) -> Result<Regex, regex::Error> {
 }
 
 /// Puts Python's classes in the place of `\s`, `\S`, `\w` and `\W`.
-fn translated(source: &str) -> String {
+pub(in crate::metrics) fn translated(source: &str) -> String {
     let mut out = String::with_capacity(source.len() + 16);
     let (mut chars, mut class) = (source.chars(), false);
     while let Some(c) = chars.next() {

@@ -44,7 +44,7 @@ pub use causal_lm::{CausalLm, Pass, Weigh};
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use engine::Noise;
 pub use error::ModelError;
-pub use infer::{LanguageModel, SequenceId, Session};
+pub use infer::{Asking, LanguageModel, Scored, SequenceId, Session};
 pub use on_device::OnDevice;
 pub use packed::Packed;
 pub use parameter::{Parameter, ParameterKind, Part};

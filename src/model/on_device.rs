@@ -16,6 +16,7 @@ use super::composed::{Composed, Kept, Memory};
 use super::config::Config;
 use super::engine::Frame;
 use super::folder::load_tensors;
+use super::infer::rows_at_a_time;
 use super::packed::{Packed, Places};
 use crate::tensor::Dtype;
 
@@ -72,15 +73,41 @@ impl OnDevice {
         starts: &[usize],
         kept: Vec<Kept>,
     ) -> Result<(Vec<f32>, Vec<Kept>), ModelError> {
+        let mut end = 0;
+        let ends = packed.lengths.iter().map(|length| {
+            end += length;
+            end as u32 - 1
+        });
+        let last = Tensor::from_iter(ends, &self.device)?;
+        let (x, kept) = self.go_on(packed, starts, kept)?;
+        let logits = self.blocks().project(&x.index_select(&last, 0)?, self.arch.head)?;
+        Ok((logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?, kept))
+    }
+
+    /// As [`Self::feed`], and returns instead of logits the logarithm of the probability of each token that is asked for
+    /// after a row of the batch, and whether none is likelier. The rows ascend.
+    pub(super) fn score(
+        &self,
+        packed: &Packed,
+        starts: &[usize],
+        kept: Vec<Kept>,
+        asked: &[(usize, u32)],
+    ) -> Result<(Vec<(f32, bool)>, Vec<Kept>), ModelError> {
+        let (x, kept) = self.go_on(packed, starts, kept)?;
+        let rows: Vec<&[(usize, u32)]> = asked.chunk_by(|(first, _), (second, _)| first == second).collect();
+        let mut scores = Vec::with_capacity(asked.len());
+        for rows in rows.chunks(rows_at_a_time(self.config.vocab_size)) {
+            scores.append(&mut self.blocks().scores_by_row(&x, self.arch.head, rows)?);
+        }
+        Ok((scores, kept))
+    }
+
+    /// Returns the rows that the output layer takes, and what is kept now.
+    fn go_on(&self, packed: &Packed, starts: &[usize], kept: Vec<Kept>) -> Result<(Tensor, Vec<Kept>), ModelError> {
         let places = packed.places(self.config.vocab_size)?.after(starts);
-        let last: Vec<u32> = places.documents.iter().map(|document| document.end as u32 - 1).collect();
-        let last = Tensor::from_slice(&last, last.len(), &self.device)?;
         let memory = Memory::of(kept);
-        let blocks = self.blocks();
-        let x = self.arch.forward(&blocks.continuing(&memory), &packed.ids, &self.frame(places))?;
-        let logits = blocks.project(&x.index_select(&last, 0)?, self.arch.head)?;
-        let logits = logits.to_dtype(DType::F32)?.flatten_all()?.to_vec1()?;
-        Ok((logits, memory.into_texts()))
+        let x = self.arch.forward(&self.blocks().continuing(&memory), &packed.ids, &self.frame(places))?;
+        Ok((x, memory.into_texts()))
     }
 
     fn blocks(&self) -> Composed<'static> {

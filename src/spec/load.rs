@@ -9,9 +9,10 @@ use super::diagnostic::{Diagnostic, Place};
 use super::document::Document;
 use super::file::{self, FileSpec, Level, LocalNode};
 use super::include::{Include, ReadFile, SourceFile};
+use super::params::Kind;
 use super::path::FieldPath;
 use super::pipeline::{Axis, Exclude, NodeSpec, Pipeline, Scope, Zip};
-use super::suggest;
+use super::{suggest, tasks};
 
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 16;
@@ -162,6 +163,45 @@ impl<'a> Loader<'a> {
         ground.unreadable.extend(spec.unreadable.iter().cloned());
     }
 
+    /// Puts the task files that an eval names in the place of their paths.
+    fn tasks(&mut self, from: usize, node: &mut LocalNode) {
+        if node.kind != Kind::Eval {
+            return;
+        }
+        for (i, path) in tasks::paths(&node.fields) {
+            let at = FieldPath::root().key("nodes").key(&node.name).key("tasks").index(i);
+            let place = Place::new(from, self.documents[from].value_span(&at));
+            let path = plain(&self.folder(from).join(path));
+            let known = self.files.iter().position(|file| file.path == path);
+            let file = match known.map_or_else(|| (self.read)(&path).map(|text| self.add_task(path, text)), Ok) {
+                Ok(file) => file,
+                Err(why) => {
+                    self.diagnostics.push(Diagnostic::new(place, why));
+                    self.broken = true;
+                    continue;
+                }
+            };
+            tasks::put(&mut node.fields, i, &self.documents[file].value);
+        }
+    }
+
+    fn add_task(&mut self, path: PathBuf, text: String) -> usize {
+        let file = self.files.len();
+        let (document, wrong) = match Document::read(&text) {
+            Ok(document) => {
+                let wrong = tasks::mistakes_of_file(&document);
+                (document, wrong)
+            }
+            Err(wrong) => (Document::default(), wrong),
+        };
+        self.broken |= !wrong.is_empty();
+        self.diagnostics.extend(wrong.into_iter().map(|wrong| wrong.in_file(file)));
+        self.files.push(SourceFile { path, text });
+        self.documents.push(document);
+        self.specs.push(None);
+        file
+    }
+
     fn add_node(&mut self, file: usize, node: &LocalNode, ground: &mut Ground) {
         if let Some(other) = ground.names.insert(node.name.clone(), file) {
             let span = self.documents[file].key_span(&FieldPath::root().key("nodes").key(&node.name));
@@ -199,7 +239,8 @@ impl<'a> Loader<'a> {
         for spec in ground.seen.iter().filter_map(|file| self.specs[*file].as_ref()) {
             out.environment.declared.extend(spec.env.iter().cloned());
         }
-        for (file, node) in ground.nodes {
+        for (file, mut node) in ground.nodes {
+            self.tasks(file, &mut node);
             out.nodes.push(NodeSpec {
                 name: format!("{prefix}{}", node.name),
                 prefix: prefix.to_owned(),

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use luthflow::model::{CausalLm, LanguageModel, LayerKind, Packed, Session};
+use luthflow::model::{Asking, CausalLm, LanguageModel, LayerKind, Packed, Session};
 use luthflow::tensor::{Declared, Dtype, TensorWriter, model_tensors};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -240,5 +240,92 @@ fn a_text_of_many_steps_and_pages_goes_on_as_if_it_were_one() {
             logits = session.feed(&[(id, piece)]).unwrap();
         }
         assert_eq!(bits(&logits), bits(&at_once));
+    }
+}
+
+/// A text that branches off goes on as if it had been read from its beginning, and the other one as if it were alone.
+#[test]
+fn forks_go_on_by_themselves() {
+    for folder in folders() {
+        for (model, exact) in [(load(&folder), true), (LanguageModel::load_composed(&folder).unwrap(), false)] {
+            let tokens = text(&model, 60, 5);
+            let mut session = model.session();
+            for cut in [1, 8, 31, 32, 33, 50] {
+                let (first, second) = (session.start(), text(&model, 60, 6));
+                session.feed(&[(first, &tokens[..cut])]).unwrap();
+                let forks: Vec<_> = (0..3).map(|_| session.fork(first).unwrap()).collect();
+                let grandchild = session.fork(forks[2]).unwrap();
+                session.end(forks[2]);
+                session.feed(&[(forks[0], &second[..4]), (first, &tokens[cut..cut + 3])]).unwrap();
+                let both = session
+                    .feed(&[
+                        (grandchild, &tokens[cut..]),
+                        (forks[1], &second[..6]),
+                        (first, &tokens[cut + 3..]),
+                        (forks[0], &second[4..6]),
+                    ])
+                    .unwrap();
+                session.end(first);
+                let mut other = tokens[..cut].to_vec();
+                other.extend_from_slice(&second[..6]);
+                let found: Vec<&[f32]> = both.chunks_exact(model.config().vocab_size).collect();
+                for (found, expected) in found.iter().zip([&tokens, &other, &tokens, &other]) {
+                    let alone = feed_one(&mut model.session(), expected);
+                    assert_close(found, &alone, &format!("{} cut at {cut}", folder.display()));
+                }
+                if exact {
+                    assert_eq!(bits(found[0]), bits(found[2]));
+                    assert_eq!(bits(found[1]), bits(found[3]));
+                    assert_eq!(bits(found[0]), bits(&feed_one(&mut model.session(), &tokens)));
+                }
+            }
+            let gone = session.start();
+            session.end(gone);
+            assert!(session.fork(gone).unwrap_err().to_string().contains("never begun, or ended"));
+        }
+    }
+}
+
+/// What is asked about rows inside an entry is what the logits say.
+#[test]
+fn scores_are_what_the_logits_say() {
+    for folder in folders() {
+        for model in [load(&folder), LanguageModel::load_composed(&folder).unwrap()] {
+            let tokens = text(&model, 50, 7);
+            let mut session = model.session();
+            let id = session.start();
+            let asked: Vec<(usize, u32)> =
+                [0, 3, 4, 17, 49].into_iter().flat_map(|row| [(row, 5), (row, 66), (row, 0)]).collect();
+            let (short, one) = (session.start(), session.start());
+            let entries = [
+                Asking { text: short, tokens: &tokens[..3], asked: &[] },
+                Asking { text: id, tokens: &tokens, asked: &asked },
+                Asking { text: one, tokens: &tokens[..1], asked: &[(0, 9)] },
+            ];
+            let scored = session.score(&entries).unwrap();
+            assert_eq!(scored.len(), asked.len() + 1);
+            let mut step = model.session();
+            let id = step.start();
+            let logits: Vec<Vec<f32>> = tokens.iter().map(|token| step.feed(&[(id, &[*token])]).unwrap()).collect();
+            for ((row, token), scored) in asked.iter().chain(&[(0, 9)]).zip(&scored) {
+                let sum: f64 = logits[*row].iter().map(|logit| f64::from(*logit).exp()).sum();
+                let expected = f64::from(logits[*row][*token as usize]) - sum.ln();
+                let far = (f64::from(scored.log_prob) - expected).abs();
+                assert!(far < 2e-5, "{}: {far} at {row}", folder.display());
+                assert_eq!(scored.likeliest, likeliest(&logits[*row]) == *token);
+            }
+            // The texts are where they would be if they had been fed.
+            let after = session.feed(&[(short, &[1])]).unwrap();
+            let expected = feed_one(&mut model.session(), &[&tokens[..3], &[1]].concat());
+            assert_close(&after, &expected, "after a score");
+            for (asked, word) in [
+                (vec![(1, 1), (0, 1)], "not in their order"),
+                (vec![(0, 1), (3, 1)], "token 3 of 3"),
+                (vec![(0, model.config().vocab_size as u32)], "not among"),
+            ] {
+                let entry = Asking { text: short, tokens: &tokens[..3], asked: &asked };
+                assert!(session.score(&[entry]).unwrap_err().to_string().contains(word));
+            }
+        }
     }
 }

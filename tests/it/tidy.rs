@@ -23,7 +23,22 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spec", &["digest"]),
     ("cache", &["digest"]),
     ("plan", &["spec", "digest"]),
-    ("ops", &["spec::params", "data", "text", "hub", "endpoint", "tensor", "model", "gguf", "generate", "digest"]),
+    (
+        "ops",
+        &[
+            "spec::params",
+            "data",
+            "text",
+            "metrics",
+            "hub",
+            "endpoint",
+            "tensor",
+            "model",
+            "gguf",
+            "generate",
+            "digest",
+        ],
+    ),
     (
         "exec",
         &[
@@ -39,7 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "digest",
         ],
     ),
-    ("cli", &["spec", "plan", "exec", "cache", "digest", "data", "tensor", "generate"]),
+    ("cli", &["spec", "plan", "exec", "cache", "digest", "data", "tensor", "generate", "metrics"]),
 ];
 
 /// Outside crates that only these modules may name.

@@ -145,6 +145,7 @@ pub fn minerva_equal(a: &str, b: &str) -> bool {
 
 /// The last box of a solution, Minerva's reference.
 pub fn last_box(solution: &str) -> Option<String> {
-    let at = solution.rfind(r"\boxed")?;
-    Some(clean::unboxed(&solution[at..], true))
+    let text = tail(solution);
+    let at = text.rfind(r"\boxed")?;
+    Some(clean::unboxed(&text[at..], true))
 }

@@ -25,7 +25,7 @@ impl Estimate {
 pub fn mean(samples: &[f64]) -> Estimate {
     let count = samples.len();
     let mean = average(samples);
-    let squares: f64 = samples.iter().map(|sample| (sample - mean).powi(2)).sum();
+    let squares = ordered_sum(samples.iter().map(|sample| (sample - mean).powi(2)).collect());
     let error = if count < 2 { f64::NAN } else { (squares / (count - 1) as f64 / count as f64).sqrt() };
     Estimate { mean, error, count }
 }
@@ -39,15 +39,45 @@ pub fn mean(samples: &[f64]) -> Estimate {
 pub fn clustered(samples: &[f64], clusters: &[usize]) -> Estimate {
     assert_eq!(samples.len(), clusters.len(), "each sample has a cluster");
     let mean = average(samples);
-    let sums = sums(samples.iter().map(|sample| sample - mean), clusters);
-    let groups = sums.len();
-    let squares: f64 = sums.iter().map(|sum| sum * sum).sum();
-    let error = if groups < 2 {
+    let error = spread(samples.iter().map(|sample| sample - mean), clusters) / samples.len() as f64;
+    Estimate { mean, error, count: samples.len() }
+}
+
+/// The sum of the first of each pair over the sum of the second, and the standard error of that ratio by linearisation
+/// (Cochran, *Sampling Techniques*, 3rd ed., 6.4): with residuals `d = y - R x`, `sqrt(n / (n - 1) * sum d²) / sum x`.
+///
+/// lm-eval gives no standard error for bits per byte. The mean of the rows' own ratios would have an easy one, but it is
+/// another figure: short rows would weigh as much as long ones.
+pub fn ratio(pairs: &[(f64, f64)], clusters: Option<&[usize]>) -> Estimate {
+    let count = pairs.len();
+    let bottom = ordered_sum(pairs.iter().map(|pair| pair.1).collect());
+    let mean = ordered_sum(pairs.iter().map(|pair| pair.0).collect()) / bottom;
+    let residuals = pairs.iter().map(|(top, bottom)| top - mean * bottom);
+    let error = if let Some(clusters) = clusters {
+        spread(residuals, clusters) / bottom
+    } else if count < 2 {
         f64::NAN
     } else {
-        (squares * groups as f64 / (groups - 1) as f64).sqrt() / samples.len() as f64
+        let squares = ordered_sum(residuals.map(|residual| residual.powi(2)).collect());
+        (squares * count as f64 / (count as f64 - 1.0)).sqrt() / bottom
     };
-    Estimate { mean, error, count: samples.len() }
+    Estimate { mean, error, count }
+}
+
+/// The standard error of a sum whose residuals are these, as far as clusters differ; no number for a single one.
+fn spread(residuals: impl Iterator<Item = f64>, clusters: &[usize]) -> f64 {
+    let sums = sums(residuals, clusters);
+    let groups = sums.len() as f64;
+    let squares = ordered_sum(sums.iter().map(|sum| sum * sum).collect());
+    if groups < 2.0 { f64::NAN } else { (squares * groups / (groups - 1.0)).sqrt() }
+}
+
+/// The mean of the means of groups, each of which counts the same, and its standard error.
+pub fn macro_mean(groups: &[Estimate]) -> Estimate {
+    let number = groups.len() as f64;
+    let mean = ordered_sum(groups.iter().map(|group| group.mean).collect()) / number;
+    let error = ordered_sum(groups.iter().map(|group| group.error.powi(2)).collect()).sqrt() / number;
+    Estimate { mean, error, count: groups.iter().map(|group| group.count).sum() }
 }
 
 /// The sum over each cluster, in the order of their names.
@@ -59,7 +89,13 @@ fn sums(values: impl Iterator<Item = f64>, clusters: &[usize]) -> Vec<f64> {
 }
 
 pub(super) fn average(samples: &[f64]) -> f64 {
-    samples.iter().sum::<f64>() / samples.len() as f64
+    ordered_sum(samples.to_vec()) / samples.len() as f64
+}
+
+/// The sum of sorted numbers, so that the order of samples has no influence, not even on the last bit.
+fn ordered_sum(mut numbers: Vec<f64>) -> f64 {
+    numbers.sort_by(f64::total_cmp);
+    numbers.iter().sum()
 }
 
 /// The standard error of groups taken together, from theirs and their sizes: lm-evaluation-harness's

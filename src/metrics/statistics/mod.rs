@@ -5,7 +5,7 @@ mod mean;
 mod paired;
 
 pub use bootstrap::{Bootstrap, bootstrap, bootstrap_clustered};
-pub use mean::{Estimate, clustered, mean, pooled_error, proportion_interval};
+pub use mean::{Estimate, clustered, macro_mean, mean, pooled_error, proportion_interval, ratio};
 pub use paired::{Comparison, compare, mcnemar};
 
 #[cfg(test)]

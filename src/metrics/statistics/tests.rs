@@ -5,7 +5,10 @@
 use proptest::prelude::*;
 use serde_json::Value;
 
-use super::{bootstrap, bootstrap_clustered, clustered, compare, mcnemar, mean, pooled_error, proportion_interval};
+use super::{
+    bootstrap, bootstrap_clustered, clustered, compare, macro_mean, mcnemar, mean, pooled_error, proportion_interval,
+    ratio,
+};
 
 const GOLDEN: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/metrics/text.json"));
 
@@ -81,6 +84,51 @@ fn few_samples_give_no_number() {
     assert!(clustered(&[1.0, 0.0], &[3, 3]).error.is_nan());
     assert!(bootstrap(1, 0, 0, |_| 0.0).interval(0.9).0.is_nan());
     assert!((pooled_error(&[(0.1, 10), (0.1, 10)]) - (0.1_f64 * 0.1 * 180.0 / 18.0 / 20.0).sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn the_error_of_a_share_is_the_binomial_one() {
+    let mut answers = vec![1.0; 30];
+    answers.extend(vec![0.0; 10]);
+    let estimate = mean(&answers);
+    assert_eq!(estimate.mean, 0.75);
+    assert!((estimate.error - (0.75_f64 * 0.25 / 39.0).sqrt()).abs() < 1e-12);
+}
+
+#[test]
+fn a_ratio_over_equal_rows_is_a_mean() {
+    let tops = [3.0, 5.0, 4.5, 2.0];
+    let pairs = tops.map(|top| (top, 1.0));
+    let (alone, clusters) = (ratio(&pairs, None), ratio(&pairs, Some(&[0, 1, 0, 2])));
+    assert!((alone.mean - mean(&tops).mean).abs() < 1e-12 && (alone.error - mean(&tops).error).abs() < 1e-12);
+    assert!((clusters.error - clustered(&tops, &[0, 1, 0, 2]).error).abs() < 1e-12);
+    assert!(ratio(&[(4.0, 2.0)], None).error.is_nan());
+}
+
+#[test]
+fn the_linearised_error_agrees_with_the_jackknife() {
+    // Both estimate the same variance and differ by terms of order 1/n.
+    let pairs: Vec<(f64, f64)> = (0_u32..400)
+        .map(|i| {
+            let bytes = 50.0 + f64::from(i * 7919 % 100);
+            (bytes * (2.0 + 0.3 * f64::from(i * 104_729 % 17) / 17.0), bytes)
+        })
+        .collect();
+    let count = pairs.len() as f64;
+    let (top, bottom) = pairs.iter().fold((0.0, 0.0), |sum, pair| (sum.0 + pair.0, sum.1 + pair.1));
+    let without: Vec<f64> = pairs.iter().map(|pair| (top - pair.0) / (bottom - pair.1)).collect();
+    let mean = without.iter().sum::<f64>() / count;
+    let jackknife = ((count - 1.0) / count * without.iter().map(|r| (r - mean).powi(2)).sum::<f64>()).sqrt();
+    let linearised = ratio(&pairs, None).error;
+    assert!((linearised / jackknife - 1.0).abs() < 0.01, "{linearised} {jackknife}");
+}
+
+#[test]
+fn groups_count_the_same() {
+    let groups = [mean(&[1.0, 1.0, 0.0, 1.0]), mean(&[0.0, 1.0])];
+    let both = macro_mean(&groups);
+    assert_eq!((both.mean, both.count), (0.625, 6));
+    assert!((both.error - (groups[0].error.powi(2) + groups[1].error.powi(2)).sqrt() / 2.0).abs() < 1e-12);
 }
 
 proptest! {

@@ -18,6 +18,21 @@ pub(in crate::model) struct Kept {
     rows: BTreeMap<usize, Tensor>,
 }
 
+impl Kept {
+    /// Returns the same for another text. A cache is written in place, so it can't be shared by two that both go on.
+    pub(in crate::model) fn fork(&self) -> Result<Self> {
+        let mut fork = Self { attention: BTreeMap::new(), rows: self.rows.clone() };
+        for (layer, cache) in &self.attention {
+            let mut copy = KvCache::new(TOKENS, (cache.current_seq_len() + 1).next_multiple_of(ROOM));
+            if let (Some(keys), Some(values)) = (cache.k()?, cache.v()?) {
+                copy.append(&keys.contiguous()?, &values.contiguous()?)?;
+            }
+            fork.attention.insert(*layer, copy);
+        }
+        Ok(fork)
+    }
+}
+
 /// What is kept of the texts of a batch, in its order. An engine is only lent out, so the changes happen in here.
 #[derive(Debug, Default)]
 pub(in crate::model) struct Memory(RefCell<Vec<Kept>>);

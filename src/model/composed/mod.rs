@@ -100,6 +100,25 @@ impl Composed<'_> {
         Ok(scores)
     }
 
+    /// Returns for each token that is asked for after a row, row by row, the logarithm of its probability and whether none
+    /// is likelier.
+    pub(super) fn scores_by_row(
+        &self,
+        x: &Tensor,
+        weight: ParameterId,
+        rows: &[&[(usize, u32)]],
+    ) -> Result<Vec<(f32, bool)>> {
+        let firsts: Vec<(usize, u32)> = rows.iter().map(|row| row[0]).collect();
+        let all = self.all_log_probs(x, weight, &firsts)?;
+        let vocabulary = all.dim(1)?;
+        let places = rows.iter().enumerate();
+        let places = places.flat_map(|(place, row)| row.iter().map(move |(_, token)| (place, *token)));
+        let wanted = self.index(places.clone().map(|(place, token)| (place * vocabulary) as u32 + token))?;
+        let scores: Vec<f32> = all.flatten_all()?.index_select(&wanted, 0)?.to_vec1()?;
+        let best: Vec<u32> = all.argmax(D::Minus1)?.to_vec1()?;
+        Ok(scores.into_iter().zip(places).map(|(score, (place, token))| (score, best[place] == token)).collect())
+    }
+
     /// Returns the logarithms of the probabilities that each labelled row gives to all tokens, in f32.
     fn all_log_probs(&self, x: &Tensor, weight: ParameterId, labels: &[(usize, u32)]) -> Result<Tensor> {
         let rows = x.index_select(&self.index(labels.iter().map(|(row, _)| *row as u32))?, 0)?;

@@ -8,15 +8,19 @@
 //! it needs. Layers with a window let go of pages that no token will see again. In a page the keys of a head lie number by
 //! number, each number of all positions side by side, and values position by position: both times a step of attention is
 //! then a sum of rows, each with a weight.
+//!
+//! Texts that begin alike share pages. One that is shared is copied when a text writes to it, which is the last, partial
+//! one: all before it are full and never written again.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::product::{LANES, PAGE};
 use crate::model::config::{Config, LayerKind};
 use crate::model::kernel::Heads;
 
-/// What is kept of one text.
-#[derive(Debug)]
+/// What is kept of one text. A clone is a text of its own that shares the pages.
+#[derive(Debug, Clone)]
 pub(super) struct Sequence {
     /// How many tokens were fed.
     pub(super) length: usize,
@@ -25,7 +29,7 @@ pub(super) struct Sequence {
 }
 
 /// What a layer keeps.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum Layer {
     /// Keys and values.
     Attention(KeysValues),
@@ -39,7 +43,7 @@ pub(super) enum Layer {
 }
 
 /// The keys and values of a layer.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct KeysValues {
     heads: usize,
     width: usize,
@@ -47,7 +51,7 @@ pub(super) struct KeysValues {
     /// The number of the first page that is still there.
     first: usize,
     /// For each head the keys and then the values, these padded to whole groups of numbers.
-    pages: VecDeque<Box<[f32]>>,
+    pages: VecDeque<Arc<[f32]>>,
 }
 
 impl Sequence {
@@ -84,9 +88,9 @@ impl KeysValues {
         let (width, padded) = (self.width, self.padded());
         for (position, row) in (start..).zip(rows.chunks_exact(heads.fused_width())) {
             while self.first + self.pages.len() <= position / PAGE {
-                self.pages.push_back(vec![0.0; self.heads * PAGE * (width + padded)].into());
+                self.pages.push_back(std::iter::repeat_n(0.0, self.heads * PAGE * (width + padded)).collect());
             }
-            let page = &mut self.pages[position / PAGE - self.first];
+            let page = Arc::make_mut(&mut self.pages[position / PAGE - self.first]);
             let (keys, values) = row[heads.output_width()..].split_at(self.heads * width);
             for (head, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
                 let page = &mut page[head * PAGE * (width + padded)..][..PAGE * (width + padded)];

@@ -2,13 +2,17 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
+
+use candle_core::Tensor;
 
 use super::cache::Sequence;
 use super::engine::Continuing;
 use super::weights::{Found, Weights};
-use super::{Runs, SequenceId, Texts};
+use super::score::score_rows;
+use super::{Asking, Runs, Scored, SequenceId, Texts};
 use crate::model::angles::Angles;
 use crate::model::arch::Decoder;
 use crate::model::engine::Frame;
@@ -70,6 +74,13 @@ impl Texts for CpuTexts<'_> {
         self.sequences.insert(id, Sequence::new(&self.model.config));
     }
 
+    fn fork(&mut self, id: SequenceId, fork: SequenceId) -> Result<(), ModelError> {
+        if let Some(text) = self.sequences.get(&id).cloned() {
+            self.sequences.insert(fork, text);
+        }
+        Ok(())
+    }
+
     fn end(&mut self, id: SequenceId) {
         self.sequences.remove(&id);
     }
@@ -80,51 +91,97 @@ impl Texts for CpuTexts<'_> {
 
     fn feed(&mut self, entries: &[(SequenceId, &[u32])]) -> Result<Vec<f32>, ModelError> {
         // Inside the pool from here on: the way in costs more than a small product.
-        rayon::scope(|_| self.run(entries))
+        rayon::scope(|_| {
+            let mut last = Vec::with_capacity(entries.len() * self.model.config.hidden_size);
+            let ends: Vec<[usize; 1]> = entries.iter().map(|(_, tokens)| [tokens.len() - 1]).collect();
+            let ends: Vec<&[usize]> = ends.iter().map(<[usize; 1]>::as_slice).collect();
+            self.run(entries, &ends, &mut |_, rows| last.extend_from_slice(rows))?;
+            Ok(outputs(&self.weights).logits(&last, self.model.decoder.head))
+        })
+    }
+
+    fn score(&mut self, entries: &[Asking<'_>]) -> Result<Vec<Scored>, ModelError> {
+        rayon::scope(|_| {
+            let fed: Vec<(SequenceId, &[u32])> = entries.iter().map(|entry| (entry.text, entry.tokens)).collect();
+            let rows: Vec<Vec<usize>> = entries.iter().map(Asking::rows).collect();
+            let rows: Vec<&[usize]> = rows.iter().map(Vec::as_slice).collect();
+            let (head, vocabulary) = (self.model.decoder.head, self.model.config.vocab_size);
+            let mut asked = entries.iter().flat_map(Asking::tokens_by_row);
+            let mut scored = Vec::new();
+            self.run(&fed, &rows, &mut |weights, rows| {
+                let width = weights.get(head).columns;
+                let asked: Vec<Vec<u32>> = asked.by_ref().take(rows.len() / width).collect();
+                let logits = |rows: &[f32]| outputs(weights).logits(rows, head);
+                score_rows(rows, width, vocabulary, &asked, logits, &mut scored);
+            })?;
+            Ok(scored)
+        })
     }
 }
 
+/// Returns the blocks for what comes behind the last layer, which looks at no text.
+fn outputs<'a>(weights: &'a Found<'a>) -> Continuing<'a, 'a> {
+    Continuing { weights, texts: RefCell::default(), wanted: &[] }
+}
+
+/// Some tokens of an entry that are in a step.
+struct Part<'a> {
+    text: SequenceId,
+    tokens: &'a [u32],
+    /// Those of them whose rows are wanted.
+    wanted: Vec<usize>,
+}
+
 impl CpuTexts<'_> {
-    /// Takes the entries through the model, in steps of bounded size.
-    fn run(&mut self, entries: &[(SequenceId, &[u32])]) -> Result<Vec<f32>, ModelError> {
-        let width = self.model.config.hidden_size;
-        let mut last = Vec::with_capacity(entries.len() * width);
+    /// Takes the entries through the model, in steps of bounded size. After each, `take` gets the rows that the output
+    /// layer takes of the tokens that are wanted of each entry, in their order; these ascend.
+    fn run(
+        &mut self,
+        entries: &[(SequenceId, &[u32])],
+        wanted: &[&[usize]],
+        take: &mut dyn FnMut(&Found<'_>, &[f32]),
+    ) -> Result<(), ModelError> {
         // Which entry goes on, and with which of its tokens.
         let (mut entry, mut token) = (0, 0);
         while entry < entries.len() {
             let (mut step, mut room) = (Vec::new(), STEP);
             while room > 0 && entry < entries.len() {
-                let (id, tokens) = entries[entry];
+                let (text, tokens) = entries[entry];
                 let count = room.min(tokens.len() - token);
-                let ends = token + count == tokens.len();
-                step.push((id, &tokens[token..token + count], ends));
+                let inside = wanted[entry].iter().filter(|row| (token..token + count).contains(*row));
+                let wanted = inside.map(|row| row - token).collect();
+                step.push(Part { text, tokens: &tokens[token..token + count], wanted });
                 room -= count;
-                (entry, token) = if ends { (entry + 1, 0) } else { (entry, token + count) };
+                token += count;
+                if token == tokens.len() {
+                    (entry, token) = (entry + 1, 0);
+                }
             }
-            self.step(&step, &mut last)?;
+            let rows = self.step(&step)?;
+            read(&rows, |rows| take(&self.weights, rows))?;
         }
-        let engine = Continuing { weights: &self.weights, texts: RefCell::default(), wanted: &[] };
-        Ok(engine.logits(&last, self.model.decoder.head))
+        Ok(())
     }
 
-    /// Takes some tokens through the model; adds the rows that the output layer takes, of the tokens that end an entry.
-    fn step(&mut self, step: &[(SequenceId, &[u32], bool)], last: &mut Vec<f32>) -> Result<(), ModelError> {
-        let wanted: BTreeMap<SequenceId, usize> = step.iter().enumerate().map(|(at, (id, ..))| (*id, at)).collect();
+    /// Takes some tokens through the model; returns the rows that the output layer takes, of the tokens that are wanted.
+    fn step(&mut self, step: &[Part<'_>]) -> Result<Tensor, ModelError> {
+        let places: BTreeMap<SequenceId, usize> = step.iter().enumerate().map(|(at, part)| (part.text, at)).collect();
         let mut texts: Vec<(usize, &mut Sequence)> =
-            self.sequences.iter_mut().filter_map(|(id, text)| wanted.get(id).map(|at| (*at, text))).collect();
+            self.sequences.iter_mut().filter_map(|(id, text)| places.get(id).map(|at| (*at, text))).collect();
         texts.sort_by_key(|(at, _)| *at);
-        let mut texts: Vec<&mut Sequence> = texts.into_iter().map(|(_, text)| text).collect();
+        let texts: Vec<&mut Sequence> = texts.into_iter().map(|(_, text)| text).collect();
         let documents: Vec<(usize, usize)> =
-            texts.iter().zip(step).map(|(text, (_, tokens, _))| (text.length, tokens.len())).collect();
+            texts.iter().zip(step).map(|(text, part)| (text.length, part.tokens.len())).collect();
         let frame = self.model.frame(&documents);
-        let ids: Vec<u32> = step.iter().flat_map(|(_, tokens, _)| *tokens).copied().collect();
-        let ends = step.iter().zip(&frame.places.documents).filter(|((_, _, ends), _)| *ends);
-        let wanted: Vec<usize> = ends.map(|(_, document)| document.end - 1).collect();
+        let ids: Vec<u32> = step.iter().flat_map(|part| part.tokens).copied().collect();
+        let of_document = |(part, document): (&Part<'_>, &Range<usize>)| {
+            part.wanted.iter().map(|row| document.start + row).collect::<Vec<_>>()
+        };
+        let wanted: Vec<usize> = step.iter().zip(&frame.places.documents).flat_map(of_document).collect();
         let engine = Continuing { weights: &self.weights, texts: RefCell::new(texts), wanted: &wanted };
         let rows = self.model.decoder.forward(&engine, &ids, &frame)?;
-        texts = engine.texts.into_inner();
-        read(&rows, |rows| last.extend_from_slice(rows))?;
-        texts.into_iter().zip(step).for_each(|(text, (_, tokens, _))| text.keep(tokens.len()));
-        Ok(())
+        let texts = engine.texts.into_inner();
+        texts.into_iter().zip(step).for_each(|(text, part)| text.keep(part.tokens.len()));
+        Ok(rows)
     }
 }

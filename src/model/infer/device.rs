@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Runs, SequenceId, Texts};
+use super::{Asking, Runs, Scored, SequenceId, Texts};
 use crate::model::composed::Kept;
 use crate::model::{ModelError, OnDevice, Packed};
 
@@ -30,6 +30,14 @@ impl Texts for DeviceTexts<'_> {
         self.texts.insert(id, (0, Kept::default()));
     }
 
+    fn fork(&mut self, id: SequenceId, fork: SequenceId) -> Result<(), ModelError> {
+        if let Some((length, kept)) = self.texts.get(&id) {
+            let text = (*length, kept.fork()?);
+            self.texts.insert(fork, text);
+        }
+        Ok(())
+    }
+
     fn end(&mut self, id: SequenceId) {
         self.texts.remove(&id);
     }
@@ -39,8 +47,7 @@ impl Texts for DeviceTexts<'_> {
     }
 
     fn feed(&mut self, entries: &[(SequenceId, &[u32])]) -> Result<Vec<f32>, ModelError> {
-        let mut packed = Packed::default();
-        let (mut starts, mut kept) = (Vec::new(), Vec::new());
+        let mut batch = Batch::default();
         for (id, tokens) in entries {
             let (mut length, mut text) = self.texts.get(id).cloned().unwrap_or_default();
             let last = tokens.len().saturating_sub(1) / STEP * STEP;
@@ -50,15 +57,79 @@ impl Texts for DeviceTexts<'_> {
                 text = kept.pop().unwrap_or_default();
                 length += chunk.len();
             }
-            packed.push(&tokens[last..]);
-            starts.push(length);
-            kept.push(text);
+            batch.push(*id, &tokens[last..], length, text);
         }
-        let (logits, kept) = self.model.feed(&packed, &starts, kept)?;
-        for (((id, _), length), (start, kept)) in entries.iter().zip(&packed.lengths).zip(starts.into_iter().zip(kept))
-        {
-            self.texts.insert(*id, (start + length, kept));
-        }
+        let (logits, kept) = self.model.feed(&batch.packed, &batch.starts, std::mem::take(&mut batch.kept))?;
+        self.texts.extend(batch.texts(kept));
         Ok(logits)
+    }
+
+    fn score(&mut self, entries: &[Asking<'_>]) -> Result<Vec<Scored>, ModelError> {
+        // A text that takes several steps goes by itself; the others go together, as many as fit into a step.
+        let mut texts: BTreeMap<SequenceId, (usize, Kept)> = BTreeMap::new();
+        let mut scores = Vec::new();
+        let mut batch = Batch::default();
+        for entry in entries {
+            let mut before = self.texts.get(&entry.text).cloned().unwrap_or_default();
+            for (number, tokens) in entry.tokens.chunks(STEP).enumerate() {
+                if number > 0 || batch.packed.ids.len() + tokens.len() > STEP {
+                    scores.append(&mut self.score_batch(std::mem::take(&mut batch), &mut texts)?);
+                }
+                if number > 0 {
+                    before = texts.get(&entry.text).cloned().unwrap_or_default();
+                }
+                let (from, first) = (number * STEP, batch.packed.ids.len());
+                let inside = entry.asked.iter().filter(|(row, _)| (from..from + tokens.len()).contains(row));
+                batch.asked.extend(inside.map(|(row, token)| (row - from + first, *token)));
+                let (length, text) = std::mem::take(&mut before);
+                batch.push(entry.text, tokens, length, text);
+            }
+        }
+        scores.append(&mut self.score_batch(batch, &mut texts)?);
+        self.texts.append(&mut texts);
+        Ok(scores)
+    }
+}
+
+/// Texts that go through the model together.
+#[derive(Debug, Default)]
+struct Batch {
+    ids: Vec<SequenceId>,
+    packed: Packed,
+    starts: Vec<usize>,
+    kept: Vec<Kept>,
+    asked: Vec<(usize, u32)>,
+}
+
+impl Batch {
+    /// Adds tokens of a text that has so many already.
+    fn push(&mut self, id: SequenceId, tokens: &[u32], length: usize, kept: Kept) {
+        self.ids.push(id);
+        self.packed.push(tokens);
+        self.starts.push(length);
+        self.kept.push(kept);
+    }
+
+    /// Returns what the texts are once the model has read their tokens.
+    fn texts(&self, kept: Vec<Kept>) -> impl Iterator<Item = (SequenceId, (usize, Kept))> {
+        let lengths = self.starts.iter().zip(&self.packed.lengths).map(|(start, length)| start + length);
+        self.ids.iter().copied().zip(lengths.zip(kept))
+    }
+}
+
+impl DeviceTexts<'_> {
+    /// Takes a batch through the model; the texts go to `texts`, so that an error leaves all as they were.
+    fn score_batch(
+        &self,
+        mut batch: Batch,
+        texts: &mut BTreeMap<SequenceId, (usize, Kept)>,
+    ) -> Result<Vec<Scored>, ModelError> {
+        if batch.ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kept = std::mem::take(&mut batch.kept);
+        let (scores, kept) = self.model.score(&batch.packed, &batch.starts, kept, &batch.asked)?;
+        texts.extend(batch.texts(kept));
+        Ok(scores.into_iter().map(|(log_prob, likeliest)| Scored { log_prob, likeliest }).collect())
     }
 }

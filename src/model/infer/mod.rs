@@ -8,6 +8,10 @@
 //! other texts the step continued, and whatever the number of threads. Tests hold that, and the arithmetic against
 //! [`CausalLm`](super::CausalLm).
 //!
+//! What is asked may be the next token ([`Session::feed`] gives the logits after the last one) or how likely given tokens
+//! are ([`Session::score`]): then logits exist for some rows at a time and never leave the session. Texts that begin alike
+//! are forks of one text, which is read once.
+//!
 //! What does not fit the model's context is refused: beyond it the answer would be noise, without a word.
 //!
 //! Other devices run the composed blocks ([`device`]), in the type of the weights.
@@ -17,6 +21,7 @@ mod cpu;
 mod device;
 mod engine;
 mod product;
+mod score;
 mod weights;
 
 use std::collections::BTreeSet;
@@ -24,6 +29,9 @@ use std::fmt::Debug;
 use std::path::Path;
 
 use candle_core::Device;
+
+pub(super) use score::rows_at_a_time;
+pub use score::{Asking, Scored};
 
 use super::{Config, ModelError, OnDevice};
 use crate::tensor::DeviceChoice;
@@ -44,11 +52,15 @@ trait Runs: Debug + Send + Sync {
 /// Texts that are being continued, wherever that is done.
 trait Texts: Debug {
     fn start(&mut self, id: SequenceId);
+    /// Makes `fork` a text that goes on where another one is.
+    fn fork(&mut self, id: SequenceId, fork: SequenceId) -> Result<(), ModelError>;
     fn end(&mut self, id: SequenceId);
     /// Returns how many tokens a text has.
     fn length(&self, id: SequenceId) -> Option<usize>;
     /// Adds tokens to texts, after everything was checked; an error leaves all texts as they were.
     fn feed(&mut self, entries: &[(SequenceId, &[u32])]) -> Result<Vec<f32>, ModelError>;
+    /// As [`Self::feed`], and says how likely what is asked for is.
+    fn score(&mut self, entries: &[Asking<'_>]) -> Result<Vec<Scored>, ModelError>;
 }
 
 /// A text that is being continued, in one [`Session`].
@@ -100,10 +112,23 @@ impl LanguageModel {
 impl Session<'_> {
     /// Begins a text, without a token so far.
     pub fn start(&mut self) -> SequenceId {
-        let id = SequenceId(self.next);
-        self.next += 1;
+        let id = self.name();
         self.texts.start(id);
         id
+    }
+
+    fn name(&mut self) -> SequenceId {
+        self.next += 1;
+        SequenceId(self.next - 1)
+    }
+
+    /// Begins a text with the tokens of another one, as many as it has now, without reading them again. From here on each
+    /// goes on by itself.
+    pub fn fork(&mut self, id: SequenceId) -> Result<SequenceId, ModelError> {
+        self.length(id).map_err(|reason| ModelError::Input { reason })?;
+        let fork = self.name();
+        self.texts.fork(id, fork)?;
+        Ok(fork)
     }
 
     /// Forgets a text and what was kept for it. One that is not there is nobody's loss.
@@ -120,22 +145,34 @@ impl Session<'_> {
         if entries.is_empty() { Ok(Vec::new()) } else { self.texts.feed(entries) }
     }
 
+    /// Adds tokens to texts; says for each entry how likely the tokens are that it asks for, one number for each, entry by
+    /// entry.
+    ///
+    /// What [`Self::feed`] refuses is refused here too, and so are rows that an entry doesn't have or that don't ascend.
+    pub fn score(&mut self, entries: &[Asking<'_>]) -> Result<Vec<Scored>, ModelError> {
+        let fed: Vec<(SequenceId, &[u32])> = entries.iter().map(|entry| (entry.text, entry.tokens)).collect();
+        let asked = || entries.iter().try_for_each(|entry| entry.check(self.config.vocab_size));
+        self.check(&fed).and_then(|()| asked()).map_err(|reason| ModelError::Input { reason })?;
+        if entries.is_empty() { Ok(Vec::new()) } else { self.texts.score(entries) }
+    }
+
+    fn length(&self, id: SequenceId) -> Result<usize, String> {
+        let missing = "a text was to be continued that is not there: never begun, or ended";
+        self.texts.length(id).ok_or_else(|| missing.into())
+    }
+
     fn check(&self, entries: &[(SequenceId, &[u32])]) -> Result<(), String> {
         let config = self.config;
         let mut named = BTreeSet::new();
         for (id, tokens) in entries {
-            let missing = "a text was to be continued that is not there: never begun, or ended";
-            let before = self.texts.length(*id).ok_or(missing)?;
+            let before = self.length(*id)?;
             if !named.insert(id) {
                 return Err("a text was to be continued twice at once".into());
             }
             if tokens.is_empty() {
                 return Err("a text was to be continued with no tokens".into());
             }
-            if let Some(token) = tokens.iter().find(|token| **token as usize >= config.vocab_size) {
-                let (tokens, help) = (config.vocab_size, "the tokenizer does not belong to this model");
-                return Err(format!("token {token} is not among the model's {tokens} tokens; {help}"));
-            }
+            among(config.vocab_size, tokens.iter().copied())?;
             let (length, most) = (before.saturating_add(tokens.len()), config.max_position_embeddings);
             if length > most {
                 return Err(format!("a text of {length} tokens is longer than the {most} that the model is meant for"));
@@ -143,4 +180,11 @@ impl Session<'_> {
         }
         Ok(())
     }
+}
+
+/// Fails for a token that a model doesn't have.
+fn among(vocabulary: usize, mut tokens: impl Iterator<Item = u32>) -> Result<(), String> {
+    let Some(token) = tokens.find(|token| *token as usize >= vocabulary) else { return Ok(()) };
+    let help = "the tokenizer does not belong to this model";
+    Err(format!("token {token} is not among the model's {vocabulary} tokens; {help}"))
 }

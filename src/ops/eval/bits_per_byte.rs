@@ -4,7 +4,8 @@
 //! plain text: the contents of its messages, one after the other with a line feed between, without roles or template.
 //! Of two answers the better one is scored. Texts without a byte count for nothing.
 
-use super::{Bench, OpError, Row, Score, passes, statistics};
+use super::{Bench, OpError, Row, Score, passes};
+use crate::metrics::statistics;
 
 /// Returns the score, and how many tokens went through the model.
 pub(super) fn run(name: &str, rows: &[Row], bench: &Bench<'_>) -> Result<(Score, usize), OpError> {
@@ -30,5 +31,5 @@ pub(super) fn run(name: &str, rows: &[Row], bench: &Bench<'_>) -> Result<(Score,
     let scored = passes::score(bench, name, &contents, |text| places[text])?;
     let bits = scored.log_probs.iter().map(|log_prob| -log_prob / std::f64::consts::LN_2);
     let pairs: Vec<(f64, f64)> = bits.zip(&texts).map(|(bits, text)| (bits, text.len() as f64)).collect();
-    Ok((Score::bits_per_byte(name, statistics::ratio(&pairs), pairs.len()), scored.tokens))
+    Ok((Score::bits_per_byte(name, statistics::ratio(&pairs, None), pairs.len()), scored.tokens))
 }

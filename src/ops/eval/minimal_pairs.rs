@@ -3,7 +3,8 @@
 //! Compared are the sums over all tokens of each sentence, not means: the two differ in a word, and a mean would reward
 //! the one that the tokenizer cuts into more pieces. Equal sums count half, so that a model that knows nothing gets 0.5.
 
-use super::{Bench, OpError, Row, Score, passes, statistics};
+use super::{Bench, OpError, Row, Score, passes};
+use crate::metrics::statistics;
 
 /// Returns the score, and how many tokens went through the model.
 pub(super) fn run(name: &str, rows: &[Row], bench: &Bench<'_>) -> Result<(Score, usize), OpError> {

@@ -6,22 +6,28 @@
 //! A text is conditioned on one `<|endoftext|>` in front of it, which is also what stands in front of every document in
 //! training; the token that ends a document is not scored. What is written, `scores.json`, holds no time and no path.
 
+mod ask;
 mod bits_per_byte;
+mod judge;
 mod minimal_pairs;
+mod named;
 mod passes;
+mod record;
 mod sampled;
 mod scorer;
 mod scores;
-mod statistics;
+mod task;
 #[cfg(test)]
 mod tests;
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Instant;
 
 use candle_core::Device;
 
+use ask::Witness;
 pub(super) use scorer::TextScorer;
 pub(super) use scores::{Score, Scores};
 
@@ -93,30 +99,85 @@ struct Bench<'a> {
     cx: &'a OpCx<'a>,
 }
 
+/// What the tasks are put to, each opened when a task first needs it.
+struct Models<'a> {
+    dir: &'a Path,
+    params: &'a EvalParams,
+    cx: &'a OpCx<'a>,
+    whole: OnceCell<(Box<dyn Scorer>, Tokenizer)>,
+    witness: OnceCell<Witness<'a>>,
+}
+
+impl<'a> Models<'a> {
+    /// Returns the model as it scores whole texts.
+    fn whole(&self) -> Result<&(Box<dyn Scorer>, Tokenizer), OpError> {
+        if let Some(open) = self.whole.get() {
+            return Ok(open);
+        }
+        let name = self.cx.inputs.one("model").map_or("", |input| &input.name);
+        let unusable = || format!("cannot use the model `{name}`");
+        let tokenizer = Tokenizer::load(self.dir).map_err(|error| OpError::caused(unusable(), error))?;
+        let device = self.cx.open_device()?;
+        let (model, config) = load(self.dir, &device).map_err(|error| OpError::caused(unusable(), error))?;
+        check_positions(&config, "max_length", self.params.max_length)?;
+        Ok(self.whole.get_or_init(|| (model, tokenizer)))
+    }
+
+    /// Returns the model as it answers questions.
+    fn witness(&self) -> Result<&Witness<'a>, OpError> {
+        if let Some(open) = self.witness.get() {
+            return Ok(open);
+        }
+        let opened = Witness::open(self.dir, self.params.batch, self.cx)?;
+        Ok(self.witness.get_or_init(|| opened))
+    }
+}
+
 /// Runs the node.
 pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let dir = &cx.inputs.one("model")?.path;
-    let unusable = || format!("cannot use the model `{}`", cx.inputs.one("model").map_or("", |input| &input.name));
-    let tokenizer = Tokenizer::load(dir).map_err(|error| OpError::caused(unusable(), error))?;
-    let device = cx.open_device()?;
-    let (model, config) = load(dir, &device).map_err(|error| OpError::caused(unusable(), error))?;
-    check_positions(&config, "max_length", params.max_length)?;
-    let bench = Bench { scorer: &*model, encoder: &tokenizer, max_length: params.max_length, cx };
+    let models = Models { dir, params, cx, whole: OnceCell::new(), witness: OnceCell::new() };
     let begin = Instant::now();
     let mut tokens = 0;
-    let mut scores = Vec::with_capacity(params.tasks.len());
+    let (mut scores, mut records) = (Vec::with_capacity(params.tasks.len()), Vec::new());
     for (i, task) in params.tasks.iter().enumerate() {
+        let failed =
+            |error| OpError::caused(format!("task `{}` on `{}` failed", task.name(), rows_of(task, i, cx)), error);
+        if let Task::Named(task) = task {
+            let asked = named::run((i, task), params, models.witness()?, cx).map_err(failed)?;
+            scores.extend(asked.scores);
+            records.push(asked.record);
+            continue;
+        }
+        let (scorer, encoder) = models.whole()?;
+        let bench = Bench { scorer: &**scorer, encoder, max_length: params.max_length, cx };
         let data = cx.inputs.one(&task.slot(i))?;
-        let (score, scored) = run_task(task, &data.path, &bench)
-            .map_err(|error| OpError::caused(format!("task `{}` on `{}` failed", task.name(), data.name), error))?;
+        let (score, scored) = run_task(task, &data.path, &bench).map_err(failed)?;
         tokens += scored;
         scores.push(score);
     }
     let scores = Scores::new(scores);
     scores.write(cx.out)?;
+    let mut measured = BTreeMap::new();
+    let mut device = models.whole.get().map(|_| cx.open_device()).transpose()?;
+    if let Some(witness) = models.witness.get() {
+        record::EvalRecord::new(params, witness.tokenizer().template_source(), records).write(cx.out)?;
+        measured = named::measured(witness);
+        let counts = witness.counts.get();
+        tokens += usize::try_from(counts.tokens).unwrap_or(usize::MAX);
+        if counts.computed > 0 {
+            device = Some(cx.open_device()?);
+        }
+    }
     let speed = tokens as f64 / begin.elapsed().as_secs_f64().max(1e-9);
-    let measured = BTreeMap::from([("tokens_per_second".to_owned(), speed)]);
-    Ok(Outcome { metrics: scores.metrics(), measured, device: device_suffix(&device).map(str::to_owned) })
+    measured.insert("tokens_per_second".to_owned(), speed);
+    let device = device.as_ref().and_then(device_suffix).map(str::to_owned);
+    Ok(Outcome { metrics: scores.metrics(), measured, device })
+}
+
+/// Returns the name of the node that a task has its rows from.
+fn rows_of(task: &Task, index: usize, cx: &OpCx<'_>) -> String {
+    cx.inputs.one(&task.slot(index)).map_or_else(|_| String::new(), |input| input.name.clone())
 }
 
 /// Returns the score, and how many tokens went through the model.
@@ -129,6 +190,6 @@ fn run_task(task: &Task, dir: &Path, bench: &Bench<'_>) -> Result<(Score, usize)
     match task {
         Task::BitsPerByte(task) => bits_per_byte::run(&task.name, &rows, bench),
         Task::MinimalPairs(task) => minimal_pairs::run(&task.name, &rows, bench),
-        Task::Named(task) => Err(OpError::new(format!("`{}` is not asked yet", task.name))),
+        Task::Named(task) => Err(OpError::new(format!("`{}` is asked by row", task.name))),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use super::*;
 use crate::data::Message;
+use crate::metrics::statistics::Estimate;
 use crate::ops::{Inputs, Progress};
 
 const START: u32 = 1000;
@@ -197,8 +198,8 @@ fn rows_of_the_wrong_kind_are_an_error_that_names_the_row() {
 
 #[test]
 fn what_is_written_is_read_back_and_named_in_the_metrics() {
-    let estimate = statistics::Estimate { value: 1.25, stderr: Some(0.03) };
-    let alone = statistics::Estimate { value: 0.5, stderr: None };
+    let estimate = Estimate { mean: 1.25, error: 0.03, count: 7 };
+    let alone = Estimate { mean: 0.5, error: f64::NAN, count: 1 };
     let scores = Scores::new(vec![Score::bits_per_byte("fr", estimate, 7), Score::accuracy("clams", alone, 1)]);
     let dir = tempfile::tempdir().unwrap();
     scores.write(dir.path()).unwrap();

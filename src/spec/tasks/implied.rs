@@ -1,5 +1,5 @@
 //! The sources that tasks imply: a task that no node gives rows is given a source of its own, so that its rows are fetched,
-//! checked, locked and cached like everything else.
+//! checked, locked and cached like everything else. So is one that a curation keeps clear of.
 
 use serde_json::{Map, Value};
 
@@ -16,6 +16,11 @@ pub(in crate::spec) fn imply(pipeline: &mut Pipeline) {
     let mut added: Vec<NodeSpec> = Vec::new();
     let params = pipeline.params.clone();
     for node in &mut pipeline.nodes {
+        if node.kind == Kind::Curate {
+            let mut fields = std::mem::take(&mut node.fields);
+            examined(&mut fields, node, &mut added);
+            node.fields = fields;
+        }
         if node.kind != Kind::Eval {
             continue;
         }
@@ -36,6 +41,29 @@ pub(in crate::spec) fn imply(pipeline: &mut Pipeline) {
     }
     pipeline.nodes.extend(added);
     pipeline.by_name = std::sync::OnceLock::new();
+}
+
+/// Names the rows of tasks that a curation is to keep clear of: `decontaminate: {evals: [mmlu-fr]}`.
+fn examined(fields: &mut Value, node: &NodeSpec, added: &mut Vec<NodeSpec>) {
+    let steps = fields.get_mut("steps").and_then(Value::as_array_mut).into_iter().flatten();
+    let sets = steps.filter_map(|step| step.get_mut("decontaminate")?.get_mut("evals")?.as_array_mut()).flatten();
+    for entry in sets {
+        let mut set = match entry {
+            Value::String(task) => Map::from_iter([("task".to_owned(), Value::from(task.as_str()))]),
+            Value::Object(set) if set.contains_key("task") && !set.contains_key("node") => set.clone(),
+            _ => continue,
+        };
+        let Some(task) = set.get("task").and_then(Value::as_str).map(str::to_owned) else { continue };
+        let language = set.get("language").cloned();
+        let mut source = Map::from_iter([("task".to_owned(), Value::from(task.as_str()))]);
+        source.extend(language.clone().map(|language| ("language".to_owned(), language)));
+        set.insert("node".to_owned(), place(&task, language.as_ref(), "rows", source, node, added).into());
+        if !set.contains_key("name") {
+            let name = language.as_ref().and_then(Value::as_str).map_or(task.clone(), |code| format!("{task}-{code}"));
+            set.insert("name".to_owned(), name.into());
+        }
+        *entry = Value::Object(set);
+    }
 }
 
 /// Returns the name of a parameter that a text is nothing but.
@@ -85,7 +113,11 @@ fn shots(key: &str, settings: &Map<String, Value>, profile: Option<&str>) -> boo
                 let settled = settle(raw, language.as_deref(), profile.unwrap_or("native")).ok()?;
                 settled.get("fewshot")?.get("shots")?.as_u64()
             };
-            find(key, language, None).or_else(|_| find(key, None, None)).ok().and_then(own).is_some_and(|shots| shots > 0)
+            find(key, language, None)
+                .or_else(|_| find(key, None, None))
+                .ok()
+                .and_then(own)
+                .is_some_and(|shots| shots > 0)
         }
     }
 }
@@ -99,7 +131,8 @@ fn place(
     node: &NodeSpec,
     added: &mut Vec<NodeSpec>,
 ) -> String {
-    let plain = |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
+    let plain =
+        |text: &str| text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' { c } else { '-' }).collect();
     let mut base: String = plain(key);
     if let Some(language) = language.and_then(Value::as_str) {
         base = format!("{base}-{}", plain(language).trim_matches('-'));

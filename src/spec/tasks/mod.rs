@@ -6,12 +6,15 @@
 //! [`TaskDefinition`](super::params::TaskDefinition), and enters the key of the node that asks it.
 
 mod expand;
+mod file;
 mod implied;
 mod list;
 
 use serde_json::{Map, Value};
 
 pub(super) use expand::{expand_eval, expand_source};
+pub use file::mistakes as mistakes_of_file;
+pub(super) use file::{paths, put};
 pub(super) use implied::imply;
 pub use list::{Listed, list, names};
 
@@ -152,7 +155,8 @@ mod tests {
                 for profile in ["native", "luth", "lm-eval"] {
                     let (raw, _) = find(&name, language, None).unwrap();
                     let settled = settle(raw, language, profile).unwrap();
-                    let read: Result<crate::spec::params::TaskDefinition, _> = serde_path_to_error::deserialize(&settled);
+                    let read: Result<crate::spec::params::TaskDefinition, _> =
+                        serde_path_to_error::deserialize(&settled);
                     let definition = read.unwrap_or_else(|error| panic!("{name} {language:?} {profile}: {error}"));
                     assert_eq!(definition.task, name);
                     assert!(!definition.metrics.is_empty(), "{name} {language:?} {profile} has no metrics");

@@ -10,7 +10,8 @@ use super::{FilterMode, StepParams};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Decontaminate {
-    /// The evaluation sets.
+    /// The evaluation sets: names of eval tasks (`mmlu-fr`), or blocks of settings.
+    #[schemars(schema_with = "sets")]
     pub evals: Vec<EvalSet>,
     /// When a row counts as contaminated.
     #[serde(default)]
@@ -42,8 +43,16 @@ pub struct Decontaminate {
 pub struct EvalSet {
     /// The data set with its items.
     #[serde(skip_serializing)]
+    #[schemars(with = "Option<InputRef>")]
     pub node: InputRef,
+    /// The eval task whose rows they are, in place of `node` and `name`.
+    #[serde(default, skip_serializing)]
+    pub task: Option<String>,
+    /// The language of the `task`, where it has several.
+    #[serde(default, skip_serializing)]
+    pub language: Option<String>,
     /// What it is called in the report.
+    #[schemars(with = "Option<String>")]
     pub name: String,
     /// The columns with what an item asks; a column may hold a list of texts. When left out: what the item says if it is
     /// prose, a chat or a pair, and else every column that is text.
@@ -65,6 +74,11 @@ pub enum ContaminationMethod {
     AnyNgram,
     /// It shares one n-gram with an item's answer, or with the seam between question and answer (datatrove).
     Datatrove,
+}
+
+fn sets(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let set = generator.subschema_for::<EvalSet>();
+    schemars::json_schema!({"type": "array", "items": {"anyOf": [{"type": "string"}, set]}})
 }
 
 fn half() -> f64 {

@@ -55,14 +55,16 @@ fn of_named(task: &NamedTask, i: usize) -> Vec<Mistake> {
     let entry = format!("tasks[{i}]");
     let at = |field: &str| format!("{entry}.{}.{field}", task.key);
     let Some(definition) = &task.definition else {
-        return vec![match tasks::find(&task.key, task.language.as_deref(), task.define.as_ref()) {
-            Err(why) => Mistake::new(entry, why),
-            Ok(_) => Mistake::new(entry, format!("there is no task `{}`", task.key)),
-        }
-        .help(
-            suggest::help(&task.key, tasks::names().iter().map(String::as_str))
-                .unwrap_or_else(|| "`luthflow eval tasks` lists those that there are".into()),
-        )];
+        return vec![
+            match tasks::find(&task.key, task.language.as_deref(), task.define.as_ref()) {
+                Err(why) => Mistake::new(entry, why),
+                Ok(_) => Mistake::new(entry, format!("there is no task `{}`", task.key)),
+            }
+            .help(
+                suggest::help(&task.key, tasks::names().iter().map(String::as_str))
+                    .unwrap_or_else(|| "`luthflow eval tasks` lists those that there are".into()),
+            ),
+        ];
     };
     let mut mistakes = Vec::new();
     if task.data.is_none() {

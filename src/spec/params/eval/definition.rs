@@ -100,14 +100,7 @@ pub struct FewShot {
 
 impl Default for FewShot {
     fn default() -> Self {
-        Self {
-            shots: 0,
-            order: ShotOrder::First,
-            same: None,
-            answer: None,
-            between: "\n\n".to_owned(),
-            as_turns: true,
-        }
+        Self { shots: 0, order: ShotOrder::First, same: None, answer: None, between: "\n\n".to_owned(), as_turns: true }
     }
 }
 

@@ -1,0 +1,138 @@
+//! A row with what a task adds to it, and templates filled from it: every mistake names the task, the field and the row.
+
+use serde_json::{Map, Value};
+
+use crate::data::{Expression, Record, TextTemplate};
+use crate::metrics::random::Random;
+use crate::ops::OpError;
+use crate::spec::params::{Draw, TaskDefinition};
+
+/// What a task adds to rows.
+pub(super) struct Columns {
+    task: String,
+    words: Map<String, Value>,
+    added: Vec<(String, Expression)>,
+    condition: Option<Expression>,
+    draw: Option<Draw>,
+}
+
+/// A row with what the task adds.
+pub(super) struct Row {
+    /// Its place in the data.
+    pub(super) place: usize,
+    /// Whether it is asked.
+    pub(super) wanted: bool,
+    pub(super) values: Map<String, Value>,
+}
+
+impl Columns {
+    pub(super) fn new(task: &str, definition: &TaskDefinition) -> Result<Self, OpError> {
+        let expression = |field: &str, text: &str| {
+            Expression::new(text).map_err(|why| OpError::new(format!("`{field}` of the task `{task}`: {why}")))
+        };
+        let mut added = Vec::new();
+        for (name, value) in &definition.columns {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            added.push((name.clone(), expression(&format!("let.{name}"), &text)?));
+        }
+        let condition = definition.condition.as_ref().map(|text| expression("where", text)).transpose()?;
+        Ok(Self { task: task.to_owned(), words: definition.words.clone(), added, condition, draw: definition.draw })
+    }
+
+    /// Adds the columns to rows, in order.
+    pub(super) fn rows<'a>(&'a self, rows: &'a [Record]) -> impl Iterator<Item = Result<Row, OpError>> + 'a {
+        let mut random = self.draw.map(|draw| {
+            let mut random = Random::new(draw.seed);
+            for _ in 0..draw.skip {
+                random.below(draw.below);
+            }
+            random
+        });
+        rows.iter().enumerate().map(move |(place, record)| {
+            let drawn = random.as_mut().zip(self.draw).map(|(random, draw)| random.below(draw.below));
+            self.row(place, record, drawn)
+        })
+    }
+
+    fn row(&self, place: usize, record: &Record, drawn: Option<usize>) -> Result<Row, OpError> {
+        let mut values = record.0.clone();
+        if !self.words.is_empty() {
+            values.insert("words".to_owned(), Value::Object(self.words.clone()));
+        }
+        if let Some(drawn) = drawn {
+            values.insert("draw".to_owned(), drawn.into());
+        }
+        let mut row = Row { place, wanted: true, values };
+        self.add(&mut row)?;
+        if let Some(condition) = &self.condition {
+            row.wanted = condition.holds(&row.values).map_err(|why| row.wrong(&self.task, "where", &why))?;
+        }
+        Ok(row)
+    }
+
+    /// Adds the values of the expressions. They may name each other in any order, so those that fail are tried again.
+    fn add(&self, row: &mut Row) -> Result<(), OpError> {
+        let mut left: Vec<&(String, Expression)> = self.added.iter().collect();
+        // A column that is computed anew hides the one of the data from the others only once it is there.
+        while !left.is_empty() {
+            let mut failed = Vec::new();
+            let mut first = None;
+            let mut found = Vec::new();
+            for one @ (name, expression) in &left {
+                match expression.value(&row.values) {
+                    Ok(value) => found.push((name.clone(), value)),
+                    Err(why) => {
+                        first.get_or_insert_with(|| row.wrong(&self.task, &format!("let.{name}"), &why));
+                        failed.push(*one);
+                    }
+                }
+            }
+            match first {
+                Some(error) if found.is_empty() => return Err(error),
+                _ => row.values.extend(found),
+            }
+            left = failed;
+        }
+        Ok(())
+    }
+}
+
+impl Row {
+    /// Returns what is wrong with a field for this row.
+    pub(super) fn wrong(&self, task: &str, field: &str, why: &str) -> OpError {
+        let columns: Vec<&str> = self.values.keys().map(String::as_str).filter(|name| *name != "words").collect();
+        OpError::new(format!("`{field}` of the task `{task}` cannot be filled from row {}: {why}", self.place + 1))
+            .help(format!("its columns are {}", columns.join(", ")))
+    }
+
+    pub(super) fn text(&self, task: &str, field: &str, template: &TextTemplate) -> Result<String, OpError> {
+        template.render(&self.values).map_err(|why| self.wrong(task, field, &why))
+    }
+
+    pub(super) fn value(&self, task: &str, field: &str, expression: &Expression) -> Result<Value, OpError> {
+        expression.value(&self.values).map_err(|why| self.wrong(task, field, &why))
+    }
+
+    /// Returns the value of an expression that is a list of texts.
+    pub(super) fn texts(&self, task: &str, field: &str, expression: &Expression) -> Result<Vec<String>, OpError> {
+        let value = self.value(task, field, expression)?;
+        let Value::Array(items) = value else {
+            return Err(self.wrong(task, field, &format!("{value} is no list")));
+        };
+        let text = |item: Value| match item {
+            Value::String(text) => Ok(text),
+            Value::Number(number) => Ok(number.to_string()),
+            other => Err(self.wrong(task, field, &format!("{other} is no text"))),
+        };
+        items.into_iter().map(text).collect()
+    }
+
+    /// Returns the value of a column, as text.
+    pub(super) fn named(&self, task: &str, column: &str) -> Result<String, OpError> {
+        match self.values.get(column) {
+            Some(Value::String(text)) => Ok(text.clone()),
+            Some(value) if !value.is_null() => Ok(value.to_string()),
+            _ => Err(self.wrong(task, column, "there is no such column")),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Task files: `tasks: [tasks/mine.yaml]`. The file's content takes the place of its path before anything is planned, so it
+//! enters the key, and its mistakes are told with their places in it.
+
+use serde_json::{Map, Value};
+
+use super::expand::named;
+use super::{languages, settle};
+use crate::spec::diagnostic::Diagnostic;
+use crate::spec::document::Document;
+use crate::spec::params::TaskDefinition;
+use crate::spec::path::FieldPath;
+use crate::spec::suggest;
+
+/// Returns the paths of the task files that an eval names, with the place of each in its list.
+pub(in crate::spec) fn paths(fields: &Value) -> Vec<(usize, String)> {
+    let Some(tasks) = fields.get("tasks").and_then(Value::as_array) else { return Vec::new() };
+    let path = |(i, entry): (usize, &Value)| Some((i, named(entry)?.0)).filter(|(_, key)| is_path(key));
+    tasks.iter().enumerate().filter_map(path).collect()
+}
+
+fn is_path(name: &str) -> bool {
+    [".yaml", ".yml"].iter().any(|end| name.ends_with(end)) && !name.contains("${")
+}
+
+/// Puts the content of a task file in the place of its path.
+pub(in crate::spec) fn put(fields: &mut Value, place: usize, define: &Value) {
+    let Some(entry) = fields.get_mut("tasks").and_then(|tasks| tasks.get_mut(place)) else { return };
+    let Some((_, mut settings)) = named(entry) else { return };
+    let Some(name) = define.get("task").and_then(Value::as_str) else { return };
+    settings.insert("define".to_owned(), define.clone());
+    *entry = Value::Object(Map::from_iter([(name.to_owned(), Value::Object(settings))]));
+}
+
+/// Returns what is wrong with a task file: in its own words, in each of its languages, and by the rules of each profile.
+pub fn mistakes(document: &Document) -> Vec<Diagnostic> {
+    let codes = languages(&document.value);
+    let variants = std::iter::once(None).chain(codes.into_iter().map(Some));
+    let profiles = ["native", "luth", "lm-eval"];
+    let mut mistakes: Vec<Diagnostic> = Vec::new();
+    for (language, profile) in variants.flat_map(|language| profiles.map(|profile| (language, profile))) {
+        let found = match settle(document.value.clone(), language, profile) {
+            Ok(settled) => {
+                serde_path_to_error::deserialize::<_, TaskDefinition>(&settled).err().map(|e| told(document, &e))
+            }
+            Err(why) => Some(Diagnostic::new(document.value_span(&FieldPath::root()), why)),
+        };
+        mistakes.extend(found.filter(|found| !mistakes.contains(found)));
+    }
+    mistakes
+}
+
+fn told(document: &Document, error: &serde_path_to_error::Error<serde_json::Error>) -> Diagnostic {
+    let message = error.inner().to_string();
+    let mut at = FieldPath::parse(&error.path().to_string().replace('?', ""));
+    let quoted = |prefix: &str| message.strip_prefix(prefix)?.split('`').nth(1).map(str::to_owned);
+    let known = || message.split('`').skip(3).step_by(2);
+    if let Some(field) = quoted("unknown field ") {
+        if at.last_key() != Some(&field) {
+            at = at.key(&field);
+        }
+        let diagnostic = Diagnostic::new(document.key_span(&at), format!("`{field}` is nothing that a task has"));
+        return diagnostic.label("not known here").maybe_help(suggest::help(&field, known()));
+    }
+    if let Some(word) = quoted("unknown variant ") {
+        let diagnostic = Diagnostic::new(document.value_span(&at), format!("`{word}` is nothing that can stand here"));
+        return diagnostic.maybe_help(suggest::help(&word, known()));
+    }
+    if let Some(field) = quoted("missing field ") {
+        return Diagnostic::new(document.key_span(&at), format!("the task needs the field `{field}`"));
+    }
+    Diagnostic::new(document.value_span(&at), message)
+}
