@@ -8,6 +8,7 @@ use clap_complete::Shell;
 
 use super::cache_args::CacheArgs;
 use super::data_args::DataArgs;
+use super::eval_args::EvalArgs;
 use super::report::CliError;
 use super::speech::{ChatArgs, GenerateArgs};
 use crate::tensor::DeviceChoice;
@@ -89,6 +90,8 @@ pub(super) enum Command {
     Cache(CacheArgs),
     /// Look at the rows of a node
     Data(DataArgs),
+    /// Score a model on tasks, without a pipeline; look at the scores and rows of evals
+    Eval(Box<EvalArgs>),
     /// Print the JSON Schema of pipeline files
     Schema,
     /// Print shell completions

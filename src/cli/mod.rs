@@ -3,10 +3,12 @@
 //! A command is one thin file under `commands`: it reads its arguments, calls the library, and prints. Data goes to
 //! standard output, all else to standard error.
 
+mod alone;
 mod args;
 mod cache_args;
 mod commands;
 mod data_args;
+mod eval_args;
 mod exit;
 mod interrupt;
 mod json;
@@ -78,6 +80,7 @@ fn dispatch(cli: &Cli) -> Result<Exit, CliError> {
         Command::Chat(args) => commands::chat::run(args, cli),
         Command::Merge(args) => commands::merge::run(args, cli),
         Command::Data(args) => commands::data::run(args, cli),
+        Command::Eval(args) => commands::eval::run(args, cli),
         Command::Cache(args) => commands::cache::run(args, cli),
         Command::Schema => commands::schema::run(),
         Command::Completions { shell } => commands::completions::run(*shell),

@@ -3,6 +3,7 @@
 
 pub mod at_k;
 pub mod compare;
+pub mod harness;
 pub mod ifeval;
 pub mod letters;
 #[cfg(test)]
@@ -11,7 +12,10 @@ pub mod maths;
 pub mod pattern;
 mod python;
 pub mod random;
+pub mod record;
 pub mod samples;
 pub mod scores;
 pub mod statistics;
 pub mod text;
+pub mod verdict;
+pub mod viewer;

@@ -49,7 +49,7 @@ fn folder(args: &PipelineArgs, cli: &Cli) -> Result<PathBuf, CliError> {
 }
 
 /// Returns whether a name on the command line is that of a pipeline file.
-fn is_file(name: &str) -> bool {
+pub(super) fn is_file(name: &str) -> bool {
     let end = std::path::Path::new(name).extension();
     end.is_some_and(|end| end.eq_ignore_ascii_case("yaml") || end.eq_ignore_ascii_case("yml"))
 }
@@ -133,7 +133,7 @@ fn said(row: &Row) -> Result<(), CliError> {
 }
 
 /// Rows are foreign text: what would move the cursor or change colours is shown as what it is.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{FFFD}' } else { c }).collect()
 }
 

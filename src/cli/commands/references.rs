@@ -85,7 +85,8 @@ pub(super) fn nodes(
     Ok(names)
 }
 
-fn path(folder: &Path) -> Result<String, CliError> {
+/// Returns a folder as a pipeline writes it.
+pub(super) fn path(folder: &Path) -> Result<String, CliError> {
     let unusable = || CliError::user(format!("the folder {} has no UTF-8 name", folder.display()));
     Ok(folder.to_str().ok_or_else(unusable)?.replace("${", "$${"))
 }

@@ -48,8 +48,7 @@ pub(super) fn run(
         let mut sampled = witness.ask(&task.name, &questions, &manner, &Writing { seed, ..writing })?;
         cx.progress.phase(&format!("judging {}", task.name), None, "rows");
         judge.rows(&mut sampled)?;
-        let suffix = if run == 0 { String::new() } else { format!(".run{}", run + 1) };
-        write(&cx.out.join(record::SAMPLES).join(format!("{}{suffix}.jsonl", task.name)), &sampled)?;
+        write(&cx.out.join(record::SAMPLES).join(record::samples_file(&task.name, run)), &sampled)?;
         runs.push(sampled);
     }
     let runs: Vec<&[Sampled]> = (0..params.runs).map(|run| &*runs[run.min(runs.len() - 1)]).collect();
