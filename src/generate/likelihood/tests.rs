@@ -260,7 +260,7 @@ fn who_cancels_gets_what_was_done() {
     let mut heard = Heard { patience: Some(60), ..Heard::default() };
     score_all(&model, &questions(9, 45), Limits { step: 20, ..LIMITS }, &mut heard).unwrap();
     let done = heard.found.iter().flatten().count();
-    assert!(heard.read == 60 && done > 0 && done < 36, "{done} after {}", heard.read);
+    assert!((60..80).contains(&heard.read) && (1..36).contains(&done), "{done} after {}", heard.read);
 }
 
 /// Weights of which one is no number: whoever meets it is named.
