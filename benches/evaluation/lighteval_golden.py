@@ -4,8 +4,9 @@
 
 Chat template on every task, system prompt, no examples, greedy. Two things differ from Luth: the backend is transformers on the
 CPU in f32 (theirs was vLLM in bf16), and answers stop at LIMIT tokens (theirs at 8192). lighteval's logic is not touched: only
-where rows come from, and a hub look-up of the model's revision. A metric of the kind pass@k asks for sampling even when one
-answer is wanted; with top_k = 1 that is greedy. OUT gets one JSONL a task (see tests/fixtures/eval/README.md).
+where rows come from, a look-up of the model's revision on the hub, and that what a batch holds twice is computed once. A metric
+of the kind pass@k asks for sampling even when one answer is wanted; with top_k = 1 that is greedy. OUT gets one JSONL a task (see
+tests/fixtures/eval/README.md).
 """
 
 import dataclasses
@@ -34,7 +35,7 @@ from lighteval.metrics.dynamic_metrics import (  # noqa: E402
 from lighteval.metrics.metrics import Metrics  # noqa: E402
 from lighteval.metrics.metrics_sample import PassAtK  # noqa: E402
 from lighteval.metrics.utils.metric_utils import MetricCategory, MetricUseCase, SampleLevelMetric  # noqa: E402
-from lighteval.models.transformers.transformers_model import TransformersModelConfig  # noqa: E402
+from lighteval.models.transformers.transformers_model import TransformersModel, TransformersModelConfig  # noqa: E402
 from lighteval.pipeline import ParallelismManager, Pipeline, PipelineParameters  # noqa: E402
 from lighteval.tasks import default_prompts, default_tasks, lighteval_task  # noqa: E402
 from lighteval.tasks.extended.ifeval.main import ifeval  # noqa: E402
@@ -43,6 +44,7 @@ from lighteval.tasks.requests import Doc  # noqa: E402
 from lighteval.tasks.templates.multichoice import get_mcq_prompt_function  # noqa: E402
 from lighteval.tasks.templates.utils.formulation import MCFFormulation  # noqa: E402
 from lighteval.utils.language import Language  # noqa: E402
+from tokenizers.processors import TemplateProcessing  # noqa: E402
 
 SYSTEM = "You are a helpful assistant."
 LIMIT = int(os.environ.get("LIMIT", "256"))
@@ -65,7 +67,7 @@ def pass_at_1(name, **how):
                              use_case=MetricUseCase.REASONING, corpus_level_fn=np.mean, higher_is_better=True)
 
 
-# What Luth added to lighteval: the French tasks, described in docs/evaluation.md.
+# The French tasks that Luth added to lighteval.
 GPQA_FR = "Répondez à la question à choix multiple suivante. La dernière ligne de votre réponse doit avoir le format suivant : 'Réponse : $LETTRE' (sans les guillemets) où LETTRE est l'une de A, B, C ou D. Réfléchissez étape par étape avant de répondre."
 MATH_FR = "Résous le problème de mathématiques suivant de manière efficace et claire. La dernière ligne de ta réponse doit être au format suivant : 'Donc, la réponse finale est : $\\boxed{RÉPONSE}$. J’espère que c’est correct' (sans les guillemets), où RÉPONSE est simplement le nombre ou l’expression qui résout le problème. Raisonne étape par étape avant de répondre."
 HELLASWAG_FR = "Voici une série de questions à choix multiples (avec réponses) pour évaluer le bon sens.\n\n"
@@ -135,6 +137,8 @@ RESTRICTED = {"arc_challenge_fr", "mmlu_fr"}
 # name of ours: (lighteval's tasks, rows)
 TASKS = {
     "arc_challenge": ("leaderboard|arc:challenge|0|0", 100),
+    # With a tokenizer that puts <|im_start|> before every text: the template's text gets a second one.
+    "arc_challenge_bos": ("leaderboard|arc:challenge|0|0", 20),
     "arc_challenge_fr": ("community|arc_challenge_fr|0|0", 100),
     "exams_fr": ("community|exams_fr|0|0", 60),
     "mmlu": (",".join(f"{config.suite[0]}|{config.name}|0|0" for config in vars(default_tasks).values() if isinstance(config, LightevalTaskConfig) and config.suite[0] == "leaderboard" and config.hf_repo == "lighteval/mmlu"), 2),
@@ -150,6 +154,16 @@ TASKS = {
     "ifeval_fr": ("community|ifeval_fr|0|0", 100),
 }
 FEWER = dict(pair.split("=") for pair in os.environ.get("ROWS", "").split())
+
+
+def frugal(self, inputs):
+    """lighteval's call of the model without repeated rows and columns of padding: only the time differs.
+
+    The choices of one prompt differ in their last token, which is not fed; padding stands to the right of what is read.
+    """
+    used = (inputs != self.tokenizer.pad_token_id).any(dim=0).nonzero().max() + 1
+    rows, places = torch.unique(inputs[:, :used], dim=0, return_inverse=True)
+    return self.model(rows).logits[places]
 
 
 class LocalRows:
@@ -186,14 +200,14 @@ def line_of(index, task_object, doc, responses, with_text):
         row["sha"] = digest([part for choice in doc.choices for part in (doc.ctx, choice)])
         if with_text:
             row |= {"prompt": doc.ctx, "choices": doc.choices}
-        row |= {"gold": doc.gold_index, "ll": [round(answer[0], 5) for answer in answers], "greedy": [int(answer[1]) for answer in answers],
+        row |= {"gold": gold_of(doc), "ll": [round(answer[0], 5) for answer in answers], "greedy": [int(answer[1]) for answer in answers],
                 "tokens": [len(response.generated_tokens) for response in responses]}
         return row
     text = answers[0][0] if isinstance(answers[0], list) else answers[0]
     row["sha"] = digest([doc.ctx])
     if with_text:
         row["prompt"] = doc.ctx
-    row |= {"gold": doc.gold_index, "text": text}
+    row |= {"gold": gold_of(doc), "text": text}
     language = FRENCH if "_fr" in task_object.name else Language.ENGLISH
     if "gpqa" in task_object.name:
         regexes = get_extraction_regexes(doc, [IndicesExtractionConfig(prefix_for_extraction="NativeLetters")], language)
@@ -201,6 +215,10 @@ def line_of(index, task_object, doc, responses, with_text):
     if "math" in task_object.name:
         row["extracted"] = [str(found) for found in formulas(text.strip(), language)]
     return row
+
+
+def gold_of(doc):
+    return doc.gold_index[0] if isinstance(doc.gold_index, list) else doc.gold_index
 
 
 def digest(parts):
@@ -228,6 +246,8 @@ def run(name, model, rows, out):
                                          model_parallel=False, use_chat_template=True, generation_parameters={"top_k": 1})
         parameters = PipelineParameters(launcher_type=ParallelismManager.ACCELERATE, custom_tasks_directory=custom, max_samples=count, use_chat_template=True, system_prompt=SYSTEM)
         pipeline = Pipeline(tasks=present(tasks, rows), pipeline_parameters=parameters, evaluation_tracker=tracker, model_config=config)
+        if name.endswith("_bos"):
+            pipeline.model.tokenizer._tokenizer.post_processor = TemplateProcessing(single="<|im_start|> $A", special_tokens=[("<|im_start|>", 1)])
         pipeline.evaluate()
         results = pipeline.get_results()["results"]
     write(name, seen, results, out)
@@ -267,6 +287,7 @@ def main():
     rows = LocalRows(free, restricted)
     lighteval_task.download_dataset_worker = rows
     TransformersModelConfig.get_model_sha = lambda self: ""
+    TransformersModel._model_call = frugal
     for name in sys.argv[5:] or list(TASKS):
         run(name, model, rows, out)
 
