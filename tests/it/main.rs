@@ -35,6 +35,7 @@ mod generate;
 mod generate_kind;
 mod gguf;
 mod gguf_hostile;
+mod harness;
 mod hostile_tokenizers;
 mod hub;
 mod inference;
