@@ -57,7 +57,7 @@ pub(super) fn letters(sampled: &Sampled) -> Result<(Vec<char>, usize), Fault> {
     let letter = |value: &Value| match value {
         Value::String(text) => {
             let mut chars = text.trim().chars();
-            chars.next().filter(|letter| chars.next().is_none() && ('A'..='Z').contains(letter))
+            chars.next().filter(|letter| chars.next().is_none() && char::is_ascii_uppercase(letter))
         }
         Value::Number(place) => place.as_u64().filter(|place| *place < 26).map(|place| char::from(b'A' + place as u8)),
         _ => None,

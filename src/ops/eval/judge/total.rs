@@ -231,7 +231,9 @@ impl Corpus {
                 let (answers, golds) = sides(row, extract)?;
                 let golds: Vec<&str> = golds.iter().map(String::as_str).collect();
                 let mut sum = bleu::Counts::default();
-                answers.iter().for_each(|answer| sum += Bleu::default().count(answer, &golds));
+                for answer in answers {
+                    sum += Bleu::default().count(answer, &golds);
+                }
                 Some(sum)
             };
             return rows.par_iter().map(counts).collect::<Option<Vec<_>>>().map(Self::Bleu);
@@ -240,7 +242,9 @@ impl Corpus {
             let (answers, golds) = sides(row, extract)?;
             let golds: Vec<&str> = golds.iter().map(String::as_str).collect();
             let mut sum = chrf::Counts::default();
-            answers.iter().for_each(|answer| sum += &Chrf::default().count(answer, &golds));
+            for answer in answers {
+                sum += &Chrf::default().count(answer, &golds);
+            }
             Some(sum)
         };
         rows.par_iter().map(counts).collect::<Option<Vec<_>>>().map(Self::Chrf)
@@ -258,12 +262,16 @@ impl Corpus {
         match self {
             Self::Bleu(counts) => {
                 let mut sum = bleu::Counts::default();
-                rows.iter().for_each(|row| sum += counts[*row]);
+                for row in rows {
+                    sum += counts[*row];
+                }
                 Bleu::default().score(&sum)
             }
             Self::Chrf(counts) => {
                 let mut sum = chrf::Counts::default();
-                rows.iter().for_each(|row| sum += &counts[*row]);
+                for row in rows {
+                    sum += &counts[*row];
+                }
                 Chrf::default().score(&sum)
             }
         }
