@@ -4,6 +4,8 @@
 //! bounds, and nothing else. Strings have Python's methods (`text.startswith('a')`); `matches(text, pattern)` is a search
 //! with a regular expression, and `functions.rs` has the others.
 
+use std::collections::BTreeSet;
+
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use regex::Regex;
 use serde::Serialize;
@@ -32,6 +34,12 @@ impl Expression {
         let environment = environment(source)?;
         environment.compile_expression(source).map_err(|error| told(&error))?;
         Ok(Self { environment, source: source.to_owned() })
+    }
+
+    /// Returns the names of what the expression reads: columns, and functions that it calls.
+    pub fn names(&self) -> BTreeSet<String> {
+        let expression = self.environment.compile_expression(&self.source);
+        expression.map(|expression| expression.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
     }
 
     /// Evaluates the expression over `row`, which must be a mapping.

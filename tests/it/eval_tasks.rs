@@ -230,3 +230,44 @@ fn the_docs_name_every_task_and_language() {
         }
     }
 }
+
+/// Every task is asked and judged by every profile, through the program, on a tiny random model.
+#[test]
+fn every_task_is_asked_and_judged() {
+    let rows = fixture("rows.json");
+    let world = crate::world::World::empty();
+    let model = crate::tiny::model_folder("tied");
+    fs_err::create_dir(world.path("model")).unwrap();
+    for entry in fs_err::read_dir(model.path()).unwrap() {
+        let entry = entry.unwrap();
+        fs_err::copy(entry.path(), world.path("model").join(entry.file_name())).unwrap();
+    }
+    let mut nodes = Map::from_iter([("model".to_owned(), json!({"kind": "source", "model": "model"}))]);
+    let mut tasks = Vec::new();
+    for (task, language) in all() {
+        let Some(code @ ("en" | "fr")) = language.as_deref() else { continue };
+        let node = format!("{task}-{code}-rows");
+        world.write(&format!("{node}.jsonl"), &format!("{}\n", row_of(&rows, &task, Some(code))));
+        nodes.insert(node.clone(), json!({"kind": "source", "dataset": format!("{node}.jsonl")}));
+        tasks.push(json!({task: {"language": code, "data": node, "examples": node}}));
+    }
+    for profile in PROFILES {
+        let eval = json!({"kind": "eval", "model": "model", "profile": profile, "max_tokens": 4, "tasks": tasks});
+        nodes.insert(format!("scores-{profile}"), eval);
+    }
+    world.write("pipeline.yaml", &json!({"version": 1, "nodes": nodes}).to_string());
+    world.run_ok(&[]);
+    for profile in PROFILES {
+        let metrics = world.json(&["show", &format!("scores-{profile}"), "--json"])["metrics"].clone();
+        for task in &tasks {
+            let (name, settings) = task.as_object().unwrap().iter().next().unwrap();
+            let definition = settled(name, settings["language"].as_str(), profile);
+            for metric in definition["metrics"].as_array().unwrap() {
+                let metric = metric["name"].as_str().or(metric["metric"].as_str()).or(metric.as_str()).unwrap();
+                let metric = if metric == "ifeval" { "prompt_strict" } else { metric };
+                let score = format!("{name}-{}.{metric}", settings["language"].as_str().unwrap());
+                assert!(metrics[&score].is_number(), "{profile} has no {score}: {metrics}");
+            }
+        }
+    }
+}

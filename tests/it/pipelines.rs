@@ -182,6 +182,10 @@ fn fits(root: &Value, schema: &Value, value: &Value, at: &str, problems: &mut Ve
         }
     }
     let Some(fields) = value.as_object() else { return };
+    // A value of any form, such as a task of one's own.
+    if ["type", "properties", "additionalProperties"].iter().all(|word| schema.get(word).is_none()) {
+        return;
+    }
     for (name, field) in fields {
         match schema["properties"].get(name) {
             Some(schema) => fits(root, schema, field, &format!("{at}.{name}"), problems),

@@ -36,7 +36,8 @@ impl Columns {
             added.push((name.clone(), expression(&format!("let.{name}"), &text)?));
         }
         let condition = definition.condition.as_ref().map(|text| expression("where", text)).transpose()?;
-        Ok(Self { task: task.to_owned(), words: definition.words.clone(), added, condition, draw: definition.draw })
+        let (added, words) = (ordered(added), definition.words.clone());
+        Ok(Self { task: task.to_owned(), words, added, condition, draw: definition.draw })
     }
 
     /// Adds the columns to rows, in order.
@@ -70,31 +71,30 @@ impl Columns {
         Ok(row)
     }
 
-    /// Adds the values of the expressions. They may name each other in any order, so those that fail are tried again.
+    /// Adds the values of the expressions.
     fn add(&self, row: &mut Row) -> Result<(), OpError> {
-        let mut left: Vec<&(String, Expression)> = self.added.iter().collect();
-        // A column that is computed anew hides the one of the data from the others only once it is there.
-        while !left.is_empty() {
-            let mut failed = Vec::new();
-            let mut first = None;
-            let mut found = Vec::new();
-            for one @ (name, expression) in &left {
-                match expression.value(&row.values) {
-                    Ok(value) => found.push((name.clone(), value)),
-                    Err(why) => {
-                        first.get_or_insert_with(|| row.wrong(&self.task, &format!("let.{name}"), &why));
-                        failed.push(*one);
-                    }
-                }
-            }
-            match first {
-                Some(error) if found.is_empty() => return Err(error),
-                _ => row.values.extend(found),
-            }
-            left = failed;
+        for (name, expression) in &self.added {
+            let value = expression.value(&row.values);
+            let value = value.map_err(|why| row.wrong(&self.task, &format!("let.{name}"), &why))?;
+            row.values.insert(name.clone(), value);
         }
         Ok(())
     }
+}
+
+/// Puts each expression behind those whose values it reads. They are not simply tried until all succeed: a part of a list
+/// that is not there yet is an empty list, and no mistake. In a circle the order is that of the task.
+fn ordered(mut left: Vec<(String, Expression)>) -> Vec<(String, Expression)> {
+    let mut ordered = Vec::new();
+    while !left.is_empty() {
+        let waits = |(own, expression): &(String, Expression)| {
+            let names = expression.names();
+            left.iter().any(|(name, _)| name != own && names.contains(name))
+        };
+        let next = left.iter().position(|one| !waits(one)).unwrap_or_default();
+        ordered.push(left.remove(next));
+    }
+    ordered
 }
 
 impl Row {
