@@ -48,12 +48,10 @@ pub fn verdict(row: &Sampled, score: &Score) -> Option<Verdict> {
 /// Returns the places of the right choices; none where the reference is no place.
 pub fn right_choices(row: &Sampled) -> Vec<usize> {
     let place = |value: &Value| value.as_u64().and_then(|place| usize::try_from(place).ok());
-    let places: Vec<usize> = match &row.gold {
+    match &row.gold {
         Value::Array(places) => places.iter().filter_map(place).collect(),
         one => place(one).into_iter().collect(),
-    };
-    // Of a pair, the first text is the good one.
-    if row.gold.is_null() && row.choices.len() == 2 { vec![0] } else { places }
+    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ mod data;
 mod diff;
 mod errors;
 mod eval;
+mod eval_cli;
 mod eval_named;
 mod eval_tasks;
 mod fresh_models;

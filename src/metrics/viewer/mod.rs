@@ -16,6 +16,8 @@ const PAGE: &str = include_str!("page.html");
 /// The colours and tables of all pages, and what only this one has.
 const STYLE: &str = concat!(include_str!("../../ops/page.css"), include_str!("page.css"));
 const SCRIPT: &str = include_str!("page.js");
+/// More scores than this are folded away, so that rows are in sight.
+const OPEN: usize = 6;
 
 /// The rows of one task: those of each run.
 #[derive(Debug)]
@@ -62,6 +64,7 @@ pub fn render(
     let parts = [
         ("{{title}}", escaped(title)),
         ("{{about}}", escaped(about)),
+        ("{{open}}", if scores.tasks.len() <= OPEN { " open" } else { "" }.to_owned()),
         ("{{scores}}", table(scores)),
         ("{{style}}", STYLE.to_owned()),
         ("{{script}}", SCRIPT.to_owned()),

@@ -134,8 +134,9 @@ function choices(row, node) {
 }
 function judged(row, node) {
   const table = make("table");
-  const head = add(make("tr"), make("th", "", "score"), make("th", "left", "value"), make("th", "left", "extracted"), make("th", "left", "compared with"));
+  const head = add(make("tr"), make("th", "", "score"), make("th", "left", "value"));
   const rows = make("tbody");
+  if (row.extracted) add(head, make("th", "left", "extracted"), make("th", "left", "compared with"));
   const names = [...new Set([...Object.keys(row.values), ...Object.keys(row.extracted || {})])];
   for (const name of names) {
     const taken = (row.extracted || {})[name] || {};
@@ -145,7 +146,7 @@ function judged(row, node) {
       const mark = (list, i) => (Array.isArray(list[0]) ? "" : list[i] ? "✓" : "✗");
       const text = ids.map((id, i) => `${mark(taken.strict, i)} strict ${mark(taken.loose, i)} loose  ${id}`).join("\n");
       add(line, make("td", "text", text), make("td", "text", ""));
-    } else {
+    } else if (row.extracted) {
       const text = (value) => (value === undefined || value === null ? "" : plain(value));
       add(line, make("td", "text", text(taken.predicted)), make("td", "text", text(taken.expected)));
     }

@@ -14,6 +14,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::progress::Human;
 use crate::cli::report::CliError;
+use crate::exec::{Event, Observer};
 use crate::metrics::harness::{self, About};
 
 /// What the pipeline would be called, were it a file.
@@ -24,7 +25,7 @@ pub(super) fn run(args: &AskArgs, cli: &Cli) -> Result<Exit, CliError> {
     places(args)?;
     let device = args.device.checked()?;
     let wish = Wish { plan: &plan, node: pipeline::SCORES, file: Path::new(FILE), device, threads: args.threads };
-    let (cache, action) = match alone::make(&wish, Box::new(Human::new()), cli)? {
+    let (cache, action) = match alone::make(&wish, Box::new(Quietly(Human::new())), cli).map_err(out_of_reach)? {
         Made::There(made) => *made,
         Made::Ended(exit) => return Ok(exit),
     };
@@ -54,6 +55,29 @@ pub(super) fn run(args: &AskArgs, cli: &Cli) -> Result<Exit, CliError> {
         output::say(&format!("{count} files of the eval are in {}", target.display()));
     }
     Ok(Exit::Success)
+}
+
+/// A run without the reasons for it: they would tell how this eval differs from another one that was asked for before.
+struct Quietly(Human);
+
+impl Observer for Quietly {
+    fn event(&mut self, event: &Event) {
+        match event.clone() {
+            Event::NodeStarted { node, kind, threads, .. } => {
+                self.0.event(&Event::NodeStarted { node, kind, reasons: Vec::new(), threads });
+            }
+            other => self.0.event(&other),
+        }
+    }
+}
+
+/// Names the way out that a pipeline does not have, where the rows of a task cannot be had.
+fn out_of_reach(error: CliError) -> CliError {
+    let names = ["`task-data/", "`data-of-", "`examples-of-"];
+    if !names.iter().any(|name| error.to_string().contains(name)) {
+        return error;
+    }
+    error.help("run it once with the network, or give the rows: `--data TASK=FILE`, and `--examples` for solved ones")
 }
 
 /// Makes the folders of what is to be written, before hours are spent on what cannot be.

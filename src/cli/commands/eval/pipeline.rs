@@ -12,7 +12,7 @@ use crate::cli::project::read;
 use crate::cli::report::CliError;
 use crate::plan::Plan;
 use crate::spec::document::Document;
-use crate::spec::{suggest, tasks};
+use crate::spec::{Diagnostic, suggest, tasks};
 
 /// The name of the eval in it.
 pub(super) const SCORES: &str = "scores";
@@ -56,14 +56,38 @@ pub(super) fn plan(args: &AskArgs) -> Result<Plan, CliError> {
     }
     nodes.insert(SCORES.to_owned(), scores);
     alone::plan(&nodes, "eval").map_err(|mistakes| {
-        let mut mistakes = mistakes.into_iter();
-        let Some(first) = mistakes.next() else { return CliError::internal("the eval cannot be planned") };
-        let error = CliError::user(first.message).details(mistakes.map(|mistake| mistake.message));
-        match first.help {
+        let mut mistakes = mistakes.iter().map(in_flags);
+        let Some((message, help)) = mistakes.next() else { return CliError::internal("the eval cannot be planned") };
+        let error = CliError::user(message).details(mistakes.map(|(message, _)| message));
+        match help {
             Some(help) => error.help(help),
             None => error,
         }
     })
+}
+
+/// Returns what the source of a task's rows is called. Given twice, the last one counts.
+fn node_name(task: &str, field: &str) -> String {
+    let plain: String =
+        task.chars().map(|c| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '-' }).collect();
+    format!("{field}-of-{plain}")
+}
+
+/// Returns a mistake in the words of the command line: in a pipeline it stands in a field, here in a flag.
+fn in_flags(mistake: &Diagnostic) -> (String, Option<String>) {
+    let flag = |field: &str| format!("--{}", field.replace('_', "-"));
+    let message = match mistake.message.strip_prefix('`').and_then(|rest| rest.split_once("`: ")) {
+        Some((place, what)) if place.starts_with("tasks[") && !place.contains('.') => what.to_owned(),
+        Some((place, what)) => format!("`{}`: {what}", flag(place.rsplit('.').next().unwrap_or(place))),
+        None => mistake.message.clone(),
+    };
+    let words = [
+        ("the node with its rows: `data: NODE`", "its rows: `--data TASK=FILE`"),
+        ("the node with solved rows: `examples: NODE`", "solved rows: `--examples TASK=FILE`"),
+        ("`shots: 0`", "`--shots 0`"),
+    ];
+    let help = |help: &String| words.iter().fold(help.clone(), |help, (from, to)| help.replace(from, to));
+    (message, mistake.help.as_ref().map(help))
 }
 
 /// Says whether a word is an address.
@@ -110,9 +134,11 @@ fn entry(word: &str, args: &AskArgs, nodes: &mut Map<String, Value>) -> Result<E
     };
     let settled = tasks::settle(document.value.clone(), None, args.profile.word())
         .map_err(|why| CliError::user(format!("{word}: {why}")))?;
-    for (field, split) in [("data", "split"), ("examples", "examples")] {
+    let shots = args.shots.map_or_else(|| settled["fewshot"]["shots"].as_u64().unwrap_or(0), |shots| shots as u64);
+    for (field, split) in [("data", "split"), ("examples", "examples")].into_iter().take(if shots > 0 { 2 } else { 1 })
+    {
         if let Some(source) = source(&settled["source"], split, file) {
-            let name = format!("{field}-of-{}", nodes.len());
+            let name = node_name(&key, field);
             nodes.insert(name.clone(), plain(&source));
             settings.insert(field.to_owned(), name.into());
         }
@@ -155,7 +181,7 @@ fn rows(
     let Some((task, file)) = argument.split_once('=') else {
         return Err(CliError::user(format!("`{flag} {argument}`: write `{flag} TASK=FILE`")));
     };
-    let known: Vec<String> = entries.iter().flat_map(|entry| [entry.word.clone(), entry.key.clone()]).collect();
+    let known: Vec<String> = entries.iter().map(|entry| entry.key.clone()).collect();
     let Some(entry) = entries.iter_mut().find(|entry| entry.word == task || entry.key == task) else {
         let error = CliError::user(format!("`{flag} {argument}`: `{task}` is not among the tasks"));
         return Err(match suggest::help(task, known.iter().map(String::as_str)) {
@@ -171,7 +197,7 @@ fn rows(
             CliError::user(format!("there is no file {file}")).help(help)
         })?
     };
-    let name = format!("{field}-of-{}", nodes.len());
+    let name = node_name(&entry.key, field);
     nodes.insert(name.clone(), json!({"kind": "source", "dataset": dataset}));
     entry.settings.insert(field.to_owned(), name.into());
     Ok(())

@@ -119,7 +119,10 @@ fn plain(value: &Value) -> String {
 }
 
 fn choices(row: &Sampled) -> Result<(), CliError> {
-    heading("choices: log-likelihood, that of a character   (✓ right, > likeliest)")?;
+    heading(match row.choices.len() {
+        1 => "text: log-likelihood, that of a character",
+        _ => "choices: log-likelihood, that of a character   (✓ right, > likeliest)",
+    })?;
     let right = right_choices(row);
     let finite = |choice: &Likely| if choice.sum.is_finite() { choice.sum } else { f64::NEG_INFINITY };
     let most = row.choices.iter().map(finite).fold(f64::NEG_INFINITY, f64::max);

@@ -25,6 +25,11 @@ pub(super) fn print(names: &[&str], numbers: &[usize], lines: &[Vec<String>]) ->
     lines.iter().try_for_each(|line| output::data(&join(line.iter().map(String::as_str).collect())))
 }
 
+/// A perplexity of words may have more digits than anybody reads.
+fn number(value: f64) -> String {
+    if value.abs() < 1e7 { format!("{value:.4}") } else { format!("{value:.3e}") }
+}
+
 /// Prints scores: each task once, its scores below one another. `groups` has a column for the group.
 pub(super) fn scores(scores: &[Score], groups: bool) -> Result<(), CliError> {
     let runs = scores.iter().any(|score| score.std.is_some());
@@ -48,11 +53,11 @@ pub(super) fn scores(scores: &[Score], groups: bool) -> Result<(), CliError> {
         }
         line.push(clean(&score.metric));
         line.push(if score.higher_is_better { "↑" } else { "↓" }.to_owned());
-        line.push(format!("{:.4}", score.value));
-        line.push(score.stderr.map_or_else(String::new, |stderr| format!("± {stderr:.4}")));
+        line.push(number(score.value));
+        line.push(score.stderr.map_or_else(String::new, |stderr| format!("± {}", number(stderr))));
         line.push(score.n.to_string());
         if runs {
-            line.push(score.std.map_or_else(String::new, |std| format!("± {std:.4}")));
+            line.push(score.std.map_or_else(String::new, |std| format!("± {}", number(std))));
         }
         above = Some(is);
         lines.push(line);
