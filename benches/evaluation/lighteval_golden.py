@@ -275,6 +275,9 @@ def write(name, seen, results, out):
         header = {"harness": "lighteval " + importlib.metadata.version("lighteval"), "task": parts[0][0] if name != "mmlu" else "leaderboard|mmlu",
                   "data": FILES[parts[0][1].dataset_path] if name != "mmlu_fr_exams" else "exams_fr_mmmlu", "rows": len(lines), "chat_template": True, "system_prompt": SYSTEM,
                   "max_new_tokens": parts[0][1].generation_size if "text" in lines[0] else None, "totals": totals}
+        if name == "gpqa":
+            # Where the right answer of every row was put, also of those that were not asked.
+            header["golds"] = [doc.gold_index for doc in parts[0][1].eval_docs()]
         with open(os.path.join(out, file_name + ".jsonl"), "w", encoding="utf-8") as file:
             for line in [{k: v for k, v in header.items() if v is not None}] + lines:
                 file.write(json.dumps(line, ensure_ascii=False, separators=(",", ":")) + "\n")
