@@ -227,7 +227,9 @@ mod tests {
     fn clusters_and_weights_count() {
         let clustered = |values: &[f64]| {
             let mut rows = rows(values);
-            rows.iter_mut().for_each(|row| row.cluster = Some((row.row / 2).to_string()));
+            for row in &mut rows {
+                row.cluster = Some((row.row / 2).to_string());
+            }
             rows
         };
         let (first, second) = (clustered(&[0.0, 0.0, 1.0, 1.0]), clustered(&[1.0, 1.0, 1.0, 1.0]));

@@ -68,7 +68,8 @@ fn tied(scores: &[f64]) -> bool {
 
 fn prompt_sum(parts: &[&str]) -> String {
     let sum = Sha256::digest(parts.join("\0").as_bytes());
-    sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    let hex: Vec<String> = sum.iter().take(16).map(|byte| format!("{byte:02x}")).collect();
+    hex.concat()
 }
 
 /// Returns the place of a row in the data; lighteval counts MMLU by subject.
@@ -91,9 +92,9 @@ fn compare(case: &Case) -> Option<usize> {
         let Some(ours) = ours.get(&place(case, theirs)) else { continue };
         let told = format!("{} row {}: {ours}\n{theirs}", case.golden, theirs["i"]);
         if theirs["ll"].is_array() {
-            likelihoods(ours, theirs, &told)
+            likelihoods(ours, theirs, &told);
         } else {
-            answers(ours, theirs, &told)
+            answers(ours, theirs, &told);
         }
         compared += 1;
     }

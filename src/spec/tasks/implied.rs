@@ -110,21 +110,15 @@ fn complete(entry: &mut Value, profile: Option<&Value>, node: &NodeSpec, added: 
 
 /// Says whether a task may have examples in front.
 fn shots(key: &str, settings: &Map<String, Value>, profile: Option<&str>) -> bool {
-    match settings.get("shots") {
-        Some(shots) => shots.as_u64() != Some(0),
-        None => {
-            let language = settings.get("language").and_then(Value::as_str);
-            let own = |(raw, language): (Value, Option<String>)| {
-                let settled = settle(raw, language.as_deref(), profile.unwrap_or("native")).ok()?;
-                settled.get("fewshot")?.get("shots")?.as_u64()
-            };
-            find(key, language, None)
-                .or_else(|_| find(key, None, None))
-                .ok()
-                .and_then(own)
-                .is_some_and(|shots| shots > 0)
-        }
+    if let Some(shots) = settings.get("shots") {
+        return shots.as_u64() != Some(0);
     }
+    let language = settings.get("language").and_then(Value::as_str);
+    let own = |(raw, language): (Value, Option<String>)| {
+        let settled = settle(raw, language.as_deref(), profile.unwrap_or("native")).ok()?;
+        settled.get("fewshot")?.get("shots")?.as_u64()
+    };
+    find(key, language, None).or_else(|_| find(key, None, None)).ok().and_then(own).is_some_and(|shots| shots > 0)
 }
 
 /// Returns the name of a source with these settings, in the words of the node's own file.

@@ -38,7 +38,7 @@ pub(super) fn run(args: &TasksArgs) -> Result<Exit, CliError> {
         let more = task.languages.len().saturating_sub(NAMED);
         let mut languages = task.languages.iter().take(NAMED).cloned().collect::<Vec<_>>().join(" ");
         if more > 0 {
-            languages += &format!(" and {more} more");
+            languages = format!("{languages} and {more} more");
         }
         output::data(format!("{}  {}", style(&task.name).bold(), style(languages).cyan()).trim_end())?;
         wrap(&task.about, WIDTH).iter().try_for_each(|line| output::data(&format!("    {line}")))?;

@@ -47,7 +47,7 @@ impl<'a> Witness<'a> {
         let generator = Generator::load_on(dir, &crate::data::TemplateSettings::default(), cx.device);
         let device = if cx.device == DeviceChoice::Cpu { String::new() } else { format!(" on {}", cx.device) };
         let answers = Answers::open(dir, &device, cx)?;
-        Ok(Self { generator: generator.map_err(unusable)?, answers, cx, batch, counts: Default::default() })
+        Ok(Self { generator: generator.map_err(unusable)?, answers, cx, batch, counts: std::cell::Cell::default() })
     }
 
     /// Returns the tokenizer of the model.

@@ -25,12 +25,12 @@ impl Answers {
     pub(super) fn open(dir: &Path, device: &str, cx: &OpCx<'_>) -> Result<Self, OpError> {
         let digest = Manifest::of_dir(dir).map_err(|error| OpError::caused("cannot digest the model", error))?.digest();
         let model = format!("{VERSION}\0{}\0{device}\0{digest}\0", env!("CARGO_PKG_VERSION")).into_bytes();
-        let Some(memo) = cx.memo else { return Ok(Self { store: Store::passing().map_err(|e| failed(e))?, model }) };
+        let Some(memo) = cx.memo else { return Ok(Self { store: Store::passing().map_err(failed)?, model }) };
         let path = memo.join(STORE);
         if let Some(folder) = path.parent() {
             fs_err::create_dir_all(folder)?;
         }
-        Ok(Self { store: Store::open(&path).map_err(|e| failed(e))?, model })
+        Ok(Self { store: Store::open(&path).map_err(failed)?, model })
     }
 
     /// Returns what identifies the question how likely tokens are behind others.

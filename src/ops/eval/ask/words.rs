@@ -89,7 +89,7 @@ pub(super) fn ask(
         // As many as were asked for, so that every score has its number of samples.
         let first = answers[0].clone();
         answers.resize(writing.samples, first);
-        Ok(Sampled { answers, truncated, ..begun(question, prompt, talk.prompt_tokens) })
+        Ok(Sampled { truncated, answers, ..begun(question, prompt, talk.prompt_tokens) })
     });
     sampled.collect()
 }
