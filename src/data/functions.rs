@@ -23,8 +23,7 @@ pub(super) fn add(environment: &mut Environment<'static>) {
         .add_function("matches", move |text: &str, pattern: &str| Ok::<_, Error>(known.get(pattern)?.is_match(text)));
     let known = patterns.clone();
     environment.add_function("case", move |text: &str, cases: &Value| case(&known, text, cases));
-    let known = patterns.clone();
-    let replace = move |text: &str, pattern: &str, with: &str| regex_replace(&known, text, pattern, with);
+    let replace = move |text: &str, pattern: &str, with: &str| regex_replace(&patterns, text, pattern, with);
     environment.add_function("regex_replace", replace.clone());
     environment.add_filter("regex_replace", replace);
     environment.add_function("index_of", index_of);

@@ -334,7 +334,9 @@ impl Thread<'_> {
             }
             known => {
                 // Its template told the story anew.
-                known.into_iter().for_each(|(sequence, _)| self.session.end(sequence));
+                if let Some((sequence, _)) = known {
+                    self.session.end(sequence);
+                }
                 (self.session.start(), 0)
             }
         };

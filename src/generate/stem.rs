@@ -12,7 +12,7 @@ pub(super) const AHEAD: usize = 64;
 /// The fewest tokens that are worth a text of their own.
 const LEAST: usize = 64;
 /// Texts that are kept: prompts of several kinds may take turns.
-const KEPT: usize = 4;
+const KEPT: usize = 8;
 /// Tokens that go into the model at once.
 const CHUNK: usize = 512;
 

@@ -20,6 +20,9 @@ use super::infer::rows_at_a_time;
 use super::packed::{Packed, Places};
 use crate::tensor::Dtype;
 
+/// The logarithm of a token's probability, and whether no other is likelier.
+type Score = (f32, bool);
+
 /// A model on a device.
 #[derive(Debug)]
 pub struct OnDevice {
@@ -92,7 +95,7 @@ impl OnDevice {
         starts: &[usize],
         kept: Vec<Kept>,
         asked: &[(usize, u32)],
-    ) -> Result<(Vec<(f32, bool)>, Vec<Kept>), ModelError> {
+    ) -> Result<(Vec<Score>, Vec<Kept>), ModelError> {
         let (x, kept) = self.go_on(packed, starts, kept)?;
         let rows: Vec<&[(usize, u32)]> = asked.chunk_by(|(first, _), (second, _)| first == second).collect();
         let mut scores = Vec::with_capacity(asked.len());

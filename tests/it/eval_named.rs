@@ -115,7 +115,7 @@ fn choices_are_as_likely_as_the_model_finds_them() {
 fn nothing_is_asked_twice_and_nothing_else_decides_the_bytes() {
     let tasks = json!([{"arc-challenge": {"data": "arc", "shots": 2, "examples": "arc"}}]);
     let world = world(&json!({"tasks": tasks}));
-    let first = world.run_ok(&["--cores", "1"]);
+    let first = world.run_ok(&["--threads", "1"]);
     assert!(measured(&first, "requests_computed") > 0.0);
     let before = digest(&world);
     let again = world.run_ok(&["--force", "scores"]);
@@ -130,7 +130,7 @@ fn nothing_is_asked_twice_and_nothing_else_decides_the_bytes() {
     // Anew, with other threads: the same bytes.
     fs_err::remove_dir_all(world.path("cache")).unwrap();
     pipeline(&world, &json!({"tasks": tasks, "batch": 3}));
-    assert!(measured(&world.run_ok(&["--cores", "2"]), "requests_computed") > 0.0);
+    assert!(measured(&world.run_ok(&["--threads", "2"]), "requests_computed") > 0.0);
     assert_eq!(digest(&world), before);
 }
 

@@ -28,7 +28,7 @@ fn ids(value: &Value) -> Vec<u32> {
 }
 
 /// Writes a model folder: the tiny Qwen3 and its tokenizer of single bytes. `config` changes its configuration.
-fn tiny(dir: &Path, config: &Value) {
+pub(crate) fn tiny(dir: &Path, config: &Value) {
     let from = repository().join("tests/fixtures/qwen3_tiny");
     for name in ["tokenizer.json", "tokenizer_config.json", "tied/model.safetensors"] {
         let file = Path::new(name).file_name().unwrap();
@@ -52,7 +52,7 @@ fn tiny_generator() -> (TempDir, Generator) {
     (dir, generator)
 }
 
-fn greedy(max_tokens: usize) -> Options {
+pub(crate) fn greedy(max_tokens: usize) -> Options {
     Options { sampling: Sampling::greedy(), max_tokens, stop: Vec::new(), seed: 0, batch: 8 }
 }
 

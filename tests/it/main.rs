@@ -42,6 +42,7 @@ mod inference;
 mod instants;
 mod keys;
 mod language;
+mod likelihood;
 mod locked;
 mod lora;
 mod machine;

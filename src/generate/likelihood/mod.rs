@@ -163,7 +163,7 @@ struct Walk<'a, 't> {
     /// What is next, the last first.
     open: Vec<Begun>,
     parents: BTreeMap<usize, Parent>,
-    /// Tokens that each text has beyond those it was forked with.
+    /// Tokens that each text has beyond those it shares with the text it was forked from.
     own: BTreeMap<SequenceId, usize>,
     /// What is known of each request.
     likelihoods: Vec<Likelihood>,
@@ -200,9 +200,11 @@ impl<'a, 't> Walk<'a, 't> {
     /// Takes what is next, as much as goes through the model together.
     fn next_step(&mut self) -> Result<Vec<Part>, GenerateError> {
         let mut step: Vec<Part> = Vec::new();
-        let (mut room, mut kept) = (self.limits.step, self.kept());
+        let mut room = self.limits.step;
         while room > 0 && step.len() < self.limits.texts {
-            let fits = |next: &mut Begun| step.is_empty() || kept < self.limits.kept || self.tree.is_leaf(&next.node);
+            let full = self.kept() >= self.limits.kept;
+            let ends = |next: &Begun| self.session.shares() && self.tree.is_leaf(&next.node);
+            let fits = |next: &mut Begun| step.is_empty() || !full || ends(next);
             let Some(mut begun) = self.open.pop_if(fits) else { break };
             let text = match begun.text {
                 Some(text) => text,
@@ -213,7 +215,6 @@ impl<'a, 't> Walk<'a, 't> {
             let asked = self.tree.asked(&begun.node, rows.clone());
             let wanted = asked.iter().map(|(row, (token, _))| (row - from, *token)).collect();
             room -= rows.len();
-            kept += rows.len() + PAGE;
             begun.read += rows.len();
             *self.own.entry(text).or_default() += rows.len();
             step.push(Part { text, tokens: self.tree.tokens(&begun.node, rows), begun, asked, wanted });
@@ -227,7 +228,11 @@ impl<'a, 't> Walk<'a, 't> {
             None => self.session.start(),
             Some((_, parent)) if parent.waiting > 1 => {
                 parent.waiting -= 1;
-                self.session.fork(parent.text)?
+                let fork = self.session.fork(parent.text)?;
+                if !self.session.shares() {
+                    self.own.insert(fork, begun.node.rows.start);
+                }
+                fork
             }
             Some((number, parent)) => {
                 let text = parent.text;

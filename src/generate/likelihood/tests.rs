@@ -64,7 +64,8 @@ fn bits(likelihood: &Likelihood) -> (Vec<u32>, bool, bool) {
 
 /// Questions with choices: some share their beginnings, some choices begin others, one comes twice.
 fn questions(count: u32, most: u32) -> Vec<Continuation> {
-    let tokens = |count: u32, seed: u32| (0..count).map(|i| (i * i * 31 + i * 17 + seed * 29) % 67).collect::<Vec<u32>>();
+    let tokens =
+        |count: u32, seed: u32| (0..count).map(|i| (i * i * 31 + i * 17 + seed * 29) % 67).collect::<Vec<u32>>();
     let mut requests = Vec::new();
     for question in 0..count {
         let mut context = tokens(1 + question % 3 * (most / 3), 1);
@@ -229,10 +230,8 @@ fn choices_of_one_token_cost_one_reading_of_the_question() {
 fn what_is_too_long_loses_its_beginning_or_is_refused() {
     let model = LanguageModel::load(&folder("llama-smol")).unwrap();
     let tokens = |count: u32| (0..count).map(|i| i * 5 % 67).collect::<Vec<u32>>();
-    let of = |context: u32, continuation: u32| Continuation {
-        context: tokens(context),
-        continuation: tokens(continuation),
-    };
+    let of =
+        |context: u32, continuation: u32| Continuation { context: tokens(context), continuation: tokens(continuation) };
     let found = scored(&model, &[of(63, 2), of(64, 2), of(90, 2), of(90, 64)], LIMITS);
     assert_eq!(found.iter().map(|one| one.truncated).collect::<Vec<_>>(), [false, true, true, true]);
     for (found, (context, continuation)) in found.iter().zip([(63, 2), (64, 2), (90, 2), (90, 64)]) {
@@ -260,7 +259,7 @@ fn who_cancels_gets_what_was_done() {
     let mut heard = Heard { patience: Some(60), ..Heard::default() };
     score_all(&model, &questions(9, 45), Limits { step: 20, ..LIMITS }, &mut heard).unwrap();
     let done = heard.found.iter().flatten().count();
-    assert!(heard.read == 60 && done > 0 && done < 36, "{done} after {}", heard.read);
+    assert!((60..80).contains(&heard.read) && (1..36).contains(&done), "{done} after {}", heard.read);
 }
 
 /// Weights of which one is no number: whoever meets it is named.

@@ -10,8 +10,8 @@ use candle_core::Tensor;
 
 use super::cache::Sequence;
 use super::engine::Continuing;
-use super::weights::{Found, Weights};
 use super::score::score_rows;
+use super::weights::{Found, Weights};
 use super::{Asking, Runs, Scored, SequenceId, Texts};
 use crate::model::angles::Angles;
 use crate::model::arch::Decoder;
@@ -72,6 +72,10 @@ struct CpuTexts<'a> {
 impl Texts for CpuTexts<'_> {
     fn start(&mut self, id: SequenceId) {
         self.sequences.insert(id, Sequence::new(&self.model.config));
+    }
+
+    fn shares(&self) -> bool {
+        true
     }
 
     fn fork(&mut self, id: SequenceId, fork: SequenceId) -> Result<(), ModelError> {

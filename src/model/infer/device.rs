@@ -30,6 +30,10 @@ impl Texts for DeviceTexts<'_> {
         self.texts.insert(id, (0, Kept::default()));
     }
 
+    fn shares(&self) -> bool {
+        false
+    }
+
     fn fork(&mut self, id: SequenceId, fork: SequenceId) -> Result<(), ModelError> {
         if let Some((length, kept)) = self.texts.get(&id) {
             let text = (*length, kept.fork()?);

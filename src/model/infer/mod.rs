@@ -52,6 +52,8 @@ trait Runs: Debug + Send + Sync {
 /// Texts that are being continued, wherever that is done.
 trait Texts: Debug {
     fn start(&mut self, id: SequenceId);
+    /// Whether a fork shares what was kept.
+    fn shares(&self) -> bool;
     /// Makes `fork` a text that goes on where another one is.
     fn fork(&mut self, id: SequenceId, fork: SequenceId) -> Result<(), ModelError>;
     fn end(&mut self, id: SequenceId);
@@ -129,6 +131,11 @@ impl Session<'_> {
         let fork = self.name();
         self.texts.fork(id, fork)?;
         Ok(fork)
+    }
+
+    /// Whether a fork takes no memory of its own for the tokens it begins with.
+    pub fn shares(&self) -> bool {
+        self.texts.shares()
     }
 
     /// Forgets a text and what was kept for it. One that is not there is nobody's loss.

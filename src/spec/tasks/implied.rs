@@ -11,6 +11,9 @@ use crate::spec::pipeline::{NodeSpec, Pipeline};
 /// What the names of such sources begin with.
 const PREFIX: &str = "task-data/";
 
+/// The profiles there are.
+const PROFILES: [&str; 3] = ["native", "luth", "lm-eval"];
+
 /// Adds the sources, and names them where rows are missing.
 pub(in crate::spec) fn imply(pipeline: &mut Pipeline) {
     let mut added: Vec<NodeSpec> = Vec::new();
@@ -31,7 +34,9 @@ pub(in crate::spec) fn imply(pipeline: &mut Pipeline) {
         {
             fields["tasks"] = list.clone();
         }
-        let profile = fields.get("profile").cloned();
+        // A profile that there is not is told of the eval alone.
+        let is_one = |word: &str| PROFILES.contains(&word) || word.contains("${");
+        let profile = fields.get("profile").filter(|profile| profile.as_str().is_some_and(is_one)).cloned();
         if let Some(tasks) = fields.get_mut("tasks").and_then(Value::as_array_mut) {
             for entry in tasks {
                 complete(entry, profile.as_ref(), node, &mut added);

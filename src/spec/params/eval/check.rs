@@ -1,7 +1,7 @@
 //! What no single field of an eval shows to be wrong.
 
 use super::super::Mistake;
-use super::{EvalParams, NamedTask, Request, Task};
+use super::{EvalParams, NamedTask, Profile, Request, Task};
 use crate::spec::suggest;
 use crate::spec::tasks;
 
@@ -21,12 +21,12 @@ pub(super) fn mistakes(params: &EvalParams) -> Vec<Mistake> {
         }
     }
     for (i, task) in params.tasks.iter().enumerate() {
-        mistakes.extend(of_task(task, i, &params.tasks[..i]));
+        mistakes.extend(of_task(task, i, &params.tasks[..i], params.profile));
     }
     mistakes
 }
 
-fn of_task(task: &Task, i: usize, earlier: &[Task]) -> Vec<Mistake> {
+fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let at = |field: &str| format!("tasks[{i}].{}.{field}", task.field());
     if task.limit() == Some(0) {
@@ -34,7 +34,7 @@ fn of_task(task: &Task, i: usize, earlier: &[Task]) -> Vec<Mistake> {
         mistakes.push(Mistake::new(at("limit"), "0 rows leave nothing to score").help(help));
     }
     if let Task::Named(task) = task {
-        mistakes.extend(of_named(task, i));
+        mistakes.extend(of_named(task, i, profile));
         if task.definition.is_none() {
             return mistakes;
         }
@@ -51,20 +51,27 @@ fn of_task(task: &Task, i: usize, earlier: &[Task]) -> Vec<Mistake> {
     mistakes
 }
 
-fn of_named(task: &NamedTask, i: usize) -> Vec<Mistake> {
+/// Says why a task has no definition.
+fn unknown(task: &NamedTask, entry: String, profile: Profile) -> Mistake {
+    let found = tasks::find(&task.key, task.language.as_deref(), task.define.as_ref());
+    let settled = found.map_err(|why| (why, true)).and_then(|(raw, language)| {
+        let settled = tasks::settle(raw, language.as_deref(), profile.word());
+        settled.map_err(|why| (format!("`{}`: {why}", task.key), false))
+    });
+    let (why, name) = settled.err().unwrap_or_else(|| (format!("`{}` cannot be read", task.key), false));
+    let mistake = Mistake::new(entry, why);
+    if !name {
+        return mistake;
+    }
+    let near = suggest::help(&task.key, tasks::names().iter().map(String::as_str));
+    mistake.help(near.unwrap_or_else(|| "`luthflow eval tasks` lists those that there are".into()))
+}
+
+fn of_named(task: &NamedTask, i: usize, profile: Profile) -> Vec<Mistake> {
     let entry = format!("tasks[{i}]");
     let at = |field: &str| format!("{entry}.{}.{field}", task.key);
     let Some(definition) = &task.definition else {
-        return vec![
-            match tasks::find(&task.key, task.language.as_deref(), task.define.as_ref()) {
-                Err(why) => Mistake::new(entry, why),
-                Ok(_) => Mistake::new(entry, format!("there is no task `{}`", task.key)),
-            }
-            .help(
-                suggest::help(&task.key, tasks::names().iter().map(String::as_str))
-                    .unwrap_or_else(|| "`luthflow eval tasks` lists those that there are".into()),
-            ),
-        ];
+        return vec![unknown(task, entry, profile)];
     };
     let mut mistakes = Vec::new();
     if task.data.is_none() {

@@ -1,0 +1,64 @@
+"""What bench.sh runs: lm-evaluation-harness, then luthflow, on the same rows of one task after the other.
+
+For each: seconds of the whole process and its greatest resident memory. lm-eval's own seconds (prompts, model and scores,
+without Python's start and the reading of the model) are told too, and the ratio is taken against them: the whole process of
+luthflow against the part of lm-eval that counts.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+model, data, python, luthflow, limit, threads = sys.argv[1:7]
+HERE = os.path.dirname(os.path.abspath(__file__))
+# ours in lm_eval_golden.py: luthflow's name
+TASKS = {"arc_challenge": "arc-challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "gsm8k": "gsm8k"}
+ONLY = os.environ.get("TASKS", " ".join(TASKS)).split()
+
+
+def measured(command, environment):
+    start = time.time()
+    child = subprocess.Popen(command, env=os.environ | environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE if "VERBOSE" not in os.environ else None)
+    output = child.stdout.read().decode()
+    problem = child.stderr.read().decode() if child.stderr else ""
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        sys.exit(f"{command[0]} failed: {problem[-2000:]}")
+    return time.time() - start, usage.ru_maxrss / 1024, output
+
+
+def of_lm_eval(task, scratch):
+    command = [python, os.path.join(HERE, "lm_eval_golden.py"), model, data, data, scratch, task]
+    seconds, memory, output = measured(command, {"OMP_NUM_THREADS": threads, "ROWS": f"{task}={limit}", "BATCH": os.environ.get("BATCH", "8")})
+    own = float(re.search(r"in ([0-9.]+) s", output)[1])
+    with open(os.path.join(scratch, task + ".jsonl"), encoding="utf-8") as file:
+        header = json.loads(file.readline())
+    return seconds, own, memory, header["totals"], header["rows"]
+
+
+def of_luthflow(task, scratch):
+    out = os.path.join(scratch, "out.json")
+    command = [luthflow, "eval", "--model", model, "--tasks", TASKS[task], "--limit", limit, "--profile", "lm-eval", "--output", out]
+    seconds, memory, _ = measured(command + os.environ.get("LUTHFLOW_ARGS", "").split(), {"RAYON_NUM_THREADS": threads})
+    with open(out, encoding="utf-8") as file:
+        return seconds, memory, json.load(file).get("results")
+
+
+def main():
+    for task in ONLY:
+        with tempfile.TemporaryDirectory() as scratch:
+            wall, own, memory, totals, rows = of_lm_eval(task, scratch)
+            print(f"{task}: lm-eval {own:.1f} s of {wall:.1f} s, {memory:.0f} MiB, {rows} rows {totals}", flush=True)
+            if luthflow == "none":
+                continue
+            ours, peak, results = of_luthflow(task, scratch)
+            print(f"{task}: luthflow {ours:.1f} s, {peak:.0f} MiB, {results}")
+            print(f"{task}: {own / ours:.2f} times as fast, {wall / ours:.2f} by whole processes", flush=True)
+
+
+main()
