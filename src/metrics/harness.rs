@@ -115,7 +115,7 @@ impl Sections {
     fn begin(&mut self, name: &str, score: &Score, asked: Option<&TaskRecord>) {
         let alias = score.group.as_deref().unwrap_or(name);
         let result = json!({"name": name, "alias": alias, "sample_len": score.n});
-        self.results.insert(name.to_owned(), result.clone());
+        self.results.insert(name.to_owned(), result);
         self.higher.insert(name.to_owned(), json!({}));
         self.versions.insert(name.to_owned(), 1.into());
         self.shots.insert(name.to_owned(), asked.map_or(0, |task| task.shots).into());
@@ -262,7 +262,8 @@ fn filtered(row: &Sampled, responses: &[Value], score: Option<&str>) -> Vec<Valu
 }
 
 fn sha256(text: &str) -> String {
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    Sha256::digest(text.as_bytes()).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ mod tests {
 
     use super::*;
 
-    fn row(values: Value, gold: Value) -> Sampled {
+    fn row(values: &Value, gold: Value) -> Sampled {
         Sampled { values: values.as_object().unwrap().clone(), gold, ..Sampled::default() }
     }
 
@@ -72,17 +72,17 @@ mod tests {
             higher_is_better,
             ..Score::default()
         };
-        let of = |value: Value| verdict(&row(json!({"acc": value}), json!(0)), &score("acc", true));
-        assert_eq!(of(json!(1.0)), Some(Verdict::Right));
-        assert_eq!(of(json!(0.5)), Some(Verdict::Partly));
-        assert_eq!((of(json!(0.0)), of(json!(null))), (Some(Verdict::Wrong), None));
-        assert_eq!(verdict(&row(json!({"bits": 2}), json!(0)), &score("bits", false)), None);
+        let of = |value: &Value| verdict(&row(&json!({"acc": value}), json!(0)), &score("acc", true));
+        assert_eq!(of(&json!(1.0)), Some(Verdict::Right));
+        assert_eq!(of(&json!(0.5)), Some(Verdict::Partly));
+        assert_eq!((of(&json!(0.0)), of(&json!(null))), (Some(Verdict::Wrong), None));
+        assert_eq!(verdict(&row(&json!({"bits": 2}), json!(0)), &score("bits", false)), None);
         // BLEU is a score of the whole task: what decides is the next one.
         let scores = Scores::new(vec![score("bleu", true), score("acc", true)]);
-        let rows = [row(json!({"acc": 1.0}), json!(0))];
+        let rows = [row(&json!({"acc": 1.0}), json!(0))];
         assert_eq!(deciding(&scores, "t", &rows).map(|score| score.metric.as_str()), Some("acc"));
         assert!(deciding(&scores, "u", &rows).is_none());
-        assert_eq!(right_choices(&row(json!({}), json!([0, 2]))), [0, 2]);
-        assert_eq!(right_choices(&row(json!({}), json!("B"))), [0; 0]);
+        assert_eq!(right_choices(&row(&json!({}), json!([0, 2]))), [0, 2]);
+        assert_eq!(right_choices(&row(&json!({}), json!("B"))), [0; 0]);
     }
 }

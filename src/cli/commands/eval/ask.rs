@@ -105,7 +105,8 @@ fn write_samples(eval: &Evaluated, folder: &Path) -> Result<(), CliError> {
     for task in &record.tasks {
         let rows = eval.rows(&task.name)?;
         let lines = rows.runs.iter().flat_map(|rows| harness::samples(rows, task));
-        let text: String = lines.map(|line| format!("{line}\n")).collect();
+        let mut text = lines.map(|line| line.to_string()).collect::<Vec<_>>().join("\n");
+        text.push('\n');
         write(&folder.join(format!("samples_{}.jsonl", task.name)), &text)?;
     }
     Ok(())
