@@ -262,8 +262,8 @@ fn filtered(row: &Sampled, responses: &[Value], score: Option<&str>) -> Vec<Valu
 }
 
 fn sha256(text: &str) -> String {
-    let hex = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>();
-    hex.concat()
+    let digit = |half: u8| char::from_digit(u32::from(half), 16).unwrap_or('0');
+    Sha256::digest(text.as_bytes()).iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }
 
 #[cfg(test)]

@@ -72,10 +72,10 @@ mod tests {
             higher_is_better,
             ..Score::default()
         };
-        let of = |value: Value| verdict(&row(&json!({"acc": value}), json!(0)), &score("acc", true));
-        assert_eq!(of(json!(1.0)), Some(Verdict::Right));
-        assert_eq!(of(json!(0.5)), Some(Verdict::Partly));
-        assert_eq!((of(json!(0.0)), of(json!(null))), (Some(Verdict::Wrong), None));
+        let of = |value: &Value| verdict(&row(&json!({"acc": value}), json!(0)), &score("acc", true));
+        assert_eq!(of(&json!(1.0)), Some(Verdict::Right));
+        assert_eq!(of(&json!(0.5)), Some(Verdict::Partly));
+        assert_eq!((of(&json!(0.0)), of(&json!(null))), (Some(Verdict::Wrong), None));
         assert_eq!(verdict(&row(&json!({"bits": 2}), json!(0)), &score("bits", false)), None);
         // BLEU is a score of the whole task: what decides is the next one.
         let scores = Scores::new(vec![score("bleu", true), score("acc", true)]);

@@ -334,7 +334,7 @@ fn what_cannot_be_asked_is_said_before_anything_runs() {
     let mut told = String::new();
     let mut tell = |args: &[&str]| {
         let said = wrong(&world, args);
-        told += &format!("$ luthflow {}\n{}\n\n", args.join(" "), said.trim_end());
+        told.extend(["$ luthflow ", &args.join(" "), "\n", said.trim_end(), "\n\n"]);
     };
     tell(&["eval", "--model", "model", "--tasks", "arc-chalenge"]);
     tell(&["eval", "--model", "nowhere", "--tasks", "arc-challenge"]);
@@ -377,7 +377,7 @@ fn what_cannot_be_shown_says_why() {
     let mut told = String::new();
     let mut tell = |args: &[&str]| {
         let said = wrong(&world, args);
-        told += &format!("$ luthflow {}\n{}\n\n", args.join(" "), said.trim_end());
+        told.extend(["$ luthflow ", &args.join(" "), "\n", said.trim_end(), "\n\n"]);
     };
     tell(&["eval", "show", "of_frist"]);
     tell(&["eval", "show", "rows"]);

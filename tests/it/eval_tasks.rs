@@ -161,21 +161,21 @@ fn prompts_are_these() {
             let asked = asked(&definition, row_of(&rows, &task, language.as_deref()));
             let metrics = definition["metrics"].clone();
             writeln!(shown, "# {task} {} {profile}", language.as_deref().unwrap_or("")).unwrap();
-            match known.iter().find(|(known, others, _)| *known == asked && *others == metrics) {
-                Some((_, _, other)) => writeln!(shown, "as {other}\n").unwrap(),
-                None => {
-                    for (name, value) in &asked {
-                        match value.as_str() {
-                            Some(text) if text.contains('\n') => {
-                                writeln!(shown, "{name}:\n  {}", text.replace('\n', "⏎\n  ")).unwrap();
-                            }
-                            _ => writeln!(shown, "{name}: {value}").unwrap(),
-                        }
+            let same = known.iter().find(|(known, others, _)| *known == asked && *others == metrics);
+            if let Some((_, _, other)) = same {
+                writeln!(shown, "as {other}\n").unwrap();
+                continue;
+            }
+            for (name, value) in &asked {
+                match value.as_str() {
+                    Some(text) if text.contains('\n') => {
+                        writeln!(shown, "{name}:\n  {}", text.replace('\n', "⏎\n  ")).unwrap();
                     }
-                    writeln!(shown, "metrics: {metrics}\n").unwrap();
-                    known.push((asked, metrics, profile));
+                    _ => writeln!(shown, "{name}: {value}").unwrap(),
                 }
             }
+            writeln!(shown, "metrics: {metrics}\n").unwrap();
+            known.push((asked, metrics, profile));
         }
     }
     insta::assert_snapshot!(shown);

@@ -36,10 +36,8 @@ pub(super) fn run(args: &TasksArgs) -> Result<Exit, CliError> {
     }
     for task in &tasks {
         let more = task.languages.len().saturating_sub(NAMED);
-        let mut languages = task.languages.iter().take(NAMED).cloned().collect::<Vec<_>>().join(" ");
-        if more > 0 {
-            languages = format!("{languages} and {more} more");
-        }
+        let more = (more > 0).then(|| format!("and {more} more"));
+        let languages = task.languages.iter().take(NAMED).cloned().chain(more).collect::<Vec<_>>().join(" ");
         output::data(format!("{}  {}", style(&task.name).bold(), style(languages).cyan()).trim_end())?;
         wrap(&task.about, WIDTH).iter().try_for_each(|line| output::data(&format!("    {line}")))?;
         if !task.dataset.is_empty() {
