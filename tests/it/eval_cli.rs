@@ -119,6 +119,30 @@ fn a_model_is_scored_without_a_pipeline_and_only_once() {
     );
 }
 
+/// Returns of each eval in the cache how many requests it computed, and how many it knew.
+fn requests(world: &World) -> Vec<(u64, u64)> {
+    let mut found = Vec::new();
+    for folder in fs::read_dir(world.path("cache/actions")).unwrap() {
+        for file in fs::read_dir(folder.unwrap().path()).unwrap() {
+            let action: Value = serde_json::from_slice(&fs::read(file.unwrap().path()).unwrap()).unwrap();
+            let count = |name: &str| action["measured"][name].as_f64().map(|count| count as u64);
+            found.extend(count("requests_computed").zip(count("requests_known")));
+        }
+    }
+    found.sort_unstable();
+    found
+}
+
+#[test]
+fn what_was_asked_for_fewer_rows_is_not_asked_again() {
+    let world = world();
+    // Three choices each, after the question and alone; the question of the last row has two.
+    ok(eval(&world, &["--tasks", "arc-challenge", "--limit", "2"]));
+    assert_eq!(requests(&world), [(12, 0)]);
+    ok(eval(&world, &["--tasks", "arc-challenge"]));
+    assert_eq!(requests(&world), [(4, 12), (12, 0)]);
+}
+
 #[test]
 fn a_task_file_brings_its_rows_and_runs_are_counted() {
     let world = world();
