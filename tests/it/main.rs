@@ -46,6 +46,7 @@ mod language;
 mod likelihood;
 mod locked;
 mod lora;
+mod luth;
 mod machine;
 mod merge;
 mod merge_config;

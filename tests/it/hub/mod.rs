@@ -1,6 +1,6 @@
 //! Sources on a hub and at an address: what is asked of whom, what is fetched, and everything that can go wrong on the way.
 
-mod server;
+pub(crate) mod server;
 
 use std::process::{Child, Stdio};
 

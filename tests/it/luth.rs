@@ -1,0 +1,170 @@
+//! Luth's pipelines: all five models, from the hub to the tables, on models of a few thousand weights and real rows of the same shape
+//! (`--profile smoke`); and the figures that were published, beside what was measured.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::hub::server::Hub;
+use crate::op::repository;
+use crate::world::{Finished, Ran, World};
+
+/// Two models as small as they can be, with a tokenizer trained on the spot.
+const MODELS: &str = "\
+version: 1
+nodes:
+  text: {kind: source, dataset: text.jsonl}
+  bpe: {kind: tokenizer, data: [text], vocab_size: 400}
+  qwen3:
+    kind: init
+    tokenizer: bpe
+    config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 4096}
+  lfm2:
+    kind: init
+    architecture: lfm2
+    tokenizer: bpe
+    config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 4096, layer_types: [conv, full_attention], conv_L_cache: 3}
+";
+
+/// A data set on the hub: its name, its configuration, its files and the fixture that each one holds.
+type Set = (&'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+const SETS: &[Set] = &[
+    ("google/IFEval", "", &[("train.jsonl", "ifeval")]),
+    ("jzhang86/fr_ifeval", "", &[("train.jsonl", "ifeval_fr")]),
+    ("Idavidrein/gpqa", "gpqa_diamond", &[("train.jsonl", "gpqa")]),
+    ("le-leadboard/gpqa-fr", "gpqa_diamond", &[("train.jsonl", "gpqa_fr")]),
+    ("openai/MMMLU", "FR_FR", &[("test.jsonl", "exams_fr_mmmlu")]),
+    ("cais/mmlu", "all", &[("test.jsonl", "mmlu"), ("dev.jsonl", "mmlu_dev")]),
+    ("bezir/MATH-500-multilingual", "French", &[("test.jsonl", "math_500")]),
+    ("HuggingFaceH4/MATH-500", "", &[("test.jsonl", "math_500")]),
+    ("manu/french_bench_arc_challenge", "", &[("test.jsonl", "exams_fr")]),
+    ("allenai/ai2_arc", "ARC-Challenge", &[("test.jsonl", "arc_challenge")]),
+    ("manu/french_bench_hellaswag", "", &[("validation.jsonl", "hellaswag")]),
+    ("Rowan/hellaswag", "", &[("validation.jsonl", "hellaswag")]),
+];
+
+const COMMIT: &str = "038c7808122969ead7456361af05cb8f47d247f8";
+
+fn fixture(name: &str) -> Vec<u8> {
+    fs_err::read(repository().join(format!("tests/fixtures/eval/data/{name}.jsonl"))).unwrap()
+}
+
+/// A hub with everything that Luth's pipelines ask for, and a world with the pipelines.
+fn world() -> (World, Hub) {
+    let (world, hub) = (World::empty(), Hub::start());
+    let chats = fs_err::read(repository().join("pipelines/data/fr_chats/oasst1_fr.jsonl")).unwrap();
+    world.write("models/text.jsonl", &String::from_utf8(chats.clone()).unwrap());
+    world.write("models/pipeline.yaml", MODELS);
+    let ran = world.run(&["--cache-dir", "models/cache", "run", "models/pipeline.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for name in ["qwen3", "lfm2"] {
+        let shown = world.json(&["--cache-dir", "models/cache", "show", name, "-p", "models/pipeline.yaml", "--json"]);
+        let folder = shown["path"].as_str().unwrap().to_owned();
+        let mut files = Vec::new();
+        for entry in fs_err::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            files.push((path.file_name().unwrap().to_str().unwrap().to_owned(), fs_err::read(&path).unwrap()));
+        }
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        hub.commit(&format!("smoke/{name}"), "main", COMMIT, &files);
+    }
+    hub.commit("datasets/kurakurai/luth-sft", "main", COMMIT, &[("data.jsonl", &chats)]);
+    for (name, config, files) in SETS {
+        let mut all: Vec<(String, Vec<u8>)> = Vec::new();
+        if !config.is_empty() {
+            let splits = files.iter().map(|(file, _)| {
+                format!("  - split: {}\n    path: {config}/{file}\n", file.trim_end_matches(".jsonl"))
+            });
+            let splits: Vec<String> = splits.collect();
+            let card = format!("---\nconfigs:\n- config_name: {config}\n  data_files:\n{}---\n", splits.concat());
+            all.push(("README.md".into(), card.into_bytes()));
+        }
+        for (file, rows) in *files {
+            let place = if config.is_empty() { (*file).to_owned() } else { format!("{config}/{file}") };
+            all.push((place, fixture(rows)));
+        }
+        let all: Vec<(&str, &[u8])> = all.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+        hub.commit(&format!("datasets/{name}"), "main", COMMIT, &all);
+    }
+    copy(&world, "pipelines/luth");
+    copy(&world, "pipelines/luth/parts");
+    (world, hub)
+}
+
+fn copy(world: &World, folder: &str) {
+    for entry in fs_err::read_dir(repository().join(folder)).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_file() {
+            let name = path.file_name().unwrap().to_str().unwrap();
+            world.write(&format!("{folder}/{name}"), &fs_err::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+fn run(world: &World, hub: &Hub, args: &[&str]) -> Ran {
+    let output = world.command(args).env("HF_ENDPOINT", &hub.url).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
+}
+
+#[test]
+fn all_five_models_run_from_the_hub_to_their_tables() {
+    let (world, hub) = world();
+    let mut kinds: BTreeSet<String> = BTreeSet::new();
+    for model in ["luth-0.6b", "luth-1.7b", "luth-lfm2-350m", "luth-lfm2-700m", "luth-lfm2-1.2b"] {
+        let file = format!("pipelines/luth/{model}.yaml");
+        let ran = run(&world, &hub, &["run", "--json", "--profile", "smoke", &file]);
+        assert_eq!(ran.code, 0, "{model}: {}\n{}", ran.stdout, ran.stderr);
+        let finished = Finished::read(&ran);
+        assert!(finished.failed.is_empty() && finished.skipped.is_empty(), "{model}");
+        let plan = run(&world, &hub, &["plan", "--json", "--profile", "smoke", &file]);
+        let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+        for node in plan["nodes"].as_array().unwrap() {
+            assert_eq!(node["state"], "fresh", "{model}: {node}");
+            kinds.insert(node["kind"].as_str().unwrap().to_owned());
+        }
+        // Twelve benchmarks, each with its number.
+        let shown = run(&world, &hub, &["show", "scores_base", "--json", "--profile", "smoke", "-p", &file]);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        for metric in [
+            "ifeval-fr.prompt_strict",
+            "gpqa-diamond-fr.letter",
+            "mmlu-fr.acc",
+            "math-500-fr.maths",
+            "arc-challenge-fr.acc",
+            "hellaswag-fr.pqem",
+            "ifeval.prompt_strict",
+            "gpqa-diamond.letter",
+            "mmlu.acc",
+            "math-500.maths",
+            "arc-challenge.acc",
+            "hellaswag.acc_norm",
+        ] {
+            assert!(shown["metrics"][metric].is_number(), "{model} {metric}: {}", shown["metrics"]);
+        }
+    }
+    let all = ["curate", "eval", "merge", "report", "select", "sft", "source"];
+    assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn what_was_published_stands_beside_what_was_measured() {
+    let (world, hub) = world();
+    let file = "pipelines/luth/luth-0.6b.yaml";
+    // The published tables, for the smoke run: no cell is reproduced by models of random weights, and every one is judged.
+    let published = world.read("pipelines/luth/luth-0.6b.lock");
+    let ran = run(&world, &hub, &["run", "--profile", "smoke", file]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let lock = Path::new("pipelines/luth/luth-0.6b.smoke.lock");
+    let tables = published.split_once("published:").unwrap().1;
+    world.write(lock.to_str().unwrap(), &format!("{}published:{tables}", world.read(lock.to_str().unwrap())));
+    let verified = run(&world, &hub, &["verify", "--json", "--profile", "smoke", file]);
+    assert_eq!(verified.code, 3, "{}\n{}", verified.stdout, verified.stderr);
+    let report: Value = serde_json::from_str(&verified.stdout).unwrap();
+    let text = report.to_string();
+    assert!(text.contains("not run") || text.contains("not_run"), "{text}");
+    assert!(text.contains("\"off\""), "{text}");
+    assert_eq!(json!(report["version"]), json!(1));
+}
