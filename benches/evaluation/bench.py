@@ -43,7 +43,11 @@ def of_lm_eval(task, scratch):
 
 def of_luthflow(task, scratch):
     out = os.path.join(scratch, "out.json")
-    command = [luthflow, "eval", "--model", model, "--tasks", TASKS[task], "--limit", limit, "--profile", "lm-eval", "--output", out]
+    # A cache of its own: nothing was answered before.
+    command = [luthflow, "--cache-dir", os.path.join(scratch, "cache"), "eval", "--model", model, "--tasks", TASKS[task], "--limit", limit]
+    command += ["--profile", "lm-eval", "--output", out, "--data", f"{TASKS[task]}={data}/{task}.jsonl"]
+    if task == "gsm8k":
+        command += ["--examples", f"gsm8k={data}/gsm8k_train.jsonl", "--max-tokens", "256"]
     seconds, memory, _ = measured(command + os.environ.get("LUTHFLOW_ARGS", "").split(), {"RAYON_NUM_THREADS": threads})
     with open(out, encoding="utf-8") as file:
         return seconds, memory, json.load(file).get("results")

@@ -130,7 +130,7 @@ impl Generator {
         let (mut read, mut written) = (0, 0);
         let mut stems = Stems::default();
         loop {
-            let cancelled = listener.cancelled();
+            let mut cancelled = listener.cancelled();
             while !cancelled && growing.len() < options.batch.max(1) {
                 let Some(index) = queue.pop_front() else { break };
                 let stream = streams.get(index).copied().unwrap_or(index as u64);
@@ -146,17 +146,19 @@ impl Generator {
                     _ => stems.begin(&mut session, &prompts[index], ahead, &mut went_on)?,
                 };
                 growing.push(self.begin(begun, index, &prompts[index], stream, options));
+                cancelled = listener.cancelled();
             }
             if growing.is_empty() {
                 break;
             }
-            let mut ended = step(self, &mut session, &mut growing, options, listener, &mut (&mut read, &mut written))?;
-            if cancelled {
-                growing.drain(..).for_each(|mut one| {
+            let ended = if cancelled {
+                for one in &mut growing {
                     one.answer.stopped = Stopped::Cancelled;
-                    ended.push(one);
-                });
-            }
+                }
+                std::mem::take(&mut growing)
+            } else {
+                step(self, &mut session, &mut growing, options, listener, &mut (&mut read, &mut written))?
+            };
             for one in ended {
                 session.end(one.sequence);
                 let index = one.index;

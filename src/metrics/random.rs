@@ -83,6 +83,33 @@ impl Random {
         }
     }
 
+    /// `sample(range(count), wanted)`.
+    pub fn sample(&mut self, count: usize, wanted: usize) -> Vec<usize> {
+        let wanted = wanted.min(count);
+        let mut size = 21;
+        if wanted > 5 {
+            size += 4_usize.pow((wanted as f64 * 3.0).log(4.0).ceil() as u32);
+        }
+        if count > size {
+            let mut chosen = Vec::with_capacity(wanted);
+            while chosen.len() < wanted {
+                let place = self.below(count);
+                if !chosen.contains(&place) {
+                    chosen.push(place);
+                }
+            }
+            return chosen;
+        }
+        let mut pool: Vec<usize> = (0..count).collect();
+        let draw = |left: usize, pool: &mut Vec<usize>, random: &mut Self| {
+            let place = random.below(left);
+            let chosen = pool[place];
+            pool[place] = pool[left - 1];
+            chosen
+        };
+        (0..wanted).map(|taken| draw(count - taken, &mut pool, self)).collect()
+    }
+
     /// `randrange(count)`, as which `choice` draws an index; `randint(0, n)` is `below(n + 1)`. `count` is from 1 up to
     /// what 32 bits hold.
     pub fn below(&mut self, count: usize) -> usize {
@@ -115,6 +142,19 @@ mod tests {
         assert_eq!(random.normal(), NORMALS[1]);
     }
 
+    /// Made with CPython 3.11: `random.Random(1234).sample(range(n), k)`, one after the other.
+    #[test]
+    fn samples_as_cpython_does() {
+        let mut random = Random::new(1234);
+        assert_eq!(random.sample(7473, 5), SAMPLE_OF_MANY);
+        assert_eq!(random.sample(5, 5), SAMPLE_OF_ALL);
+        assert_eq!(random.sample(40, 8), SAMPLE_OF_FEW);
+        assert!(random.sample(0, 3).is_empty());
+    }
+
+    const SAMPLE_OF_MANY: [usize; 5] = [6374, 3610, 957, 61, 742];
+    const SAMPLE_OF_ALL: [usize; 5] = [4, 0, 2, 3, 1];
+    const SAMPLE_OF_FEW: [usize; 8] = [22, 15, 1, 37, 36, 39, 30, 29];
     const DRAWS: [usize; 8] = [3, 0, 0, 0, 0, 0, 0, 2];
     const NORMALS: [f64; 2] = [0.941_715_404_680_664_4, -1.396_578_104_701_149_8];
 }

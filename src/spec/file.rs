@@ -274,7 +274,9 @@ impl Reader<'_> {
     fn nodes(&mut self, top: &Map<String, Value>) -> (Vec<LocalNode>, Vec<String>) {
         let entries = self.section(top, &FieldPath::root(), "nodes");
         let readable = top.get("nodes").is_none_or(|nodes| nodes.is_null() || nodes.is_object());
-        if entries.is_empty() && readable && top.get("include").is_none_or(Value::is_null) {
+        // An included file may hold nothing but parameters.
+        let first = self.file == 0 || top.len() < 2;
+        if entries.is_empty() && readable && first && top.get("include").is_none_or(Value::is_null) {
             let help = "add a node, for example `text: {kind: source, dataset: data/*.jsonl}`";
             self.push(Place { file: self.file, span: (0, 0) }, "the pipeline has no nodes").help = Some(help.into());
         }

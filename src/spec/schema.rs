@@ -189,7 +189,8 @@ pub fn required_at(kind: Kind, at: &FieldPath) -> Vec<String> {
             Segment::Index(_) => schema.get("items").cloned(),
             Segment::Key(key) => {
                 // One word of several (`bits_per_byte: {…}`) is an alternative with that one property.
-                let alternatives = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+                let either = |word: &str| schema.get(word).and_then(Value::as_array).into_iter().flatten();
+                let alternatives = either("oneOf").chain(either("anyOf"));
                 std::iter::once(&schema).chain(alternatives).find_map(|s| s.get("properties")?.get(key).cloned())
             }
         };

@@ -68,7 +68,7 @@ fn world() -> (World, Hub) {
             files.push((path.file_name().unwrap().to_str().unwrap().to_owned(), fs_err::read(&path).unwrap()));
         }
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-        hub.commit(&format!("smoke/{name}"), "main", COMMIT, &files);
+        hub.commit(&format!("models/smoke/{name}"), "main", COMMIT, &files);
     }
     hub.commit("datasets/kurakurai/luth-sft", "main", COMMIT, &[("data.jsonl", &chats)]);
     for (name, config, files) in SETS {

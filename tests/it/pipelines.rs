@@ -63,7 +63,9 @@ fn all_are_right_and_can_be_planned() {
         let file = file.to_str().unwrap();
         let check = world.run(&["check", file]);
         assert_eq!(check.code, 0, "{file}: {}", check.stderr);
-        if std::fs::read_to_string(root().join(file)).unwrap().contains("hf://") {
+        // What lies on the hub is looked up there before a plan is made.
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        if text.contains("hf://") || text.contains("parts/") {
             continue;
         }
         let plan = world.json(&["plan", "--json", file]);
@@ -131,7 +133,10 @@ fn the_schema_knows_every_field_of_them() {
     let schema: Value = serde_json::from_str(&World::empty().run(&["schema"]).stdout).unwrap();
     for file in shipped() {
         let text = std::fs::read_to_string(root().join(&file)).unwrap();
-        let parsed = luthflow::spec::parse(&text, "x", &luthflow::spec::Overrides::default());
+        let folder = root().join(&file).parent().unwrap().to_owned();
+        let main = luthflow::spec::SourceFile { path: file.file_name().unwrap().into(), text };
+        let read = |path: &Path| std::fs::read_to_string(folder.join(path)).map_err(|error| error.to_string());
+        let parsed = luthflow::spec::parse_files(main, "x", &luthflow::spec::Overrides::default(), &read);
         let pipeline = parsed.pipeline.unwrap();
         let kinds = schema["properties"]["nodes"]["additionalProperties"]["oneOf"].as_array().unwrap();
         for node in &pipeline.nodes {

@@ -199,9 +199,15 @@ impl Reader<'_> {
 
     fn keyword(&self, word: &str) -> Result<Keyword, Fault> {
         let fault = |source| Fault::Pattern { id: self.id.to_owned(), text: word.to_owned(), source };
-        let source = pattern(word).map_err(fault)?.as_str().to_owned();
         let build = |source: &str| RegexBuilder::new(source).case_insensitive(true).build().map_err(fault);
-        Ok(Keyword { pattern: build(&source)?, literal: build(&regex::escape(word))? })
+        let escaped = regex::escape(word);
+        let literal = build(&escaped)?;
+        // Compiling costs more than searching, and most keywords are plain words.
+        if escaped == word {
+            return Ok(Keyword { pattern: literal.clone(), literal });
+        }
+        let source = pattern(word).map_err(fault)?.as_str().to_owned();
+        Ok(Keyword { pattern: build(&source)?, literal })
     }
 
     fn pattern(&self, source: &str) -> Result<Regex, Fault> {

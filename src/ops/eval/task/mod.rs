@@ -121,7 +121,7 @@ impl<'a> Templates<'a> {
         limit: usize,
         seed: u64,
     ) -> Result<Vec<Question>, OpError> {
-        let pool = Pool::new(self, examples, shots)?;
+        let pool = Pool::new(self, examples, shots, seed)?;
         let mut questions = Vec::new();
         for row in self.columns.rows(rows) {
             if questions.len() >= limit {
@@ -129,7 +129,7 @@ impl<'a> Templates<'a> {
             }
             let row = row?;
             if row.wanted {
-                questions.push(self.question(&row, &pool, shots, seed)?);
+                questions.push(self.question(&row, &pool, shots)?);
             }
         }
         if questions.is_empty() {
@@ -138,7 +138,7 @@ impl<'a> Templates<'a> {
         Ok(questions)
     }
 
-    fn question(&self, row: &Row, pool: &Pool, shots: usize, seed: u64) -> Result<Question, OpError> {
+    fn question(&self, row: &Row, pool: &Pool, shots: usize) -> Result<Question, OpError> {
         let text = |field: &str, template: &TextTemplate| row.text(self.task, field, template);
         let maybe = |field: &str, template: &Option<TextTemplate>| {
             template.as_ref().map(|template| text(field, template)).transpose()
@@ -158,7 +158,7 @@ impl<'a> Templates<'a> {
             group: named(&self.definition.group)?,
             cluster: named(&self.definition.cluster)?,
             instruction: maybe("instruction", &self.instruction)?,
-            shots: pool.choose(row, &prompt, shots, (self.definition.fewshot.order, seed)),
+            shots: pool.choose(row, &prompt, shots, self.definition.fewshot.order),
             prompt,
             answer_start: maybe("answer_start", &self.answer_start)?,
             asked,

@@ -1,5 +1,6 @@
 //! Solved examples in front of a question.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::Templates;
@@ -15,13 +16,24 @@ pub(super) struct Pool {
     /// Places of the examples, in order.
     by_value: BTreeMap<String, Vec<usize>>,
     shots: Vec<(String, String)>,
+    /// Draws for one row after the other, as lm-evaluation-harness does.
+    random: RefCell<Random>,
 }
+
+/// Where lm-evaluation-harness begins; the seed of the node comes on top.
+const SEED: u32 = 1234;
 
 impl Pool {
     /// Makes examples of rows; none are needed without shots.
-    pub(super) fn new(templates: &Templates<'_>, examples: &[Record], shots: usize) -> Result<Self, OpError> {
+    pub(super) fn new(
+        templates: &Templates<'_>,
+        examples: &[Record],
+        shots: usize,
+        seed: u64,
+    ) -> Result<Self, OpError> {
         let same = templates.definition.fewshot.same.clone();
-        let mut pool = Self { same, by_value: BTreeMap::new(), shots: Vec::new() };
+        let random = RefCell::new(Random::new(SEED.wrapping_add(seed as u32)));
+        let mut pool = Self { same, by_value: BTreeMap::new(), shots: Vec::new(), random };
         if shots == 0 {
             return Ok(pool);
         }
@@ -38,25 +50,20 @@ impl Pool {
     }
 
     /// Returns the examples for a question. Rows that ask the same are left out: they would give the answer away.
-    pub(super) fn choose(
-        &self,
-        row: &Row,
-        prompt: &str,
-        count: usize,
-        (order, seed): (ShotOrder, u64),
-    ) -> Vec<(String, String)> {
+    pub(super) fn choose(&self, row: &Row, prompt: &str, count: usize, order: ShotOrder) -> Vec<(String, String)> {
         if count == 0 {
             return Vec::new();
         }
         let value = self.same.as_ref().and_then(|column| row.named("", column).ok()).unwrap_or_default();
-        let mut places = self.by_value.get(&value).cloned().unwrap_or_default();
-        if order == ShotOrder::Random {
-            // The seed and the place of the row decide, so that a limit changes nothing.
-            let mixed =
-                seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (row.place as u64).wrapping_mul(0xd1b5_4a32_d192_ed03);
-            Random::new((mixed ^ (mixed >> 32)) as u32).shuffle(&mut places);
+        let Some(places) = self.by_value.get(&value) else { return Vec::new() };
+        let others: Vec<&(String, String)> =
+            places.iter().map(|place| &self.shots[*place]).filter(|(asked, _)| asked != prompt).collect();
+        match order {
+            ShotOrder::First => others.into_iter().take(count).cloned().collect(),
+            ShotOrder::Random => {
+                let chosen = self.random.borrow_mut().sample(others.len(), count);
+                chosen.into_iter().map(|place| others[place].clone()).collect()
+            }
         }
-        let shots = places.into_iter().map(|place| &self.shots[place]);
-        shots.filter(|(asked, _)| asked != prompt).take(count).cloned().collect()
     }
 }

@@ -63,7 +63,9 @@ fn unknown(task: &NamedTask, entry: String, profile: Profile) -> Mistake {
     if !name {
         return mistake;
     }
-    let near = suggest::help(&task.key, tasks::names().iter().map(String::as_str));
+    let names = tasks::names();
+    let known = names.iter().map(String::as_str).chain(["bits_per_byte", "minimal_pairs"]);
+    let near = suggest::nearest(&task.key, known).map(|near| format!("did you mean `{near}`?"));
     mistake.help(near.unwrap_or_else(|| "`luthflow eval tasks` lists those that there are".into()))
 }
 

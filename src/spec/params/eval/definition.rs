@@ -111,7 +111,7 @@ pub enum ShotOrder {
     /// The first ones.
     #[default]
     First,
-    /// Others for every row, drawn with the seed of the node.
+    /// Others for every row, drawn as lm-evaluation-harness draws them (1234 and the seed of the node are where that begins).
     Random,
 }
 
