@@ -79,7 +79,7 @@ fn failure(world: &World) -> String {
     assert_eq!(ran.code, 1, "{}\n{}", ran.stdout, ran.stderr);
     let failed = ran.stdout.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     let failed = failed.into_iter().find(|event| event["event"] == "node_failed").unwrap();
-    failed["message"].to_string() + &failed["error"].to_string()
+    failed.to_string()
 }
 
 #[test]
