@@ -50,7 +50,7 @@ def of_luthflow(task, scratch):
         command += ["--examples", f"gsm8k={data}/gsm8k_train.jsonl", "--max-tokens", "256"]
     seconds, memory, _ = measured(command + os.environ.get("LUTHFLOW_ARGS", "").split(), {"RAYON_NUM_THREADS": threads})
     with open(out, encoding="utf-8") as file:
-        return seconds, memory, json.load(file).get("results")
+        return seconds, memory, json.load(file)["results"][TASKS[task]]
 
 
 def main():

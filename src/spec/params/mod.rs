@@ -38,8 +38,9 @@ pub use curate::{
     Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
 };
 pub use eval::{
-    Average, BitsPerByte, Choices, Draw, EvalParams, Extract, FewShot, Generate, Ignore, JudgeRules, Metric, MetricName,
-    MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take, Task, TaskDefinition, TaskSource,
+    Average, BitsPerByte, Choices, Draw, EvalParams, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
+    MetricName, MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take, Task, TaskDefinition,
+    TaskSource,
 };
 pub use export::{ExportFormat, ExportParams, ExportType};
 pub use generate::{

@@ -195,7 +195,9 @@ impl SourceParams {
         let Some(task) = &self.task else {
             let given = [("language", self.language.is_some()), ("profile", self.profile.is_some())];
             let given = given.into_iter().chain([("part", self.part.is_some())]).find(|(_, given)| *given)?.0;
-            return Some(Mistake::new(given, format!("only a source with a `task` has a `{given}`")).help("leave it out"));
+            return Some(
+                Mistake::new(given, format!("only a source with a `task` has a `{given}`")).help("leave it out"),
+            );
         };
         if let Err(why) = tasks::find(task, self.language.as_deref(), None) {
             let mistake = Mistake::new("task", why);
