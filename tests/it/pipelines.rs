@@ -45,6 +45,8 @@ fn with_shipped() -> World {
         world.write(&name, &std::fs::read_to_string(path).unwrap());
     }
     std::os::unix::fs::symlink(root().join("pipelines/data"), world.path("pipelines/data")).unwrap();
+    std::fs::create_dir_all(world.path("tests/fixtures/eval")).unwrap();
+    std::os::unix::fs::symlink(root().join("tests/fixtures/eval/data"), world.path("tests/fixtures/eval/data")).unwrap();
     std::os::unix::fs::symlink(root().join("examples/eval/capitals.jsonl"), world.path("examples/eval/capitals.jsonl"))
         .unwrap();
     // What `tests/models/fetch.sh` fetches; for a plan, any bytes will do.
