@@ -1,7 +1,10 @@
 //! The steps of a curation, through the program: raw columns in, a training set out, and how to look at it.
 
+use luthflow::data::Tokenizer;
+use luthflow::model::{CausalLm, Packed};
 use serde_json::{Value, json};
 
+use crate::tiny::model_folder;
 use crate::world::World;
 
 /// Three sources in three shapes, as hubs have them.
@@ -259,4 +262,50 @@ fn a_new_file_does_not_run_the_others_again() {
     for (name, kept) in names.into_iter().zip(kept) {
         assert!(read(name) == kept, "{name} differs");
     }
+}
+
+#[test]
+fn a_model_says_which_rows_are_likely() {
+    let world = World::empty();
+    let model = model_folder("tied");
+    for name in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
+        world.write(&format!("model/{name}"), "");
+        fs_err::copy(model.path().join(name), world.path("model").join(name)).unwrap();
+    }
+    let texts = ["Il était une fois un roi.", "Once upon a time there was a king.", "naïve ☃", "zzz qqq zzz qqq"];
+    let rows: String = texts.iter().map(|text| json!({"text": text}).to_string() + "\n").collect();
+    world.write("rows.jsonl", &rows);
+    let pipeline = |step: &str| {
+        format!(
+            "version: 1\nnodes:\n  model: {{kind: source, model: model}}\n  rows: {{kind: source, dataset: rows.jsonl}}\n  \
+             set: {{kind: curate, from: [rows], columns: [bits_per_byte, flags], steps: [perplexity: {step}]}}\n"
+        )
+    };
+    world.write("pipeline.yaml", &pipeline("{model: model}"));
+    world.run_ok(&[]);
+    let (lm, tokenizer) =
+        (CausalLm::load(&world.path("model")).unwrap(), Tokenizer::load(&world.path("model")).unwrap());
+    let bits = |text: &str| {
+        let mut ids = vec![tokenizer.document_start()];
+        ids.extend(tokenizer.encode(text).unwrap());
+        let log_probs = lm.log_probs(&Packed { lengths: vec![ids.len()], ids }).unwrap();
+        -log_probs.iter().map(|log_prob| f64::from(*log_prob)).sum::<f64>() / std::f64::consts::LN_2 / text.len() as f64
+    };
+    let scored = head(&world, "set");
+    assert_eq!(scored.len(), 4);
+    for (row, text) in scored.iter().zip(texts) {
+        let found = row["bits_per_byte"].as_f64().unwrap();
+        assert!((found - bits(text)).abs() < 1e-4, "{text}: {found} and {}", bits(text));
+    }
+    // Those beyond the bounds go, or are marked.
+    let mut all: Vec<f64> = scored.iter().map(|row| row["bits_per_byte"].as_f64().unwrap()).collect();
+    all.sort_by(f64::total_cmp);
+    let (least, most) = (all[0] + 1e-6, all[3] - 1e-6);
+    world.write("pipeline.yaml", &pipeline(&format!("{{model: model, min: {least}, max: {most}}}")));
+    world.run_ok(&[]);
+    assert_eq!(head(&world, "set").len(), 2);
+    world.write("pipeline.yaml", &pipeline(&format!("{{model: model, max: {most}, mode: flag}}")));
+    world.run_ok(&[]);
+    let flagged = head(&world, "set").iter().filter(|row| row["flags"] != json!([])).count();
+    assert_eq!(flagged, 1);
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test would")]
 
 use std::path::Path;
+use std::process::Stdio;
 
 use luthflow::data::{Joining, Rendered, Seam, Start, Tokenizer};
 use luthflow::model::{CausalLm, Packed};
@@ -188,6 +189,71 @@ fn a_task_file_asks_in_turns_and_draws_several_answers() {
     pipeline(&world, &json!({"seed": 7, "batch": 1, "tasks": [{"talk.yaml": {"data": "arc", "limit": 3}}]}));
     world.run_ok(&[]);
     assert_eq!(digest(&world), before, "how many answers are written at once decides nothing");
+}
+
+#[test]
+fn another_metric_needs_no_model() {
+    let world = world(&json!({"tasks": [{"talk.yaml": {"data": "arc", "limit": 3}}]}));
+    world.write("talk.yaml", TALK);
+    assert!(measured(&world.run_ok(&[]), "requests_computed") > 0.0);
+    let before = samples(&world, "talk");
+    world.write("talk.yaml", &TALK.replace("[em, ", "[f1, em, "));
+    let again = world.run_ok(&[]);
+    assert!(measured(&again, "requests_computed").abs() < 0.5);
+    let after = samples(&world, "talk");
+    assert_eq!(
+        before.iter().map(|row| &row["answers"]).collect::<Vec<_>>(),
+        after.iter().map(|row| &row["answers"]).collect::<Vec<_>>()
+    );
+    assert!(after.iter().all(|row| row["values"]["f1"].is_number()));
+}
+
+/// Long answers to many rows, so that there is an instant to kill it at.
+const LONG: &str = r#"
+task: long
+prompt: "{{question}} {{id}}"
+request:
+  generate: {max_tokens: 160, gold: "'x'", temperature: 1.0}
+metrics: [em]
+"#;
+
+#[test]
+fn a_killed_eval_goes_on_with_what_it_has() {
+    let rows: String =
+        (0..60).map(|i| json!({"id": i, "question": format!("Say something about {i}")}).to_string() + "\n").collect();
+    let settings = json!({"batch": 4, "tasks": [{"long.yaml": {"data": "arc"}}]});
+    let made = || {
+        let world = world(&settings);
+        world.write("arc.jsonl", &rows);
+        world.write("long.yaml", LONG);
+        world
+    };
+    let undisturbed = made();
+    let whole = undisturbed.run_ok(&[]);
+    let all = measured(&whole, "requests_computed");
+    let (world, mut kept) = (made(), 0.0);
+    for _ in 0..20 {
+        let mut child = world.command(&["run"]).stderr(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        // As soon as some answers are on the disk.
+        let store = world.path("cache/memo/answers/evals.sqlite");
+        let begun = std::time::Instant::now();
+        while fs_err::metadata(&store).map_or(0, |found| found.len()) < 30_000 && begun.elapsed().as_secs() < 20 {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let finished = world.run_ok(&[]);
+        if finished.ran.iter().any(|node| node == "scores") {
+            kept = measured(&finished, "requests_known");
+            assert!((kept + measured(&finished, "requests_computed") - all).abs() < 0.5);
+            if kept > 0.0 {
+                break;
+            }
+        }
+        fs_err::remove_dir_all(world.path("cache")).unwrap();
+    }
+    assert!(kept > 0.0, "it was over before it could be killed");
+    assert_eq!(digest(&world), digest(&undisturbed));
 }
 
 #[test]

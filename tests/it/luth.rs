@@ -168,3 +168,83 @@ fn what_was_published_stands_beside_what_was_measured() {
     assert!(text.contains("\"off\""), "{text}");
     assert_eq!(json!(report["version"]), json!(1));
 }
+
+#[test]
+fn the_language_is_an_axis() {
+    let (world, hub) = world();
+    let languages = [
+        ("ar", "AR_XY"),
+        ("bn", "BN_BD"),
+        ("de", "DE_DE"),
+        ("es", "ES_LA"),
+        ("fr", "FR_FR"),
+        ("hi", "HI_IN"),
+        ("id", "ID_ID"),
+        ("it", "IT_IT"),
+        ("ja", "JA_JP"),
+        ("ko", "KO_KR"),
+        ("pt", "PT_BR"),
+        ("zh", "ZH_CN"),
+    ];
+    let entry = |config: &str| {
+        format!("- config_name: {config}\n  data_files:\n  - split: test\n    path: {config}/test.jsonl\n")
+    };
+    let card: String = languages.iter().map(|(_, config)| entry(config)).collect();
+    let rows = fixture("exams_fr_mmmlu");
+    let mut files = vec![("README.md".to_owned(), format!("---\nconfigs:\n{card}---\n").into_bytes())];
+    files.extend(languages.iter().map(|(_, config)| (format!("{config}/test.jsonl"), rows.clone())));
+    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
+    hub.commit("datasets/openai/MMMLU", "main", COMMIT, &files);
+    let codes: Vec<&str> = languages.iter().map(|(code, _)| *code).collect();
+    let pipeline = json!({
+        "version": 1,
+        "sweep": {"lang": codes},
+        "nodes": {
+            "model": {"kind": "source", "model": "hf://smoke/qwen3"},
+            "scores": {"kind": "eval", "model": "model", "tasks": [{"mmlu": {"language": "${lang}", "limit": 2}}]},
+        },
+    });
+    world.write("languages.yaml", &pipeline.to_string());
+    let ran = run(&world, &hub, &["run", "--json", "languages.yaml"]);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+    let mut prompts = BTreeSet::new();
+    for (code, _) in languages {
+        let node = format!("scores[lang={code}]");
+        let shown = run(&world, &hub, &["show", &node, "--json", "-p", "languages.yaml"]);
+        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+        assert!(shown["metrics"][format!("mmlu-{code}.acc")].is_number(), "{code}: {shown}");
+        let path = Path::new(shown["path"].as_str().unwrap()).join(format!("samples/mmlu-{code}.jsonl"));
+        let first: Value = serde_json::from_str(fs_err::read_to_string(path).unwrap().lines().next().unwrap()).unwrap();
+        prompts.insert(first["prompt"].as_str().unwrap().to_owned());
+    }
+    assert!(prompts.len() >= 8, "the words of each language: {prompts:?}");
+}
+
+#[test]
+fn a_curation_keeps_clear_of_tasks_by_name() {
+    let (world, hub) = world();
+    let questions = String::from_utf8(fixture("exams_fr_mmmlu")).unwrap();
+    let longest = questions.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let longest = longest.max_by_key(|row| row["Question"].as_str().unwrap().split_whitespace().count()).unwrap();
+    let given_away = longest["Question"].as_str().unwrap();
+    let rows =
+        [json!({"text": format!("À savoir par cœur : {given_away}")}), json!({"text": "Le chat dort sur le mur."})];
+    world.write("rows.jsonl", &rows.iter().map(|row| row.to_string() + "\n").collect::<String>());
+    let pipeline = json!({
+        "version": 1,
+        "nodes": {
+            "rows": {"kind": "source", "dataset": "rows.jsonl"},
+            "clean": {"kind": "curate", "from": ["rows"],
+                "steps": [{"decontaminate": {"evals": ["mmlu-fr", {"task": "ifeval", "fields": ["prompt"]}]}}]},
+        },
+    });
+    world.write("clean.yaml", &pipeline.to_string());
+    let ran = run(&world, &hub, &["run", "clean.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let left = run(&world, &hub, &["data", "head", "clean", "--json", "-p", "clean.yaml"]);
+    assert_eq!(left.stdout.trim(), rows[1].to_string(), "{}", left.stderr);
+    // A task that there is not is told with those that are near.
+    world.write("clean.yaml", &pipeline.to_string().replace("mmlu-fr", "mmlu-frr"));
+    let checked = run(&world, &hub, &["check", "clean.yaml"]);
+    assert!(checked.code != 0 && checked.stderr.contains("did you mean `mmlu-fr`?"), "{}", checked.stderr);
+}

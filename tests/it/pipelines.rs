@@ -46,7 +46,8 @@ fn with_shipped() -> World {
     }
     std::os::unix::fs::symlink(root().join("pipelines/data"), world.path("pipelines/data")).unwrap();
     std::fs::create_dir_all(world.path("tests/fixtures/eval")).unwrap();
-    std::os::unix::fs::symlink(root().join("tests/fixtures/eval/data"), world.path("tests/fixtures/eval/data")).unwrap();
+    std::os::unix::fs::symlink(root().join("tests/fixtures/eval/data"), world.path("tests/fixtures/eval/data"))
+        .unwrap();
     std::os::unix::fs::symlink(root().join("examples/eval/capitals.jsonl"), world.path("examples/eval/capitals.jsonl"))
         .unwrap();
     // What `tests/models/fetch.sh` fetches; for a plan, any bytes will do.

@@ -158,3 +158,69 @@ impl Merge {
         Ok(Some(record))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+    use crate::ops::{DeviceChoice, Inputs, Progress};
+
+    struct Silent;
+
+    impl Progress for Silent {
+        fn phase(&self, _: &str, _: Option<u64>, _: &'static str) {}
+        fn position(&self, _: u64) {}
+        fn note(&self, _: &str) {}
+    }
+
+    /// Signatures of 3 bands of 2 values, drawn so that many rows agree in some band.
+    fn signatures(rows: u32) -> Vec<(u32, Vec<u64>)> {
+        let mut state = 7_u64;
+        let mut draw = move || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % 23
+        };
+        (0..rows).map(|row| (row, (0..6).map(|_| draw()).collect())).collect()
+    }
+
+    /// The pairs that a store gives which keeps so many bytes in memory, and how many runs of a band went to the disk.
+    fn pairs(limit: usize) -> (BTreeSet<(u32, u32)>, u64, usize) {
+        let folder = tempfile::tempdir().unwrap();
+        let (inputs, cancelled) = (Inputs::default(), AtomicBool::new(false));
+        let cx = OpCx {
+            inputs: &inputs,
+            out: folder.path(),
+            scratch: folder.path(),
+            checkpoint: None,
+            memo: None,
+            environment: &|_| None,
+            threads: 1,
+            device: DeviceChoice::Cpu,
+            progress: &Silent,
+            cancelled: &cancelled,
+        };
+        let mut bands = Bands { limit, ..Bands::new(3, 2, 4, folder.path(), "step") };
+        for part in signatures(2000).chunks(190) {
+            bands.push(part).unwrap();
+        }
+        let runs = bands.runs[0].len();
+        let mut found = BTreeSet::new();
+        let join = |a, b| {
+            found.insert((a, b));
+        };
+        let count = bands.pairs(&cx, join).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "the runs are gone");
+        (found, count, runs)
+    }
+
+    #[test]
+    fn what_goes_to_the_disk_comes_back_in_order() {
+        let (in_memory, count, none) = pairs(IN_MEMORY);
+        let (spilled, again, runs) = pairs(10_000);
+        assert!(none == 0 && runs > 3, "{none} {runs}");
+        assert!(in_memory.len() > 1000, "{}", in_memory.len());
+        assert_eq!((spilled, again), (in_memory, count));
+    }
+}
