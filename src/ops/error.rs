@@ -40,9 +40,16 @@ impl OpError {
         self
     }
 
-    /// Returns the way out, if there is one to name.
+    /// Returns the way out, if there is one to name: its own, or that of the nearest cause that has one.
     pub fn way_out(&self) -> Option<&str> {
-        self.help.as_deref()
+        let mut next: Option<&(dyn Error + 'static)> = Some(self);
+        while let Some(error) = next {
+            if let Some(help) = error.downcast_ref::<Self>().and_then(|error| error.help.as_deref()) {
+                return Some(help);
+            }
+            next = error.source();
+        }
+        None
     }
 
     /// Returns the message and those of all causes, outermost first.

@@ -281,7 +281,7 @@ fn a_model_says_which_rows_are_likely() {
              set: {{kind: curate, from: [rows], columns: [bits_per_byte, flags], steps: [perplexity: {step}]}}\n"
         )
     };
-    world.write("pipeline.yaml", &pipeline("{model: model}"));
+    world.write("pipeline.yaml", &pipeline("{model: model, max_length: 256}"));
     world.run_ok(&[]);
     let (lm, tokenizer) =
         (CausalLm::load(&world.path("model")).unwrap(), Tokenizer::load(&world.path("model")).unwrap());
@@ -301,10 +301,10 @@ fn a_model_says_which_rows_are_likely() {
     let mut all: Vec<f64> = scored.iter().map(|row| row["bits_per_byte"].as_f64().unwrap()).collect();
     all.sort_by(f64::total_cmp);
     let (least, most) = (all[0] + 1e-6, all[3] - 1e-6);
-    world.write("pipeline.yaml", &pipeline(&format!("{{model: model, min: {least}, max: {most}}}")));
+    world.write("pipeline.yaml", &pipeline(&format!("{{model: model, max_length: 256, min: {least}, max: {most}}}")));
     world.run_ok(&[]);
     assert_eq!(head(&world, "set").len(), 2);
-    world.write("pipeline.yaml", &pipeline(&format!("{{model: model, max: {most}, mode: flag}}")));
+    world.write("pipeline.yaml", &pipeline(&format!("{{model: model, max_length: 256, max: {most}, mode: flag}}")));
     world.run_ok(&[]);
     let flagged = head(&world, "set").iter().filter(|row| row["flags"] != json!([])).count();
     assert_eq!(flagged, 1);

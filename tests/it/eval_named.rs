@@ -291,5 +291,5 @@ fn what_cannot_be_asked_is_told() {
     assert!(failure(&world).contains("row 4"), "{}", failure(&world));
     world.write("arc.jsonl", "{\"question\": \"a\"}\n");
     let failed = failure(&world);
-    assert!(failed.contains("choices") && failed.contains("its columns are question"), "{failed}");
+    assert!(failed.contains("let.gold") && failed.contains("its columns are question"), "{failed}");
 }
