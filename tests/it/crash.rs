@@ -23,6 +23,10 @@ fn killed_at_random_instants_the_next_run_goes_on_and_the_cache_is_whole() {
         let over = child.try_wait().unwrap().is_some();
         child.kill().unwrap();
         child.wait().unwrap();
+        if !world.path("cache").is_dir() {
+            // On a busy machine it may not have begun.
+            continue;
+        }
         killed += i32::from(!over);
         let verify = world.run(&["cache", "verify"]);
         assert_eq!(verify.code, 0, "after kill {killed}: {}{}", verify.stdout, verify.stderr);
