@@ -1,7 +1,7 @@
 //! What no single field of an eval shows to be wrong.
 
 use super::super::Mistake;
-use super::{EvalParams, NamedTask, Profile, Request, Task};
+use super::{EvalParams, NamedTask, Profile, Request, Task, TaskDefinition};
 use crate::spec::suggest;
 use crate::spec::tasks;
 
@@ -49,6 +49,26 @@ fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mis
         mistakes.push(mistake.help("give one another `name`"));
     }
     mistakes
+}
+
+/// The most draws before those of the rows.
+const MOST_SKIPPED: usize = 10_000_000;
+/// The most answers to a question.
+const MOST_SAMPLES: usize = 10_000;
+
+/// Says which number of a task would have it run for ever, or take all memory.
+fn beyond(task: &NamedTask, definition: &TaskDefinition) -> Option<String> {
+    if let Some(draw) = definition.draw {
+        if draw.below == 0 || draw.below > u32::MAX as usize {
+            return Some(format!("`draw.below` is {}; it goes from 1 to {}", draw.below, u32::MAX));
+        }
+        if draw.skip > MOST_SKIPPED {
+            return Some(format!("`draw.skip` is {}; it goes up to {MOST_SKIPPED}", draw.skip));
+        }
+    }
+    let Request::Generate(generate) = &definition.request else { return None };
+    let samples = task.samples.unwrap_or(generate.samples);
+    (samples > MOST_SAMPLES).then(|| format!("`samples` is {samples}; it goes up to {MOST_SAMPLES}"))
 }
 
 /// Says why a task has no definition.
@@ -101,6 +121,7 @@ fn of_named(task: &NamedTask, i: usize, profile: Profile) -> Vec<Mistake> {
             mistakes.push(Mistake::new(at(field), format!("`{}` asks for no answers in words", task.key)));
         }
     }
+    mistakes.extend(beyond(task, definition).map(|why| Mistake::new(&entry, format!("`{}`: {why}", task.key))));
     let drawn = [("temperature", task.temperature, f64::INFINITY), ("top_p", task.top_p, 1.0)];
     for (field, number, most) in drawn {
         if number.is_some_and(|number| !(0.0..=most).contains(&number) || !number.is_finite()) {
@@ -108,4 +129,36 @@ fn of_named(task: &NamedTask, i: usize, profile: Profile) -> Vec<Mistake> {
         }
     }
     mistakes
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn told(more: &Value) -> Vec<String> {
+        let mut definition =
+            json!({"task": "t", "request": {"generate": {"gold": "'x'"}}, "metrics": ["em"], "prompt": "?"});
+        for (name, value) in more.as_object().unwrap() {
+            definition[name] = value.clone();
+        }
+        let tasks = json!([{"t": {"name": "t", "data": "rows", "define": {}, "definition": definition}}]);
+        let params: EvalParams = serde_json::from_value(json!({"model": "m", "tasks": tasks})).unwrap();
+        mistakes(&params).into_iter().map(|mistake| mistake.message).collect()
+    }
+
+    #[test]
+    fn numbers_without_bounds_are_mistakes() {
+        assert_eq!(told(&json!({})), [""; 0]);
+        for (more, field) in [
+            (json!({"draw": {"seed": 1, "below": 0}}), "draw.below"),
+            (json!({"draw": {"seed": 1, "below": 1_u64 << 40}}), "draw.below"),
+            (json!({"draw": {"seed": 1, "below": 4, "skip": 1_u64 << 60}}), "draw.skip"),
+            (json!({"request": {"generate": {"gold": "'x'", "samples": 1_000_000_000}}}), "samples"),
+        ] {
+            let told = told(&more);
+            assert!(told.len() == 1 && told[0].contains(field), "{more}: {told:?}");
+        }
+    }
 }

@@ -56,9 +56,6 @@ pub struct TaskDefinition {
     /// then that of clusters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
-    /// What a harness does apart; filled in before a task is read.
-    #[serde(default, skip_serializing)]
-    pub quirks: Map<String, Value>,
 }
 
 /// A data set on the hub.
