@@ -3,6 +3,7 @@
 //! Ops know neither the cache nor the scheduler nor the terminal: they get folders to read, a folder to write and a
 //! sink for progress.
 
+mod answered;
 mod command;
 mod curate;
 mod cx;
