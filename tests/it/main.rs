@@ -43,6 +43,7 @@ mod inference;
 mod instants;
 mod keys;
 mod language;
+mod languages;
 mod likelihood;
 mod locked;
 mod lora;
