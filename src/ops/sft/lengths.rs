@@ -1,0 +1,59 @@
+//! How long samples are, without training on them: what an estimate of a training rests on.
+
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use super::samples::{Sample, Samples};
+use super::{template_settings, turns};
+use crate::data::{self, Row, Tokenizer};
+use crate::ops::OpError;
+use crate::spec::params::SftParams;
+
+/// The lengths of the first samples of a data set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lengths {
+    /// Rows that were read.
+    pub rows: usize,
+    /// Whether these are all.
+    pub all: bool,
+    /// Tokens of each sample.
+    pub lengths: Vec<usize>,
+    /// How many of them are learned.
+    pub trained: usize,
+}
+
+/// Tokenizes the first rows of data sets as the training of a model would. Returns them by data set, and how many
+/// sequences the samples of all fill, packed by the best fit.
+pub fn lengths(
+    params: &SftParams,
+    model: &Path,
+    data: &[PathBuf],
+    most: usize,
+) -> Result<(Vec<Lengths>, usize), OpError> {
+    let failed = |error| OpError::caused("the data cannot be looked at", error);
+    let tokenizer = Tokenizer::load_with(model, &template_settings(params)?).map_err(failed)?;
+    let mut found = Vec::new();
+    for path in data {
+        let mut rows = data::open(path).map_err(failed)?;
+        let some: Vec<Row> = rows.by_ref().take(most).collect::<Result<_, _>>().map_err(failed)?;
+        let all = some.len() < most || rows.next().is_none();
+        let encoded = some.par_iter().map(|row| turns::encode(row, params, &tokenizer));
+        let encoded: Vec<_> = encoded.collect::<Result<_, _>>().map_err(failed)?;
+        let mut samples = Samples::default();
+        for marked in encoded {
+            let marked = marked.map_err(OpError::new)?;
+            // What is too long is an error of the training, and none of a look at it.
+            let _ = samples.add(Sample::new(marked.ids, marked.trained, (0, 1)), params);
+        }
+        found.push(Lengths {
+            rows: some.len(),
+            all,
+            lengths: samples.list.iter().map(|sample| sample.ids.len()).collect(),
+            trained: samples.list.iter().map(Sample::trained_tokens).sum(),
+        });
+    }
+    let every: Vec<usize> = found.iter().flat_map(|one| &one.lengths).copied().collect();
+    let sequences = super::sequences_of(&every, params.sequence_len);
+    Ok((found, sequences))
+}
