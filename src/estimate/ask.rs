@@ -77,9 +77,10 @@ fn of_task(task: &Task, params: &EvalParams, data: &Content, cost: &mut Cost) ->
     match task {
         Task::BitsPerByte(_) => {
             let (tokens, note) = data.tokens_or_bytes();
-            note.into_iter().for_each(|note| cost.note(note));
-            // As one text: only its tokens count.
-            Asked { texts: tokens, read: 1.0, written: 0.0, most: 0.0 }
+            cost.notes_of(note);
+            let mean = tokens.with(rows, |tokens, rows| tokens / rows.max(1.0));
+            let texts = if mean.is_unknown() { mean } else { rows };
+            Asked { texts, read: mean.value().unwrap_or(0.0), written: 0.0, most: 0.0 }
         }
         Task::MinimalPairs(_) => {
             cost.note(format!("sentences of minimal pairs have {:.0} tokens", rates::SENTENCE));

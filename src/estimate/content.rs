@@ -174,17 +174,12 @@ fn source(params: &SourceParams, facts: &Facts) -> Content {
     let metric = |name: &str| Figure::from(facts.metrics.get(name).copied());
     let expected = |of: fn(&Expect) -> Option<u64>| params.expect.as_ref().and_then(of).map(|count| count as f64);
     let (rows, tokens) = (expected(|expect| expect.rows), expected(|expect| expect.tokens));
-    let expected_rows = rows.map_or(Figure::Unknown, Figure::Assumed);
-    let known = || super::ask::rows_of_task(params).map_or(Figure::Unknown, Figure::Assumed);
-    let rows = metric("rows").or(expected_rows).or(known());
+    let assumed = |count: Option<f64>| count.map_or(Figure::Unknown, Figure::Assumed);
+    let most = params.range.and_then(|range| range.to.map(|to| to.saturating_sub(range.from) as f64));
+    let known = metric("rows").or(facts.rows.into());
+    let rows = known.or(assumed(rows)).or(assumed(super::ask::rows_of_task(params))).or(assumed(most));
     let bytes = metric("bytes").or(facts.size.into()).or(facts.listed.into());
-    let content =
-        Content { rows, tokens: tokens.map_or(Figure::Unknown, Figure::Assumed), bytes, ..Content::default() };
-    let range = params.range.filter(|_| !facts.fresh);
-    match range.and_then(|range| range.to.map(|to| to.saturating_sub(range.from))) {
-        Some(limit) => content.first(Some(limit)),
-        None => content,
-    }
+    Content { rows, tokens: assumed(tokens), bytes, ..Content::default() }
 }
 
 fn curated(params: &CurateParams, facts: &Facts, inputs: &dyn Fn(&str) -> Content) -> Vec<(String, Content)> {
@@ -206,7 +201,7 @@ fn curated(params: &CurateParams, facts: &Facts, inputs: &dyn Fn(&str) -> Conten
             // Of the tokens that were expected of what was read, as many as of its rows.
             let kept = rows.with(all.rows, |rows, all| rows / all.max(1.0));
             let tokens = all.tokens.with(kept, |tokens, kept| tokens * kept);
-            Content { rows, bytes, tokens, ..Content::default() }
+            Content { rows, tokens, bytes, ..Content::default() }
         };
         return match split {
             Some(_) => ["train", "eval"].map(|name| (name.to_owned(), part(metric(&format!("{name}_rows"))))).into(),

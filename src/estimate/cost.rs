@@ -6,6 +6,16 @@ use super::{Device, Figure};
 use crate::plan::graph::Instance;
 use crate::spec::params::Op;
 
+/// Writes a large count the way people say it.
+pub(super) fn short(count: f64) -> String {
+    match count {
+        count if count >= 9.95e9 => format!("{:.0} G", count / 1e9),
+        count if count >= 1e9 => format!("{:.1} G", count / 1e9),
+        count if count >= 1e6 => format!("{:.0} M", count / 1e6),
+        count => format!("{:.0} k", count / 1e3),
+    }
+}
+
 /// What one node costs. Of a fresh one all is zero.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cost {
@@ -80,14 +90,19 @@ impl Cost {
         }
     }
 
+    /// Adds some sentences, each once.
+    pub(super) fn notes_of(&mut self, texts: impl IntoIterator<Item = String>) {
+        for text in texts {
+            self.note(text);
+        }
+    }
+
     /// Says why it does not fit into the memory of the device.
     pub(super) fn fit(&self, instance: &Instance, device: &Device) -> Option<String> {
         let needed = if device.is_host { self.host_memory } else { self.device_memory }.value()?;
-        if needed <= device.memory {
-            return None;
-        }
+        let memory = device.memory.filter(|memory| needed > *memory)?;
         let has = if device.is_host { "this machine has" } else { "the device has" };
-        let (needed, memory) = (needed / 1e9, device.memory / 1e9);
+        let (needed, memory) = (needed / 1e9, memory / 1e9);
         let mut ways = Vec::new();
         match &instance.op {
             Op::Sft(params) => {

@@ -19,8 +19,8 @@ pub struct Device {
     pub sustained_share: f64,
     /// Bytes of memory read a second.
     pub bandwidth: f64,
-    /// Its memory in bytes.
-    pub memory: f64,
+    /// Its memory in bytes, if that is known.
+    pub memory: Option<f64>,
     /// Whether weights and results lie in the host's memory.
     pub is_host: bool,
     /// Whether the speeds were measured here and now.
@@ -43,8 +43,8 @@ pub struct Measured {
     pub flops: f64,
     /// Bytes of memory read a second.
     pub bandwidth: f64,
-    /// Its memory in bytes.
-    pub memory: f64,
+    /// Its memory in bytes, if that is known.
+    pub memory: Option<f64>,
     /// Whether it is the CPU.
     pub is_host: bool,
 }
@@ -90,7 +90,7 @@ pub fn named(name: &str) -> Option<Device> {
         peak_flops,
         sustained_share: OF_PEAK,
         bandwidth,
-        memory,
+        memory: Some(memory),
         is_host: false,
         measured: false,
     })

@@ -32,12 +32,9 @@ pub(super) fn source(params: &SourceParams, facts: &Facts, ground: &Ground<'_>) 
     cost.disk = bytes;
     if outside {
         cost.what = "downloads".into();
-        match ground.bandwidth {
-            Some(bandwidth) => cost.seconds = (bytes * (1.0 / bandwidth)).assumed(),
-            None => {
-                cost.seconds = Figure::Unknown;
-                cost.note("the time of downloads is unknown: say `--bandwidth 1Gbit`");
-            }
+        cost.seconds = ground.bandwidth.map_or(Figure::Unknown, |speed| (bytes * (1.0 / speed)).assumed());
+        if ground.bandwidth.is_none() {
+            cost.note("the time of downloads is unknown: say `--bandwidth 1Gbit`");
         }
     } else {
         cost.what = "brings files in".into();
@@ -62,7 +59,7 @@ pub(super) fn curate(params: &CurateParams, inputs: &[Content], ground: &Ground<
         rows.value().map_or("?".into(), |rows| format!("{rows:.0}"))
     );
     cost.disk = bytes.assumed();
-    cost.note("a curation keeps every row that no limit takes away");
+    cost.note("curations are taken to keep every row that no limit takes away");
     cost.host_memory = Figure::Assumed(ROWS + rates::PROGRAM);
     cost.seconds = match ground.earlier.curation {
         Some((speed, nodes)) if !rows.is_unknown() => {
@@ -93,16 +90,13 @@ pub(super) fn merge(inputs: &[Content], out: Option<&Content>, ground: &Ground<'
     cost.disk = written;
     cost.host_memory = Figure::Assumed(PIECES + rates::PROGRAM);
     let weights = out.and_then(|out| out.model.as_ref()).map(|shape| shape.parameters);
-    cost.seconds = match (ground.earlier.merge, weights) {
-        (Some((speed, nodes)), Some(weights)) => {
-            cost.note(format!("the speed of merges is that of {nodes} earlier ones here"));
-            Figure::Assumed(weights / speed)
-        }
-        _ => {
-            disk_note(&mut cost);
-            ((read + written) * (1.0 / rates::DISK)).assumed()
-        }
-    };
+    if let (Some((speed, nodes)), Some(weights)) = (ground.earlier.merge, weights) {
+        cost.note(format!("the speed of merges is that of {nodes} earlier ones here"));
+        cost.seconds = Figure::Assumed(weights / speed);
+    } else {
+        disk_note(&mut cost);
+        cost.seconds = ((read + written) * (1.0 / rates::DISK)).assumed();
+    }
     if (read + written).is_unknown() {
         cost.note("the sizes of some models that are combined are unknown: run what they come from first");
     }

@@ -11,6 +11,7 @@ mod cost;
 pub mod device;
 mod figure;
 mod files;
+mod memory;
 pub mod rates;
 mod shape;
 mod train;
@@ -41,6 +42,8 @@ pub struct Facts {
     pub size: Option<f64>,
     /// Of a source: the bytes that are brought in, as they are listed.
     pub listed: Option<f64>,
+    /// Of a data set whose files are here: its rows, counted.
+    pub rows: Option<f64>,
     /// Of a model that can be looked at: its sizes.
     pub shape: Option<Shape>,
     /// Of a training whose data is here: the lengths of some samples.

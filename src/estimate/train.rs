@@ -1,17 +1,11 @@
 //! What a training costs.
 //!
 //! Operations are those that the node itself counts (`model::flops`), over the tokens of its steps; what
-//! `gradient_checkpointing` computes again is one forward pass more through the layers. Memory follows from the settings: what each
-//! weight takes, what is kept of each token of a forward pass, and a piece of the logits.
+//! `gradient_checkpointing` computes again is one forward pass more through the layers.
 
 use super::content::Content;
-use super::{Cost, Facts, Figure, Ground, Shape, rates};
-use crate::spec::params::{OptimizerName, Packing, SftParams, TrainOn};
-
-/// Rows whose logits are in the memory of a device together (`model::composed`).
-const ROWS_TOGETHER: f64 = 1024.0;
-/// Logits in the memory of the host at a time (`model::kernel::loss`).
-const LOGITS: f64 = (1 << 24) as f64;
+use super::{Cost, Facts, Figure, Ground, Shape, memory};
+use crate::spec::params::{Packing, SftParams, TrainOn};
 
 /// The data of a training, once through.
 struct Epoch {
@@ -68,14 +62,14 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
     };
     let count = steps.count.value().map_or_else(|| "?".to_owned(), |count| format!("{count:.0}"));
     let how = if params.lora.is_some() { "adapters beside" } else { "all" };
-    cost.what = format!("trains {how} {:.0} M weights, {count} steps", shape.parameters / 1e6);
+    cost.what = format!("trains {how} {} weights, {count} steps", super::cost::short(shape.parameters));
     let outputs = 1.0 + params.epoch_outputs().count() as f64;
     cost.disk = Figure::Known(if params.lora.is_some() && params.result().0 == "adapter" {
         outputs * beside.unwrap_or(0.0) * 4.0
     } else {
         outputs * shape.bytes()
     });
-    memory(params, shape, &kept, beside, ground, &mut cost);
+    memory::add(params, shape, (kept.tokens, kept.longest), beside, ground, &mut cost);
     cost
 }
 
@@ -92,7 +86,7 @@ impl Epoch {
         };
         if !all {
             let most = samples.of.iter().map(|sample| sample.rows).fold(0.0, f64::max);
-            cost.note(format!("tokens are as in the first {most:.0} rows of each data set, which were counted"));
+            cost.note(format!("tokens are as in {most:.0} rows of each data set, which were counted"));
         }
         let tokens = sum(&|sample| sample.lengths.iter().sum::<usize>() as f64);
         let longest = samples.of.iter().flat_map(|sample| &sample.lengths).max().copied().unwrap_or(0) as f64;
@@ -117,7 +111,7 @@ impl Epoch {
         for content in data {
             let (own, note) = content.tokens_or_bytes();
             tokens = tokens + own;
-            note.into_iter().for_each(|note| cost.note(note));
+            cost.notes_of(note);
         }
         let tokens = tokens.assumed();
         if samples.is_unknown() && !tokens.is_unknown() {
@@ -207,11 +201,14 @@ impl Steps {
 
     /// Returns how many times the data is gone through.
     fn passes(&self, params: &SftParams) -> Figure {
+        let epochs = Figure::Known(params.epochs);
+        if params.max_steps.is_none() && params.epochs.fract() == 0.0 {
+            return epochs;
+        }
         let share = self.count.with(self.whole, |count, whole| count / whole.max(1.0));
         let cut = self.count.value() < self.whole.value();
-        let passes = share * params.epochs;
         // Steps are not equally full.
-        if cut || params.epochs.fract() != 0.0 { passes.assumed() } else { passes }
+        if cut || params.epochs.fract() != 0.0 { (share * params.epochs).assumed() } else { share * params.epochs }
     }
 }
 
@@ -228,56 +225,4 @@ fn evaluations(params: &SftParams, steps: &Steps, held: &Figure, shape: &Shape) 
         }
     };
     held.with(times, |tokens, times| tokens * times * 2.0 * shape.parameters)
-}
-
-/// Bytes of moments that the optimizer keeps of all weights.
-fn moments(params: &SftParams, shape: &Shape, beside: Option<f64>) -> f64 {
-    if let Some(beside) = beside {
-        return 8.0 * beside;
-    }
-    let inner = shape.costs.inner;
-    let (of_matrix, of_rest) = match params.optimizer {
-        OptimizerName::Adamw => (8.0, 8.0),
-        OptimizerName::Adamw8bit => (2.0, 8.0),
-        OptimizerName::Muon => (4.0, 8.0),
-    };
-    inner * of_matrix + (shape.parameters - inner) * of_rest
-}
-
-/// Bytes of a forward and a backward pass that go with its tokens. `wide` are the bytes of a number.
-fn activations(params: &SftParams, shape: &Shape, tokens: f64, wide: f64) -> f64 {
-    let (query, keys) = (shape.costs.width, shape.keys);
-    // What a layer keeps of a token: the inputs of its two halves and of its four products, and what they give.
-    let layer = 2.0 * shape.hidden + 2.0 * query + 2.0 * keys + 2.0 * shape.intermediate;
-    let a_token =
-        if params.gradient_checkpointing { shape.layers * shape.hidden + layer } else { shape.layers * layer };
-    wide * tokens * (a_token + 2.0 * shape.hidden)
-}
-
-fn memory(params: &SftParams, shape: &Shape, epoch: &Epoch, beside: Option<f64>, ground: &Ground<'_>, cost: &mut Cost) {
-    let trained = beside.unwrap_or(shape.parameters);
-    let masters = if params.bf16 { 4.0 * trained } else { 0.0 };
-    let moments = moments(params, shape, beside);
-    let weights = 4.0 * (shape.parameters + beside.unwrap_or(0.0));
-    let room = (params.micro_batch_size * params.sequence_len) as f64;
-    let in_pass = epoch.tokens.map(|tokens| tokens.min(room)).or(Figure::Assumed(room));
-    cost.scratch = Figure::Known(4.0 * trained + moments);
-    let host = weights + 4.0 * trained + masters + moments + rates::PROGRAM;
-    if ground.device.is_host {
-        let logits = 4.0 * LOGITS.min(256.0 * shape.vocabulary);
-        cost.host_memory = in_pass.map(|tokens| host + activations(params, shape, tokens, 4.0) + logits).assumed();
-        return;
-    }
-    cost.host_memory = Figure::Assumed(host);
-    // Scores of all pairs of the longest document, in 16 and in 32 bits, and softmax and its gradient beside them.
-    let attention = epoch.longest.map(|longest| shape.heads * longest * longest * (2.0 + 3.0 * 4.0));
-    let layers = if params.gradient_checkpointing { 1.0 } else { shape.costs.windows.len() as f64 };
-    // Logits, their logarithms and their gradient.
-    let logits = 3.0 * 4.0 * ROWS_TOGETHER * shape.vocabulary;
-    let on_device = shape.stored * (shape.parameters + beside.unwrap_or(0.0)) + (4.0 + shape.stored) * trained + logits;
-    let passes = in_pass.map(|tokens| activations(params, shape, tokens, shape.stored));
-    cost.device_memory = (passes + attention * layers + Figure::Known(on_device)).assumed();
-    if epoch.longest == Figure::Assumed(params.sequence_len as f64) {
-        cost.note("the memory of attention is that of a sample of `sequence_len` tokens; shorter ones take less");
-    }
 }

@@ -34,6 +34,7 @@ pub fn gather(decider: &Decider<'_>, wanted: &[bool], lock: Option<&Lock>) -> Re
     let mut facts = vec![Facts::default(); plan.instances().len()];
     let unseen = look_at_sources(decider, wanted, lock, &mut facts)?;
     let states = decider.preview_without(wanted, &HashSet::new(), &unseen)?;
+    let anything_runs = states.iter().flatten().any(|state| !matches!(state, NodeState::Fresh(_)));
     for (id, facts) in plan.ids().zip(&mut facts) {
         let instance = plan.instance(id);
         if let Some(NodeState::Fresh(action)) = &states[id.index()] {
@@ -43,7 +44,14 @@ pub fn gather(decider: &Decider<'_>, wanted: &[bool], lock: Option<&Lock>) -> Re
             let output = instance.op.outputs().into_iter().next();
             let folder = output.map(|output| folder(decider, action, &output.path));
             facts.shape = folder.and_then(|folder| Shape::of_folder(&folder)).or(facts.shape.take());
-        } else if let (Op::Sft(params), true) = (&instance.op, wanted[id.index()]) {
+        }
+        if let Op::Source(params) = &instance.op
+            && anything_runs
+            && wanted[id.index()]
+        {
+            facts.rows = rows(decider, id, params, action(&states, id));
+        }
+        if let (Op::Sft(params), false, true) = (&instance.op, facts.fresh, wanted[id.index()]) {
             facts.samples = samples(decider, instance, params, &states);
         }
     }
@@ -88,6 +96,17 @@ fn look_at_sources(
     Ok(unseen)
 }
 
+/// Counts the rows of a data set whose files are here.
+fn rows(decider: &Decider<'_>, id: InstanceId, params: &SourceParams, made: Option<&Action>) -> Option<f64> {
+    if params.dataset.is_none() || made.is_none() && is_outside(params) {
+        return None;
+    }
+    let files = decider.source_files(id).ok()?;
+    let files: Vec<(String, PathBuf)> = files.iter().map(|file| (file.name.clone(), file.path.clone())).collect();
+    let dir = made.map(|action| folder(decider, action, ""));
+    ops::rows(params, &files, dir.as_deref()).map(|rows| rows as f64)
+}
+
 /// Returns the sizes of a model on this machine that was not brought in yet.
 fn local_shape(decider: &Decider<'_>, instance: &Instance, params: &SourceParams, path: &str) -> Option<Shape> {
     let path = decider.folder_of(instance).join(path);
@@ -110,7 +129,26 @@ fn folder(decider: &Decider<'_>, action: &Action, below: &str) -> PathBuf {
     if below.is_empty() { whole } else { whole.join(Path::new(below)) }
 }
 
-/// Returns how long some samples of a training are, if its model and its data are here.
+fn artifact_in<'a>(instance: &'a Instance, slot: &str) -> Option<&'a Artifacts> {
+    instance.slots.iter().find(|own| own.name == slot)?.artifacts.first()
+}
+
+/// Returns the folder of a model that is here and has the tokenizer of this one: itself, or what it will be trained from.
+fn tokenizer_of(decider: &Decider<'_>, model: &Artifacts, states: &[Option<NodeState>]) -> Option<PathBuf> {
+    let mut model = model;
+    loop {
+        if let Some(action) = action(states, model.from) {
+            return Some(folder(decider, action, &model.output.path));
+        }
+        let instance = decider.plan.instance(model.from);
+        match &instance.op {
+            Op::Sft(_) | Op::ApplyLora(_) => model = artifact_in(instance, "model")?,
+            _ => return None,
+        }
+    }
+}
+
+/// Returns how long some samples of a training are, if its data is here and a tokenizer for it.
 fn samples(
     decider: &Decider<'_>,
     instance: &Instance,
@@ -121,11 +159,18 @@ fn samples(
     if params.dpo.is_some() {
         return None;
     }
-    let here = |artifact: &Artifacts| Some(folder(decider, action(states, artifact.from)?, &artifact.output.path));
-    let slot = |name: &str| instance.slots.iter().find(|slot| slot.name == name)?.artifacts.first().and_then(here);
-    let data: Vec<PathBuf> = (0..params.data.len()).map(|i| slot(&format!("data[{i}]"))).collect::<Option<_>>()?;
+    let here = |artifact: &Artifacts| {
+        let action = action(states, artifact.from)?;
+        let name = &artifact.output.name;
+        let rows = if name.is_empty() { "rows_out".to_owned() } else { format!("{name}_rows") };
+        let rows = action.metrics.get(&rows).map(|rows| *rows as usize);
+        Some((folder(decider, action, &artifact.output.path), rows))
+    };
+    let data: Option<Vec<_>> =
+        (0..params.data.len()).map(|i| here(artifact_in(instance, &format!("data[{i}]"))?)).collect();
+    let model = tokenizer_of(decider, artifact_in(instance, "model")?, states)?;
     // What is wrong with data or model is said when the training runs.
-    let (found, sequences) = ops::lengths(params, &slot("model")?, &data, ROWS).ok()?;
+    let (found, sequences) = ops::lengths(params, &model, &data?, ROWS).ok()?;
     let sample = |one: ops::Lengths| Sample {
         rows: one.rows as f64,
         all: one.all,
@@ -139,7 +184,7 @@ fn samples(
 pub fn measure(choice: DeviceChoice, memory: u64) -> Result<Measured, OpError> {
     let speeds = ops::speeds(choice)?;
     // How much a GPU has is not asked for: a node that needs more says so when it runs.
-    let memory = if speeds.is_host { memory as f64 } else { f64::MAX };
+    let memory = speeds.is_host.then_some(memory as f64);
     let ops::Speeds { about, flops, bandwidth, is_host } = speeds;
     Ok(Measured { about, flops, bandwidth, memory, is_host })
 }

@@ -1,6 +1,6 @@
 //! What can be found out in a moment about this machine and about a model in one file, for estimates.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use candle_core::{DType, Device, Tensor};
@@ -8,8 +8,10 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{DeviceChoice, OpError};
+use crate::data::SourceManifest;
 use crate::gguf::{self, GgufFile};
 use crate::model::matrix::{Matrix, MatrixMut, Threads, Write, product};
+use crate::spec::params::{RowRange, SourceParams};
 
 /// How long each of the two speeds is measured.
 const WHILE: Duration = Duration::from_millis(600);
@@ -17,8 +19,11 @@ const WHILE: Duration = Duration::from_millis(600);
 const SIDE: usize = 1024;
 /// The same on a GPU.
 const SIDE_ON_GPU: usize = 4096;
-/// Numbers that are read from memory, a multiple of what caches hold.
-const NUMBERS: usize = 1 << 26;
+/// Numbers that are copied, more than caches hold.
+const NUMBERS: usize = 1 << 25;
+
+/// The most bytes of rows that are counted.
+const MOST_BYTES: u64 = 32 << 20;
 
 /// How fast a device is.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,13 +32,13 @@ pub struct Speeds {
     pub about: String,
     /// Operations a second of a matrix product, in the numbers that luthflow trains with there.
     pub flops: f64,
-    /// Bytes of memory read a second.
+    /// Bytes of memory read or written a second.
     pub bandwidth: f64,
     /// Whether it is the CPU.
     pub is_host: bool,
 }
 
-/// Measures the device that a run would take: a matrix product and reading from memory, a second in all.
+/// Measures the device that a run would take, a matrix product and a copy in memory, in little more than a second.
 pub fn speeds(choice: DeviceChoice) -> Result<Speeds, OpError> {
     let device = choice.open().map_err(|error| {
         let help = error.help().unwrap_or_default().to_owned();
@@ -45,7 +50,7 @@ pub fn speeds(choice: DeviceChoice) -> Result<Speeds, OpError> {
     let threads = rayon::current_num_threads();
     let many = if threads == 1 { "" } else { "s" };
     let about = format!("CPU, {threads} thread{many}");
-    Ok(Speeds { about, flops: product_speed(), bandwidth: reading_speed(), is_host: true })
+    Ok(Speeds { about, flops: product_speed(), bandwidth: copying_speed(), is_host: true })
 }
 
 /// Returns the operations a second of the fastest of some products.
@@ -61,25 +66,16 @@ fn product_speed() -> f64 {
     })
 }
 
-fn reading_speed() -> f64 {
+/// Returns the bytes a second that a copy reads and writes.
+fn copying_speed() -> f64 {
     let numbers = vec![1.0f32; NUMBERS];
+    let mut copy = vec![0.0f32; NUMBERS];
     let part = NUMBERS.div_ceil(rayon::current_num_threads() * 4);
     fastest(|| {
-        let sum: f32 = numbers.par_chunks(part).map(sum_of).sum();
-        std::hint::black_box(sum);
-        (NUMBERS * 4) as f64
+        copy.par_chunks_mut(part).zip(numbers.par_chunks(part)).for_each(|(to, from)| to.copy_from_slice(from));
+        std::hint::black_box(&copy);
+        2.0 * (NUMBERS * 4) as f64
     })
-}
-
-/// Adds numbers up in lanes, so that memory is waited for and not the sum.
-fn sum_of(numbers: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 32];
-    for chunk in numbers.chunks_exact(32) {
-        for (lane, number) in lanes.iter_mut().zip(chunk) {
-            *lane += number;
-        }
-    }
-    lanes.iter().sum()
 }
 
 /// Returns how much is done in a second, at best.
@@ -117,6 +113,24 @@ fn on_gpu(device: &Device) -> candle_core::Result<Speeds> {
         Some(error) => Err(error),
         None => Ok(Speeds { about: about.to_owned(), flops, bandwidth, is_host: false }),
     }
+}
+
+/// Counts the rows of a data set: of files on this machine, or of those of a source in the folder `dir`. Nothing if that
+/// would take long, or cannot be done.
+pub fn rows(params: &SourceParams, files: &[(String, PathBuf)], dir: Option<&Path>) -> Option<u64> {
+    let manifest = super::source::manifest(params);
+    let mut left = MOST_BYTES;
+    let mut count = 0_u64;
+    for (name, path) in files {
+        let path = dir.map_or_else(|| path.clone(), |dir| SourceManifest::file_path(dir, name));
+        // How many rows a Parquet file has stands at its end.
+        if path.extension().is_none_or(|end| end != "parquet") {
+            left = left.checked_sub(fs_err::metadata(&path).ok()?.len())?;
+        }
+        count = count.checked_add(manifest.open_file(name, &path).ok()?.skip_rows(u64::MAX).ok()?)?;
+    }
+    let range = params.range.unwrap_or(RowRange { from: 0, to: None });
+    Some(count.min(range.to.unwrap_or(count)).saturating_sub(range.from))
 }
 
 /// Returns what `config.json` will say of a model that is one file; nothing for what cannot be read so.

@@ -23,7 +23,7 @@ mod tokenizer;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
-pub use look::{Speeds, configuration, speeds};
+pub use look::{Speeds, configuration, rows, speeds};
 pub use sft::{Lengths, lengths};
 
 pub use crate::tensor::DeviceChoice;

@@ -139,6 +139,9 @@ fn text(project: &Project, gathered: &Gathered, device: &Device, estimate: &Esti
         nodes => format!("one after the other, without {nodes} whose time is unknown"),
     });
     let mut out = heading(device);
+    if rows.len() == 2 {
+        return format!("{out}nothing to run: {fresh} fresh");
+    }
     table(&rows, &what, &mut out);
     if fresh > 0 {
         let _ = writeln!(out, "\n{fresh} fresh, which cost nothing");
@@ -163,8 +166,8 @@ fn heading(device: &Device) -> String {
     let Device { name, about, .. } = device;
     let (sustained, peak) = (operations(device.sustained()), operations(device.peak_flops));
     let mut out = format!("on {name}: {about}, {sustained}/s sustained of {peak}/s, {}/s", bytes(device.bandwidth));
-    if device.memory < 1e18 {
-        let _ = write!(out, ", {}", bytes(device.memory));
+    if let Some(memory) = device.memory {
+        let _ = write!(out, ", {}", bytes(memory));
     }
     out.push_str(if device.measured { " (measured now)\n\n" } else { "\n\n" });
     out
@@ -205,9 +208,6 @@ fn notes(project: &Project, estimate: &Estimate, device: &Device, out: &mut Stri
                 None => found.push((note, vec![name])),
             }
         }
-    }
-    if estimate.nodes.iter().all(|node| node.cost.what.is_empty()) {
-        return;
     }
     let _ = writeln!(out, "\n`~` rests on an assumption, `?` is unknown:");
     if device.measured {

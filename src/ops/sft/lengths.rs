@@ -10,7 +10,7 @@ use crate::data::{self, Row, Tokenizer};
 use crate::ops::OpError;
 use crate::spec::params::SftParams;
 
-/// The lengths of the first samples of a data set.
+/// The lengths of some samples of a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Lengths {
     /// Rows that were read.
@@ -23,21 +23,26 @@ pub struct Lengths {
     pub trained: usize,
 }
 
-/// Tokenizes the first rows of data sets as the training of a model would. Returns them by data set, and how many
-/// sequences the samples of all fill, packed by the best fit.
+/// Rows among which those that are tokenized are spread.
+const AMONG: usize = 20_000;
+
+/// Tokenizes some rows of data sets as the training of a model would: at most `most` of each, spread evenly over its first
+/// twenty thousand. `data` are the folders, with how many rows each has, where that is known. Returns the samples by data set, and how
+/// many sequences those of all fill, packed by the best fit.
 pub fn lengths(
     params: &SftParams,
     model: &Path,
-    data: &[PathBuf],
+    data: &[(PathBuf, Option<usize>)],
     most: usize,
 ) -> Result<(Vec<Lengths>, usize), OpError> {
     let failed = |error| OpError::caused("the data cannot be looked at", error);
     let tokenizer = Tokenizer::load_with(model, &template_settings(params)?).map_err(failed)?;
     let mut found = Vec::new();
-    for path in data {
-        let mut rows = data::open(path).map_err(failed)?;
+    for (path, count) in data {
+        let apart = count.unwrap_or(most).min(AMONG).div_ceil(most).max(1);
+        let mut rows = data::open(path).map_err(failed)?.step_by(apart);
         let some: Vec<Row> = rows.by_ref().take(most).collect::<Result<_, _>>().map_err(failed)?;
-        let all = some.len() < most || rows.next().is_none();
+        let all = apart == 1 && (some.len() < most || rows.next().is_none());
         let encoded = some.par_iter().map(|row| turns::encode(row, params, &tokenizer));
         let encoded: Vec<_> = encoded.collect::<Result<_, _>>().map_err(failed)?;
         let mut samples = Samples::default();
