@@ -85,8 +85,12 @@ pub struct Samples {
 /// Lengths of samples of a data set, as they are tokenized.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
-    /// Rows that were read.
+    /// Rows that were tokenized.
     pub rows: f64,
+    /// Rows that they were taken from.
+    pub among: f64,
+    /// The share of the text of these that was tokenized.
+    pub share: f64,
     /// Whether these are all.
     pub all: bool,
     /// Tokens of each sample that came of them.

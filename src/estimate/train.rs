@@ -77,13 +77,15 @@ impl Epoch {
     /// Returns what some samples say about all.
     fn counted(samples: &super::Samples, params: &SftParams, data: &[Content], shape: &Shape, cost: &mut Cost) -> Self {
         let all = samples.of.iter().all(|sample| sample.all);
-        let sum = |count: &dyn Fn(&super::Sample) -> f64| -> Figure {
+        let all_of = |count: &dyn Fn(&super::Sample) -> f64, by: &dyn Fn(&super::Sample) -> f64| -> Figure {
             let scaled = samples.of.iter().zip(data).map(|(sample, content)| {
-                let rows = content.rows.map(|rows| rows / sample.rows.max(1.0));
-                if sample.all { Figure::Known(count(sample)) } else { (rows * count(sample)).assumed() }
+                let times = content.rows.map(|rows| rows / by(sample).max(1e-9));
+                if sample.all { Figure::Known(count(sample)) } else { (times * count(sample)).assumed() }
             });
             scaled.sum()
         };
+        // Rows differ in length by far more than in tokens a character.
+        let sum = |count: &dyn Fn(&super::Sample) -> f64| all_of(count, &|sample| sample.among * sample.share);
         if !all {
             let most = samples.of.iter().map(|sample| sample.rows).fold(0.0, f64::max);
             cost.note(format!("tokens are as in {most:.0} rows of each data set, which were counted"));
@@ -91,7 +93,7 @@ impl Epoch {
         let tokens = sum(&|sample| sample.lengths.iter().sum::<usize>() as f64);
         let longest = samples.of.iter().flat_map(|sample| &sample.lengths).max().copied().unwrap_or(0) as f64;
         Self {
-            samples: sum(&|sample| sample.lengths.len() as f64).map(f64::round),
+            samples: all_of(&|sample| sample.lengths.len() as f64, &|sample| sample.rows).map(f64::round),
             tokens,
             trained: sum(&|sample| sample.trained),
             pairs: sum(&|sample| shape.costs.pairs(&sample.lengths)),

@@ -173,6 +173,8 @@ fn samples(
     let (found, sequences) = ops::lengths(params, &model, &data?, ROWS).ok()?;
     let sample = |one: ops::Lengths| Sample {
         rows: one.rows as f64,
+        among: one.among as f64,
+        share: one.share,
         all: one.all,
         lengths: one.lengths,
         trained: one.trained as f64,

@@ -53,7 +53,7 @@ fn the_trainings_of_luth_take_the_hours_that_were_reckoned_for_them() {
         assert!((hours / rule - 1.0).abs() < 0.06, "{model}: {hours} h, and {rule} h by the rule");
         assert_eq!(sft["seconds"]["assumed"], true);
         // Weights of 16 bits, and a model for each epoch.
-        assert_eq!(value(&sft["disk"]), 3.0 * 2.0 * parameters);
+        assert!((value(&sft["disk"]) - 3.0 * 2.0 * parameters).abs() < 0.5);
         assert_eq!(plan["estimate"]["device"]["name"], "h100");
         assert!((value(&plan["estimate"]["total"]["seconds"]) / 3600.0) > hours);
     }
@@ -138,7 +138,7 @@ fn the_operations_of_a_training_are_those_that_it_then_counts() {
             assert!(off.abs() < 1.0 / 6.0 && estimate["flops"]["assumed"] == true, "{name}: {off}, {estimate}");
         } else {
             assert!(off.abs() < 1e-9 && estimate["flops"]["assumed"] == false, "{name}: {off}, {estimate}");
-            assert_eq!(value(&estimate["tokens"]), tokens, "{name}");
+            assert!((value(&estimate["tokens"]) - tokens).abs() < 0.5, "{name}");
         }
         let recomputed = value(&estimate["recomputed_flops"]);
         assert_eq!(recomputed > 0.0, name == "alone", "{name}");
@@ -166,7 +166,7 @@ fn what_is_expected_of_data_is_close_to_what_is_counted() {
     let off = value(&estimate["flops"]) / shown["measured"]["flops"].as_f64().unwrap() - 1.0;
     // Attention alone is off: lengths are taken to spread, and these are nearly the same.
     assert!(off.abs() < 0.05 && estimate["flops"]["assumed"] == true, "{off}: {estimate}");
-    assert_eq!(value(&estimate["tokens"]), tokens * 3.0);
+    assert!((value(&estimate["tokens"]) - tokens * 3.0).abs() < 0.5);
 }
 
 #[test]

@@ -11,10 +11,14 @@ use crate::ops::OpError;
 use crate::spec::params::SftParams;
 
 /// The lengths of some samples of a data set.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Lengths {
-    /// Rows that were read.
+    /// Rows that were tokenized.
     pub rows: usize,
+    /// Rows that were read.
+    pub among: usize,
+    /// The share of the text of these that was tokenized.
+    pub share: f64,
     /// Whether these are all.
     pub all: bool,
     /// Tokens of each sample.
@@ -40,8 +44,17 @@ pub fn lengths(
     let mut found = Vec::new();
     for (path, count) in data {
         let apart = count.unwrap_or(most).min(AMONG).div_ceil(most).max(1);
-        let mut rows = data::open(path).map_err(failed)?.step_by(apart);
-        let some: Vec<Row> = rows.by_ref().take(most).collect::<Result<_, _>>().map_err(failed)?;
+        let mut rows = data::open(path).map_err(failed)?;
+        let (mut some, mut among, mut text, mut chosen): (Vec<Row>, usize, u64, u64) = Default::default();
+        while some.len() < most || !among.is_multiple_of(apart) {
+            let Some(row) = rows.next().transpose().map_err(failed)? else { break };
+            text += row.chars();
+            if among.is_multiple_of(apart) {
+                chosen += row.chars();
+                some.push(row);
+            }
+            among += 1;
+        }
         let all = apart == 1 && (some.len() < most || rows.next().is_none());
         let encoded = some.par_iter().map(|row| turns::encode(row, params, &tokenizer));
         let encoded: Vec<_> = encoded.collect::<Result<_, _>>().map_err(failed)?;
@@ -53,6 +66,8 @@ pub fn lengths(
         }
         found.push(Lengths {
             rows: some.len(),
+            among,
+            share: chosen as f64 / text.max(1) as f64,
             all,
             lengths: samples.list.iter().map(|sample| sample.ids.len()).collect(),
             trained: samples.list.iter().map(Sample::trained_tokens).sum(),
