@@ -44,6 +44,7 @@ pub use causal_lm::{CausalLm, Pass, Weigh};
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use engine::Noise;
 pub use error::ModelError;
+pub use flops::PassCosts;
 pub use infer::{Asking, LanguageModel, Scored, SequenceId, Session};
 pub use on_device::OnDevice;
 pub use packed::Packed;

@@ -13,6 +13,7 @@ mod export;
 mod fit;
 mod generate;
 mod init;
+mod look;
 mod lora;
 mod merge;
 mod page;
@@ -23,6 +24,8 @@ mod tokenizer;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
+pub use look::{Speeds, configuration, rows, speeds};
+pub use sft::{Lengths, lengths};
 
 pub use crate::tensor::DeviceChoice;
 

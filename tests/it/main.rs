@@ -26,6 +26,7 @@ mod dags;
 mod data;
 mod diff;
 mod errors;
+mod estimate;
 mod eval;
 mod eval_cli;
 mod eval_named;

@@ -11,6 +11,7 @@
 //! as `adapter/` or added to the weights of `model/`.
 
 mod checkpoint;
+mod lengths;
 mod log;
 mod lora;
 mod memo;
@@ -24,6 +25,7 @@ mod state;
 mod train;
 mod turns;
 
+pub use lengths::{Lengths, lengths};
 pub(super) use pack::sequences_of;
 
 use std::path::Path;
