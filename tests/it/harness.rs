@@ -66,12 +66,15 @@ fn ours(case: &Case, model: &Path, places: &[usize]) -> Vec<Value> {
         world.write("gsm8k.yaml", &shown.stdout.replace("order: random", turns));
         tasks = "gsm8k.yaml";
     }
+    let mut more = case.more;
+    if let ["TASK", task] = more {
+        world.write("task.yaml", task);
+        (tasks, more) = ("task.yaml", &[]);
+    }
     let mut args = vec!["eval", "--model", &model, "--tasks", tasks, "--data", &data];
     args.extend(["--profile", case.profile, "--keep", "kept"]);
     let examples = format!("{}={}", case.task, fixtures.join("gsm8k_train.jsonl").display());
-    for more in case.more {
-        args.push(if *more == "EXAMPLES" { &examples } else { more });
-    }
+    args.extend(more.iter().map(|more| if *more == "EXAMPLES" { &examples } else { *more }));
     let ran = world.run(&args);
     assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
     lines(&world.path("kept").join(format!("samples/{}.jsonl", case.task)))
@@ -202,7 +205,6 @@ cases! {
     arc_chat: "lm_eval/arc_challenge_chat.jsonl", "arc-challenge", "lm-eval", "arc_challenge.jsonl", FEW, ["--chat-template", "true"];
     gsm8k_chat: "lm_eval/gsm8k_chat.jsonl", "gsm8k", "lm-eval", "gsm8k.jsonl", 2, ["--chat-template", "true", "--examples", "EXAMPLES"];
     arc_french: "lm_eval/arc_challenge_fr.jsonl", "arc-challenge-fr", "lm-eval", "restricted/arc_challenge_fr.jsonl", FEW, [];
-    mmlu_french: "lm_eval/m_mmlu_fr.jsonl", "mmlu-fr", "lm-eval", "restricted/m_mmlu_fr.jsonl", FEW, [];
     luth_arc_translated: "lighteval/arc_challenge_fr.jsonl", "arc-challenge-fr", "luth", "restricted/arc_challenge_fr.jsonl", FEW, [];
     luth_mmlu_translated: "lighteval/mmlu_fr.jsonl", "mmlu-fr", "luth", "restricted/mmlu_fr.jsonl", FEW, [];
     luth_math_french: "lighteval/math_500_fr.jsonl", "math-500-fr", "luth", "math_500.jsonl", 2, ["--max-tokens", "256"];
@@ -215,6 +217,33 @@ cases! {
     luth_ifeval: "lighteval/ifeval.jsonl", "ifeval", "luth", "ifeval.jsonl", 4, ["--max-tokens", "256"];
     luth_math: "lighteval/math_500.jsonl", "math-500", "luth", "math_500.jsonl", 4, ["--max-tokens", "256"];
     ifeval_french: "lm_eval/ifeval_fr.jsonl", "ifeval-fr", "lm-eval", "ifeval_fr.jsonl", 6, ["--max-tokens", "256"];
+}
+
+/// lm-eval's `m_mmlu_fr` as a task file of a user's.
+#[test]
+fn mmlu_french_by_a_task_file() {
+    const TASK: &str = "
+task: m_mmlu_fr
+about: MMLU in French, translated by Okapi
+source: {dataset: rows.jsonl}
+prompt: |-
+  {{instruction.strip()}}
+  A. {{option_a}}
+  B. {{option_b}}
+  C. {{option_c}}
+  D. {{option_d}}
+  Answer:
+request: {choices: {texts: [A, B, C, D], gold: answer}}
+metrics: [acc]
+";
+    compare(&Case {
+        golden: "lm_eval/m_mmlu_fr.jsonl",
+        task: "m_mmlu_fr",
+        profile: "lm-eval",
+        rows: "restricted/m_mmlu_fr.jsonl",
+        more: &["TASK", TASK],
+        few: FEW,
+    });
 }
 
 /// Where the right answer stands is drawn, row by row through both languages: the prompts of all rows that lighteval asked.
@@ -275,6 +304,11 @@ fn luth_arc_twice_begun() {
     });
     fs_err::remove_file(&path).unwrap();
     fs_err::write(&path, tokenizer.to_string()).unwrap();
+    let path = world.path("model/tokenizer_config.json");
+    let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    config["add_bos_token"] = json!(true);
+    fs_err::remove_file(&path).unwrap();
+    fs_err::write(&path, config.to_string()).unwrap();
     let case = Case {
         golden: "lighteval/arc_challenge_bos.jsonl",
         task: "arc-challenge",

@@ -100,10 +100,12 @@ fn everywhere(hub: &Hub) {
         of_mmlu += &entry(config);
         of_belebele += &entry(script);
         mmlu.push((format!("{config}/test.jsonl"), rows.clone()));
+        // Not what the chats say: they would be left out.
+        let passage: String = answer.chars().rev().collect();
         let row = |right: usize| {
             let [a, b, c, d] = ["1", "2", "3", "4"].map(|n| format!("{code} {n}"));
             json!({
-                "flores_passage": answer, "question": question, "correct_answer_num": right.to_string(),
+                "flores_passage": passage, "question": format!("{code}?"), "correct_answer_num": right.to_string(),
                 "mc_answer1": a, "mc_answer2": b, "mc_answer3": c, "mc_answer4": d,
             })
         };
