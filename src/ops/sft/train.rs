@@ -200,7 +200,7 @@ impl<'a> Trainer<'a> {
             "trained_tokens": figures.trained_tokens,
         });
         for (name, mean) in &figures.more {
-            line[*name] = (*mean).into();
+            line[name] = (*mean).into();
         }
         self.cx.progress.note(&format!("loss {:.3}", figures.loss));
         if spike {
@@ -223,7 +223,7 @@ impl<'a> Trainer<'a> {
             let pass = self.pass(number, 1.0 / count as f32);
             let added = self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
             loss += added.loss;
-            more.resize(added.more.len(), ("", 0.0));
+            more.resize(added.more.len(), (String::new(), 0.0));
             for (all, (name, sum)) in more.iter_mut().zip(added.more) {
                 *all = (name, all.1 + sum / count as f64);
             }
@@ -404,7 +404,7 @@ struct Figures {
     trained_tokens: usize,
     flops: f64,
     /// Means of other figures.
-    more: Vec<(&'static str, f64)>,
+    more: Vec<(String, f64)>,
 }
 
 /// Why a step failed.

@@ -1,7 +1,7 @@
 //! What no single field of an eval shows to be wrong.
 
 use super::super::Mistake;
-use super::{EvalParams, NamedTask, Profile, Request, Task, TaskDefinition};
+use super::{EvalParams, Exit, NamedTask, Profile, Request, Task, TaskDefinition};
 use crate::spec::suggest;
 use crate::spec::tasks;
 
@@ -19,6 +19,9 @@ pub(super) fn mistakes(params: &EvalParams) -> Vec<Mistake> {
         if count == 0 {
             mistakes.push(Mistake::new(field, "must be 1 or more"));
         }
+    }
+    if params.exit == Some(Exit::After(0)) {
+        mistakes.push(Mistake::new("exit", "no layer is run for exit 0").help("exits are numbers of layers from 1"));
     }
     for (i, task) in params.tasks.iter().enumerate() {
         mistakes.extend(of_task(task, i, &params.tasks[..i], params.profile));
