@@ -28,7 +28,8 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// The most tokens in a block.
 const LARGEST_FACTOR: usize = 1024;
 /// For who opens the folder.
-const WITH_BRANCHES: &str = "the weights of config.json's layers are not this model: its branches belong to it, and only luthflow runs them";
+const WITH_BRANCHES: &str =
+    "the weights of config.json's layers are not this model: its branches belong to it, and only luthflow runs them";
 const WITHOUT: &str = "the folder is a whole model without this file: exits stand beside it";
 
 /// The exits and branches of a model.
@@ -73,8 +74,7 @@ impl EarlyExit {
         if !looks.is_file() || looks.len() > LARGEST_FILE {
             return Err(bad(format!("it is not a regular file of at most {LARGEST_FILE} bytes")));
         }
-        let record: Record =
-            serde_json::from_slice(&fs_err::read(&file)?).map_err(|error| bad(error.to_string()))?;
+        let record: Record = serde_json::from_slice(&fs_err::read(&file)?).map_err(|error| bad(error.to_string()))?;
         if record.version != VERSION {
             let help = "use the luthflow that wrote it, or a later one";
             return Err(bad(format!("version {} is not {VERSION}: {help}", record.version)));
@@ -135,7 +135,9 @@ impl Config {
         let exits = self.early_exit.as_ref().map_or(&[][..], |exits| &exits.layers);
         if !exits.contains(&layers) {
             let there = exits.iter().map(|exit| format!("after layer {exit}, ")).collect::<String>();
-            let reason = format!("the model has no exit after layer {layers}; there are exits {there}and after layer {last}, the last");
+            let reason = format!(
+                "the model has no exit after layer {layers}; there are exits {there}and after layer {last}, the last"
+            );
             return Err(ModelError::Input { reason });
         }
         let mut config = Self { whole: Some(Box::new(self.clone())), ..self.clone() };

@@ -25,6 +25,7 @@ mod curate_text;
 mod dags;
 mod data;
 mod diff;
+mod early_exit;
 mod errors;
 mod eval;
 mod eval_cli;

@@ -130,12 +130,15 @@ impl Decoder {
     ) -> Result<(Tensor, Vec<Tensor>)> {
         let (mut seen, mut found) = (0, Vec::new());
         let x = self.forward_seen(engine, ids, frame, &mut |x| {
-            found.extend(self.exits.iter().filter(|exit| exit.layers == seen).map(|exit| (x.clone(), exit.norm)));
+            // Here and not afterwards: so the gradient of an exit is added to what comes from the layers behind, whether these
+            // are computed a second time or not.
+            for exit in self.exits.iter().filter(|exit| exit.layers == seen) {
+                found.push(engine.rms_norm(x, exit.norm)?);
+            }
             seen += 1;
             Ok(())
         })?;
-        let ends = found.iter().map(|(x, norm)| engine.rms_norm(x, *norm)).collect::<Result<_>>()?;
-        Ok((x, ends))
+        Ok((x, found))
     }
 
     /// Returns the rows that an output layer takes, and which it is: that of an exit by its number, or the last.
@@ -203,14 +206,7 @@ impl Decoder {
 
 impl Layer {
     /// Adds a layer: what its names begin with, and its number for what is remembered of texts.
-    fn new(
-        list: &mut Parameters,
-        names: &Names,
-        prefix: &str,
-        index: usize,
-        kind: LayerKind,
-        config: &Config,
-    ) -> Self {
+    fn new(list: &mut Parameters, names: &Names, prefix: &str, index: usize, kind: LayerKind, config: &Config) -> Self {
         let (width, inner) = (config.hidden_size, config.intermediate_size);
         let mixer_norm = list.norm(&format!("{prefix}{}", names.mixer_norm), width);
         let (input, mixer, output) = match kind {
@@ -271,7 +267,10 @@ impl Branch {
         let plain = Config { sandwich_norms: false, ..config.clone() };
         let kind = config.branch_kind(beside);
         let layer = Layer::new(list, names, &branch_prefix(beside), config.layers.len() + number, kind, &plain);
-        Self { pooling: Pooling { number, layer: config.layers.len() + number, factor: config.block_size() }, layer: Box::new(layer) }
+        Self {
+            pooling: Pooling { number, layer: config.layers.len() + number, factor: config.block_size() },
+            layer: Box::new(layer),
+        }
     }
 
     /// Adds what the branch makes of `x` to what the layer made of it.

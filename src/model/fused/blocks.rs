@@ -45,7 +45,13 @@ impl CustomOp2 for Spread {
         Ok(rows(spread(floats(made, made_layout)?, floats(x, x_layout)?, width, &self.0), width))
     }
 
-    fn bwd(&self, made: &Tensor, _: &Tensor, _: &Tensor, gradient: &Tensor) -> Result<(Option<Tensor>, Option<Tensor>)> {
+    fn bwd(
+        &self,
+        made: &Tensor,
+        _: &Tensor,
+        _: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let width = made.dim(1)?;
         let to_made = read(gradient, |gradient| spread_backward(gradient, width, &self.0))?;
         Ok((Some(gradient_of(made, to_made)?), Some(gradient.clone())))

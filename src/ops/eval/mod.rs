@@ -119,7 +119,8 @@ impl<'a> Models<'a> {
         let unusable = || format!("cannot use the model `{name}`");
         let tokenizer = Tokenizer::load(self.dir).map_err(|error| OpError::caused(unusable(), error))?;
         let device = self.cx.open_device()?;
-        let (model, config) = load(self.dir, &device, self.params.exit.and_then(Exit::layers)).map_err(|error| OpError::caused(unusable(), error))?;
+        let (model, config) = load(self.dir, &device, self.params.exit.and_then(Exit::layers))
+            .map_err(|error| OpError::caused(unusable(), error))?;
         check_positions(&config, "max_length", self.params.max_length)?;
         Ok(self.whole.get_or_init(|| (model, tokenizer)))
     }

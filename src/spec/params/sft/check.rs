@@ -1,7 +1,10 @@
 //! What is wrong with the settings of a training beyond their types.
 
 use super::super::Mistake;
-use super::{EarlyExitParams, LongSamples, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+use super::{
+    EarlyExitParams, LongSamples, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn,
+    TrainOnEos,
+};
 
 /// Returns all mistakes.
 pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
