@@ -134,7 +134,8 @@ impl Config {
         let Some(layers) = layers.filter(|layers| *layers != last) else { return Ok(self.clone()) };
         let exits = self.early_exit.as_ref().map_or(&[][..], |exits| &exits.layers);
         if !exits.contains(&layers) {
-            let there = exits.iter().map(|exit| format!("after layer {exit}, ")).collect::<String>();
+            let there: Vec<String> = exits.iter().map(|exit| format!("after layer {exit}, ")).collect();
+            let there = there.concat();
             let reason = format!(
                 "the model has no exit after layer {layers}; there are exits {there}and after layer {last}, the last"
             );

@@ -26,6 +26,7 @@ mod dags;
 mod data;
 mod diff;
 mod early_exit;
+mod early_exit_runs;
 mod errors;
 mod eval;
 mod eval_cli;

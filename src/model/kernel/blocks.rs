@@ -59,7 +59,9 @@ pub(crate) fn mean(rows: &[f32], out: &mut [f32]) {
         out.iter_mut().zip(row).for_each(|(out, number)| *out += number);
         count += 1.0;
     }
-    out.iter_mut().for_each(|out| *out /= count);
+    for out in out {
+        *out /= count;
+    }
 }
 
 /// Returns the gradient of what [`means`] got.
