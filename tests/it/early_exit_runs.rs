@@ -34,7 +34,7 @@ fn a_training_starts_from_the_function_of_the_model_and_teaches_every_exit() {
         json!({"layers": [2], "weights": [0.5], "head": "own", "branches": {"layers": [1, 3], "factor": 2}}),
     ] {
         let out = TempDir::new().unwrap();
-        sft(&json!({"early_exit": exits, "val_set_size": 2}), start.path(), out.path(), 2).unwrap();
+        let trained = sft(&json!({"early_exit": exits, "val_set_size": 2}), start.path(), out.path(), 2).unwrap();
         let plain = TempDir::new().unwrap();
         sft(&json!({"val_set_size": 2}), start.path(), plain.path(), 2).unwrap();
         let (log, other) = (log(out.path()), log(plain.path()));
@@ -42,6 +42,11 @@ fn a_training_starts_from_the_function_of_the_model_and_teaches_every_exit() {
         for layer in exits["layers"].as_array().unwrap() {
             let loss = |line: &Value| line[format!("loss_exit_{layer}")].as_f64().unwrap();
             assert!(loss(log.last().unwrap()) < 0.8 * loss(&log[0]), "{exits}: {:?}", log.last());
+            let metric = |name: &str| trained.metrics[&format!("{name}_exit_{layer}")];
+            let tenth = log.len().div_ceil(10);
+            let last = log[log.len() - tenth..].iter().map(loss).sum::<f64>() / tenth as f64;
+            assert!((metric("final_loss") - last).abs() < 1e-12, "{last}");
+            assert!(metric("eval_loss").is_finite());
         }
         let evaluations = fs_err::read_to_string(out.path().join("log/eval.jsonl")).unwrap();
         assert!(evaluations.lines().all(|line| line.contains("loss_exit_2")), "{evaluations}");

@@ -26,6 +26,7 @@ mod turns;
 
 pub(super) use pack::sequences_of;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::fit::check_positions;
@@ -218,7 +219,9 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'stat
         measured.push(("failed_checkpoints", summary.failed_checkpoints as f64));
     }
     let named = |figures: Vec<(&str, f64)>| figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Outcome { metrics: named(metrics), measured: named(measured), device: None }
+    let mut metrics: BTreeMap<String, f64> = named(metrics);
+    metrics.extend(state.exit_figures());
+    Outcome { metrics, measured: named(measured), device: None }
 }
 
 /// Returns the operations in billions: rounded for each step, as in lockfiles from before, unless nothing is left of a

@@ -1,6 +1,7 @@
 //! What a training makes smaller. The loop, its checkpoints and its evaluations know no more of it than this.
 
 use super::samples::{Sample, Samples, split_off};
+use super::state::EXIT_LOSS;
 use crate::model::{CausalLm, ModelError, Packed, Pass};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::SftParams;
@@ -99,7 +100,7 @@ impl Objective for NextToken {
             trained.extend_from_slice(&sample.trained);
         }
         let losses = model.add_all_gradients(&packed, &trained, pass)?;
-        let name = |exit: usize| format!("loss_exit_{exit}");
+        let name = |exit: usize| format!("{EXIT_LOSS}{exit}");
         Ok(Added { loss: losses.last, more: model.exits().into_iter().map(name).zip(losses.exits).collect() })
     }
 
@@ -132,7 +133,7 @@ impl Objective for NextToken {
         }
         let loss = loss / count as f64;
         let mut more = vec![("perplexity".to_owned(), loss.exp()), ("tokens".to_owned(), count as f64)];
-        let mean = |(exit, sum): (usize, f64)| (format!("loss_exit_{exit}"), sum / count as f64);
+        let mean = |(exit, sum): (usize, f64)| (format!("{EXIT_LOSS}{exit}"), sum / count as f64);
         more.extend(model.exits().into_iter().zip(exits).map(mean));
         Ok(Score { loss, more })
     }

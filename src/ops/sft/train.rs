@@ -184,6 +184,7 @@ impl<'a> Trainer<'a> {
         );
         self.model.spread_weights().map_err(Failure::Model)?;
         let spike = self.state.note_loss(figures.loss);
+        self.state.note_exits(&figures.more);
         self.state.step += 1;
         self.state.tokens += figures.tokens as u64;
         self.state.trained_tokens += figures.trained_tokens as u64;
@@ -305,6 +306,7 @@ impl<'a> Trainer<'a> {
             checkpoint::write_weights(&self.keep.join(BEST), self.model.trained_parameters())?;
         }
         self.cx.progress.note(&format!("loss {:.3} of what is kept apart", score.loss));
+        self.state.note_evaluated_exits(&score.more);
         let mut line = json!({"step": self.state.step, "loss": score.loss});
         for (name, figure) in score.more {
             line[name] = figure.into();

@@ -24,12 +24,12 @@ pub(super) fn mistakes(params: &EvalParams) -> Vec<Mistake> {
         mistakes.push(Mistake::new("exit", "no layer is run for exit 0").help("exits are numbers of layers from 1"));
     }
     for (i, task) in params.tasks.iter().enumerate() {
-        mistakes.extend(of_task(task, i, &params.tasks[..i], params.profile));
+        mistakes.extend(of_task(task, i, &params.tasks[..i], params));
     }
     mistakes
 }
 
-fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mistake> {
+fn of_task(task: &Task, i: usize, earlier: &[Task], params: &EvalParams) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let at = |field: &str| format!("tasks[{i}].{}.{field}", task.field());
     if task.limit() == Some(0) {
@@ -37,7 +37,7 @@ fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mis
         mistakes.push(Mistake::new(at("limit"), "0 rows leave nothing to score").help(help));
     }
     if let Task::Named(task) = task {
-        mistakes.extend(of_named(task, i, profile));
+        mistakes.extend(of_named(task, i, params.profile));
         if task.definition.is_none() {
             return mistakes;
         }
@@ -46,6 +46,10 @@ fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mis
     if task.name().is_empty() || !task.name().chars().all(plain) {
         let message = format!("`{}` is not a task name", task.name());
         mistakes.push(Mistake::new(at("name"), message).help("use letters, digits, `-` and `_`"));
+    }
+    if params.exit.is_some() && task.name() == "compute" {
+        let mistake = Mistake::new(at("name"), "with `exit` the score `compute` says what a token costs");
+        mistakes.push(mistake.help("give the task another `name`"));
     }
     if earlier.iter().any(|earlier| earlier.name() == task.name()) {
         let mistake = Mistake::new(at("name"), format!("two tasks are called `{}`", task.name()));
