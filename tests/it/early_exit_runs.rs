@@ -190,6 +190,12 @@ fn mistakes_are_told_before_anything_runs() {
     for (exit, sound) in [(json!(3), true), (json!("last"), true), (json!("first"), false), (json!(-1), false)] {
         assert_eq!(eval(exit.clone()).is_ok(), sound, "{exit}");
     }
+    let named = |exit: Value| {
+        let tasks = json!([{"bits_per_byte": {"name": "compute", "data": "d"}}]);
+        let params: EvalParams = serde_json::from_value(json!({"model": "m", "tasks": tasks, "exit": exit})).unwrap();
+        luthflow::spec::params::Params::check(&params).len()
+    };
+    assert_eq!((named(json!(null)), named(json!(1)), named(json!(0))), (0, 1, 2), "the name of what a token costs");
     // Nothing of it is in the keys of those who do not use it.
     let plain: SftParams = serde_json::from_value(json!({"model": "m", "data": ["d"]})).unwrap();
     assert!(!serde_json::to_string(&plain).unwrap().contains("early_exit"));
