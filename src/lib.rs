@@ -5,6 +5,7 @@ pub mod cli;
 pub mod data;
 pub mod digest;
 pub mod endpoint;
+pub mod estimate;
 pub mod exec;
 pub mod generate;
 pub mod gguf;

@@ -16,7 +16,7 @@ import time
 model, data, python, luthflow, limit, threads = sys.argv[1:7]
 HERE = os.path.dirname(os.path.abspath(__file__))
 # ours in lm_eval_golden.py: luthflow's name
-TASKS = {"arc_challenge": "arc-challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "gsm8k": "gsm8k"}
+TASKS = {"arc_challenge": "arc-challenge", "hellaswag": "hellaswag", "mmlu": "mmlu", "mmlu_5shot": "mmlu", "gsm8k": "gsm8k"}
 ONLY = os.environ.get("TASKS", " ".join(TASKS)).split()
 
 
@@ -34,7 +34,7 @@ def measured(command, environment):
 
 def of_lm_eval(task, scratch):
     command = [python, os.path.join(HERE, "lm_eval_golden.py"), model, data, data, scratch, task]
-    seconds, memory, output = measured(command, {"OMP_NUM_THREADS": threads, "ROWS": f"{task}={limit}", "BATCH": os.environ.get("BATCH", "8")})
+    seconds, memory, output = measured(command, {"OMP_NUM_THREADS": threads, "ROWS": f"{task}={limit}" if task != "mmlu_5shot" else "", "BATCH": os.environ.get("BATCH", "8")})
     own = float(re.search(r"in ([0-9.]+) s", output)[1])
     with open(os.path.join(scratch, task + ".jsonl"), encoding="utf-8") as file:
         header = json.loads(file.readline())
@@ -44,8 +44,11 @@ def of_lm_eval(task, scratch):
 def of_luthflow(task, scratch):
     out = os.path.join(scratch, "out.json")
     # A cache of its own: nothing was answered before.
-    command = [luthflow, "--cache-dir", os.path.join(scratch, "cache"), "eval", "--model", model, "--tasks", TASKS[task], "--limit", limit]
-    command += ["--profile", "lm-eval", "--output", out, "--data", f"{TASKS[task]}={data}/{task}.jsonl"]
+    rows = "40" if task == "mmlu_5shot" else limit
+    command = [luthflow, "--cache-dir", os.path.join(scratch, "cache"), "eval", "--model", model, "--tasks", TASKS[task], "--limit", rows]
+    command += ["--profile", "lm-eval", "--output", out, "--data", f"{TASKS[task]}={data}/{task.removesuffix('_5shot')}.jsonl"]
+    if task == "mmlu_5shot":
+        command += ["--shots", "5", "--examples", f"mmlu={data}/mmlu_dev.jsonl"]
     if task == "gsm8k":
         command += ["--examples", f"gsm8k={data}/gsm8k_train.jsonl", "--max-tokens", "256"]
     seconds, memory, _ = measured(command + os.environ.get("LUTHFLOW_ARGS", "").split(), {"RAYON_NUM_THREADS": threads})

@@ -30,7 +30,7 @@ TASKS = {
     "arc_challenge": ("arc_challenge", "arc_challenge", "test", 200, False, {}),
     "arc_challenge_chat": ("arc_challenge", "arc_challenge", "test", 100, True, {}),
     "mmlu": ("mmlu", "mmlu", "test", 200, False, {}),
-    "mmlu_5shot": ("mmlu", "mmlu", "test", 20, False, {"num_fewshot": 5}),
+    "mmlu_5shot": ("mmlu", "mmlu", "test", 40, False, {"num_fewshot": 5}),
     "hellaswag": ("hellaswag", "hellaswag", "validation", 200, False, {}),
     "exams_fr": ("french_bench_arc_challenge", "exams_fr", "test", 100, False, {}),
     "arc_challenge_fr": ("french_bench_arc_challenge", "arc_challenge_fr", "test", 200, False, {}),
@@ -64,8 +64,8 @@ def build(manager, ours, folders, scratch):
     path = os.path.join(folder, file + ".jsonl")
     lines = open(path, encoding="utf-8").read().splitlines()[: int(FEWER.get(ours, rows))]
     if ours == "mmlu_5shot":
-        # Two rows of each of ten subjects: the prompts are long.
-        lines = [line for index, line in enumerate(open(path, encoding="utf-8").read().splitlines()) if index < 40 and index % 4 < 2]
+        # Four rows of each of the ten subjects that there are examples of.
+        lines = lines[:40]
     if name == "mmlu":
         return mmlu(manager, ours, lines, folder, scratch, overrides)
     path = os.path.join(scratch, f"{ours}.jsonl")

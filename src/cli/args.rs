@@ -55,7 +55,7 @@ pub(super) enum Command {
     /// Run what is stale
     Run(RunArgs),
     /// Say what would run, and why
-    Plan(LookArgs),
+    Plan(PlanArgs),
     /// Look for mistakes in a pipeline file
     Check(PipelineArgs),
     /// Say in a few lines how things stand
@@ -237,6 +237,26 @@ pub(super) struct LookArgs {
     /// Print JSON
     #[arg(long)]
     pub(super) json: bool,
+}
+
+/// Arguments of `plan`.
+#[derive(Debug, Args)]
+pub(super) struct PlanArgs {
+    /// What to look at.
+    #[command(flatten)]
+    pub(super) look: LookArgs,
+
+    /// Say what it would cost: operations, tokens, disk, memory and hours of each node
+    #[arg(long)]
+    pub(super) estimate: bool,
+
+    /// The device of the estimate: `h100`, `a100`, `4090`, `m3-max`, or `this`, which is measured [default: this]
+    #[arg(long, value_name = "DEVICE", requires = "estimate")]
+    pub(super) device: Option<String>,
+
+    /// How fast downloads are, for the estimate: `1Gbit`, `50MB`
+    #[arg(long, value_name = "SPEED", requires = "estimate")]
+    pub(super) bandwidth: Option<String>,
 }
 
 /// Arguments of `graph`.

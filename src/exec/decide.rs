@@ -111,6 +111,16 @@ impl<'a> Decider<'a> {
         wanted: &[bool],
         forced: &HashSet<InstanceId>,
     ) -> Result<Vec<Option<NodeState>>, ExecError> {
+        self.preview_without(wanted, forced, &HashSet::new())
+    }
+
+    /// Decides likewise, where some sources cannot be looked at: these are taken for new.
+    pub(super) fn preview_without(
+        &self,
+        wanted: &[bool],
+        forced: &HashSet<InstanceId>,
+        unseen: &HashSet<InstanceId>,
+    ) -> Result<Vec<Option<NodeState>>, ExecError> {
         self.cache.know_artifacts(&self.scope);
         let mut done: Vec<Option<Action>> = vec![None; self.plan.instances().len()];
         let mut states: Vec<Option<NodeState>> = Vec::new();
@@ -119,7 +129,9 @@ impl<'a> Decider<'a> {
             let mut on: Vec<InstanceId> =
                 self.plan.upstream(id).filter(|upstream| done[upstream.index()].is_none()).collect();
             on.sort_unstable();
-            let state = if on.is_empty() {
+            let state = if unseen.contains(&id) {
+                NodeState::Stale(vec![StaleReason::NeverRun])
+            } else if on.is_empty() {
                 match self.decide(id, &done)? {
                     Decision::Fresh(_) if forced.contains(&id) => NodeState::Stale(vec![StaleReason::Forced]),
                     Decision::Fresh(action) => {
@@ -251,7 +263,7 @@ impl<'a> Decider<'a> {
     }
 
     /// Returns the folder that the paths of an instance are relative to.
-    fn folder_of(&self, instance: &Instance) -> PathBuf {
+    pub(super) fn folder_of(&self, instance: &Instance) -> PathBuf {
         // An empty folder would leave a slash at the end.
         if instance.base.as_os_str().is_empty() { self.base.clone() } else { self.base.join(&instance.base) }
     }

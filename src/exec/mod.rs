@@ -8,6 +8,7 @@ pub mod chain;
 pub mod child;
 pub mod decide;
 pub mod error;
+pub mod estimate;
 pub mod event;
 mod job;
 mod launch;

@@ -5,7 +5,7 @@
 //! has to be asked at all. What was resolved once stays so for the life of the process, whatever the hub says meanwhile:
 //! the key, the download and the lockfile must mean the same commit.
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -28,6 +28,8 @@ pub struct Outside {
     lock: OnceCell<Option<Lock>>,
     commits: RefCell<BTreeMap<String, String>>,
     found: RefCell<HashMap<(String, String), Rc<Remote>>>,
+    /// Whether the hub did not answer somebody who asks once.
+    silent: Cell<bool>,
 }
 
 /// A source outside.
@@ -62,6 +64,13 @@ impl Outside {
         self
     }
 
+    /// Asks once, and nothing more of a hub that does not answer: for those who can do without.
+    #[must_use]
+    pub fn hasty(mut self) -> Self {
+        self.access.make_haste();
+        self
+    }
+
     /// Says whether the network is forbidden.
     pub fn is_offline(&self) -> bool {
         self.access.offline
@@ -79,7 +88,10 @@ impl Outside {
         }
         let remote = match address {
             Address::Url(url) => Self::file(&url, params).map_err(failed)?,
-            Address::Hub(place) => self.repository(node, &place, asked, params, kept).map_err(failed)?,
+            Address::Hub(place) => self.repository(node, &place, asked, params, kept).map_err(|error| {
+                self.silent.set(self.silent.get() || self.access.is_hasty() && error.may_pass());
+                failed(error)
+            })?,
         };
         let remote = Rc::new(remote);
         self.found.borrow_mut().insert(key, Rc::clone(&remote));
@@ -107,7 +119,9 @@ impl Outside {
             return Ok(files);
         }
         let never = || false;
-        let client = Client::new(&self.access, &never);
+        let mut access = self.access.clone();
+        access.offline |= self.silent.get();
+        let client = Client::new(&access, &never);
         let commit = match place.commit() {
             Some(commit) => commit.to_owned(),
             None => self.commit(&client, place)?,

@@ -60,6 +60,11 @@ pub fn import(file: &GgufFile, dir: &Path, dtype: Dtype, goes_on: &dyn Fn(u64) -
     Ok(Imported { tensors: slots.len(), parameters: done })
 }
 
+/// Returns the `config.json` that a file's folder would have, but for the numbers of a few tokens. Nothing but settings is read.
+pub fn configuration(file: &GgufFile) -> Result<serde_json::Value, GgufError> {
+    Ok(config::write(&metadata::read(file)?, config::NamedTokens::default(), Dtype::BF16))
+}
+
 /// Fails unless the tensors of a file are those of the model, in their shapes.
 fn check_tensors(file: &GgufFile, shape: &Shape, slots: &[Slot]) -> Result<(), GgufError> {
     let bad = |tensor: &str, reason: String| GgufError::tensor(file.path(), tensor, reason);

@@ -35,5 +35,5 @@ pub use block::Block;
 pub use error::GgufError;
 pub use export::{Exported, export};
 pub use file::{GgufFile, is_gguf};
-pub use import::{Imported, import};
+pub use import::{Imported, configuration, import};
 pub use mixture::Quantisation;

@@ -15,6 +15,8 @@ use super::HubError;
 const ENDPOINT: &str = "https://huggingface.co";
 /// How long a server may be silent.
 const SILENCE: u64 = 20;
+/// How long it may be for those who can do without an answer.
+const HASTY_SILENCE: Duration = Duration::from_secs(3);
 /// The longest token file that is read.
 const LONGEST_TOKEN: u64 = 4096;
 
@@ -26,6 +28,8 @@ pub struct Access {
     /// Whether the network may not be used.
     pub offline: bool,
     pub(super) silence: Duration,
+    /// Whether one try is enough: for those who only look, and can do without.
+    pub(super) hasty: bool,
 }
 
 /// A secret.
@@ -72,7 +76,18 @@ impl Access {
         let offline = ["HF_HUB_OFFLINE", "LUTHFLOW_FROZEN"].into_iter().any(truth);
         let seconds = text("HF_HUB_DOWNLOAD_TIMEOUT").and_then(|value| value.parse().ok());
         let silence = Duration::from_secs(seconds.unwrap_or(SILENCE).clamp(1, 3600));
-        Self { endpoint, token, offline, silence }
+        Self { endpoint, token, offline, silence, hasty: false }
+    }
+
+    /// Asks once and waits a few seconds at most.
+    pub fn make_haste(&mut self) {
+        self.hasty = true;
+        self.silence = self.silence.min(HASTY_SILENCE);
+    }
+
+    /// Says whether one try is enough.
+    pub fn is_hasty(&self) -> bool {
+        self.hasty
     }
 
     /// Refuses to use the network where that is not wanted.

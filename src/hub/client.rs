@@ -69,7 +69,7 @@ impl<'a> Client<'a> {
         loop {
             let result = self.once(url, 0, asked).and_then(&read);
             match result {
-                Err(error) if error.may_pass() && tries + 1 < TRIES => {
+                Err(error) if error.may_pass() && tries + 1 < TRIES && !self.access.hasty => {
                     self.wait(&error, tries)?;
                     tries += 1;
                 }

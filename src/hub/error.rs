@@ -49,7 +49,7 @@ impl HubError {
     }
 
     /// Says whether another try may succeed.
-    pub(super) fn may_pass(&self) -> bool {
+    pub fn may_pass(&self) -> bool {
         self.passing
     }
 

@@ -4,38 +4,79 @@
 //! over the pairs of tokens that see each other (Chowdhery et al. 2022, appendix B). Rows that predict nothing do not go
 //! through the output layer. What is computed a second time to save memory is not counted.
 
-use super::arch::Decoder;
 use super::config::{Config, LayerKind};
 use super::early_exit;
 use super::parameter::{ParameterKind, Part};
-use super::{Adapter, CausalLm};
+use super::{Adapter, CausalLm, parameters_of};
+
+/// What a pass through a model of some shape costs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PassCosts {
+    /// Weights of the matrices inside layers.
+    pub inner: f64,
+    /// Weights of the output layer.
+    pub head: f64,
+    /// Numbers in all query heads of a layer.
+    pub width: f64,
+    /// The window of each layer with attention, if it has one.
+    pub windows: Vec<Option<usize>>,
+    /// Branches with attention, and how many tokens make a block of theirs.
+    pub branches: (usize, usize),
+}
+
+impl PassCosts {
+    /// Returns the costs of a model of this shape.
+    pub fn of(config: &Config) -> Self {
+        let heads = config.heads();
+        let windows = config.layers.iter().filter_map(|layer| match layer {
+            LayerKind::Attention { window, .. } => Some(*window),
+            LayerKind::Convolution => None,
+        });
+        Self {
+            inner: config.inner_weights(),
+            head: (config.vocab_size * config.hidden_size) as f64,
+            width: (heads.query * heads.width) as f64,
+            windows: windows.collect(),
+            branches: (
+                config.branches().filter(|beside| config.layers[*beside] != LayerKind::Convolution).count(),
+                config.block_size(),
+            ),
+        }
+    }
+
+    /// Returns how many pairs of tokens see each other, over all layers, in documents of these lengths.
+    pub fn pairs(&self, lengths: &[usize]) -> f64 {
+        let of_layer = |window: &Option<usize>| lengths.iter().map(|length| pairs(*length, *window)).sum::<f64>();
+        let (branches, factor) = self.branches;
+        let of_branches = lengths.iter().map(|length| pairs(length / factor, None)).sum::<f64>() * branches as f64;
+        self.windows.iter().map(of_layer).sum::<f64>() + of_branches
+    }
+
+    /// Returns the operations of a forward pass over so many tokens, of which `rows` go through the output layer.
+    pub fn forward(&self, tokens: f64, rows: f64, pairs: f64) -> f64 {
+        2.0 * (self.inner * tokens + self.head * rows) + 4.0 * self.width * pairs
+    }
+
+    /// Returns the operations of a forward and a backward pass; with adapters of `beside` weights, whose model is frozen.
+    pub fn training(&self, tokens: f64, labels: f64, pairs: f64, beside: Option<f64>) -> f64 {
+        let weights = self.inner * tokens + self.head * labels;
+        // Frozen weights only hand gradients on: that half of their backward pass is not computed.
+        let of_weights = if beside.is_some() { 4.0 } else { 6.0 };
+        of_weights * weights + 6.0 * (beside.unwrap_or(0.0) * tokens) + 12.0 * self.width * pairs
+    }
+}
 
 impl CausalLm {
     /// Returns the operations of a forward and a backward pass over documents of these lengths, of which `labels` tokens
     /// predict something that counts.
     pub fn training_flops(&self, lengths: &[usize], labels: usize) -> f64 {
-        let config = self.config();
-        let inner = config.inner_weights();
-        let head = config.vocab_size * config.hidden_size * (1 + self.exits().len());
+        let costs = PassCosts::of(self.config());
         let tokens: usize = lengths.iter().sum();
-        let heads = config.heads();
-        let width = (heads.query * heads.width) as f64;
-        let attention = config.layers.iter().filter_map(|layer| match layer {
-            LayerKind::Attention { window, .. } => {
-                Some(lengths.iter().map(|length| pairs(*length, *window)).sum::<f64>())
-            }
-            LayerKind::Convolution => None,
-        });
-        let factor = config.block_size();
-        let branches = config.branches().filter(|beside| config.layers[*beside] != LayerKind::Convolution);
-        let of_branch = |_| lengths.iter().map(|length| pairs(length / factor, None)).sum::<f64>();
-        let attention = attention.chain(branches.map(of_branch));
-        let weights = inner * tokens as f64 + head as f64 * labels as f64;
         let beside = self.adapters().flat_map(Adapter::parameters).map(|one| one.value().len());
-        let beside = (beside.sum::<usize>() * tokens) as f64;
-        // Frozen weights only hand gradients on: that half of their backward pass is not computed.
-        let of_weights = if self.adapters().next().is_some() { 4.0 } else { 6.0 };
-        of_weights * weights + 6.0 * beside + 12.0 * width * attention.sum::<f64>()
+        let beside = self.adapters().next().is_some().then(|| beside.sum::<usize>() as f64);
+        // Each exit has an output layer too.
+        let labels = (labels * (1 + self.exits().len())) as f64;
+        costs.training(tokens as f64, labels, costs.pairs(lengths), beside)
     }
 }
 
@@ -48,7 +89,7 @@ impl Config {
 
     /// Returns how many weights of layers a token is multiplied with; those of branches are only asked once a block.
     fn inner_weights(&self) -> f64 {
-        let (_, outlines) = Decoder::new(self);
+        let outlines = parameters_of(self);
         let matrices = outlines.iter().filter(|outline| outline.kind == ParameterKind::Matrix);
         let (mut own, mut branches) = (0, 0);
         for part in matrices.flat_map(|outline| &outline.parts) {

@@ -46,6 +46,7 @@ pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, S
 pub use early_exit::{Branches, EarlyExit};
 pub use engine::Noise;
 pub use error::ModelError;
+pub use flops::PassCosts;
 pub use infer::{Asking, LanguageModel, Scored, SequenceId, Session};
 pub use on_device::OnDevice;
 pub use packed::Packed;

@@ -127,6 +127,19 @@ impl Parameter {
         Some(gradient)
     }
 
+    /// Sets room aside for its gradient, before what comes and goes takes places between. No page of it is touched.
+    pub fn reserve_gradient(&self) {
+        if !self.frozen.load(Ordering::Relaxed) {
+            let count = self.value().len();
+            self.lock_gradient().reserve_exact(count);
+        }
+    }
+
+    /// Forgets its gradient, and gives the memory back.
+    pub fn forget_gradient(&self) {
+        *self.lock_gradient() = Vec::new();
+    }
+
     /// Changes the numbers, with their gradient at hand. Both are of one length, unless no gradient was added.
     pub fn update<R>(&self, change: impl FnOnce(&mut [f32], &mut [f32]) -> R) -> R {
         let mut value = self.value.write().unwrap_or_else(PoisonError::into_inner);

@@ -3,6 +3,7 @@
 //! Ops know neither the cache nor the scheduler nor the terminal: they get folders to read, a folder to write and a
 //! sink for progress.
 
+mod answered;
 mod command;
 mod curate;
 mod cx;
@@ -13,6 +14,7 @@ mod export;
 mod fit;
 mod generate;
 mod init;
+mod look;
 mod lora;
 mod merge;
 mod page;
@@ -23,6 +25,8 @@ mod tokenizer;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
+pub use look::{Speeds, configuration, rows, speeds};
+pub use sft::{Lengths, lengths};
 
 pub use crate::tensor::DeviceChoice;
 

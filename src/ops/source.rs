@@ -88,18 +88,22 @@ fn bring_dataset(
     cx: &OpCx<'_>,
     metrics: &mut BTreeMap<String, f64>,
 ) -> Result<u64, OpError> {
-    let skips = params.on_bad_row == OnBadRow::Skip;
-    let manifest = SourceManifest::new(params.format.map(format_of), unit_of(params.rows))
-        .columns(params.columns.clone())
-        .range(params.range.map(|range| RowRange { from: range.from, to: range.to }))
-        .skipping_bad(skips);
-    if skips {
+    let manifest = manifest(params);
+    if params.on_bad_row == OnBadRow::Skip {
         count_rows(&manifest, files, cx, metrics)?;
     } else {
         try_rows(&manifest, files)?;
     }
     manifest.write(cx.out)?;
     copy_all(files, cx, |name| SourceManifest::file_path(cx.out, name))
+}
+
+/// Returns how the files of a data set are read.
+pub(super) fn manifest(params: &SourceParams) -> SourceManifest {
+    SourceManifest::new(params.format.map(format_of), unit_of(params.rows))
+        .columns(params.columns.clone())
+        .range(params.range.map(|range| RowRange { from: range.from, to: range.to }))
+        .skipping_bad(params.on_bad_row == OnBadRow::Skip)
 }
 
 /// Reads all rows, since how many of them are none must be known now.

@@ -8,7 +8,8 @@ use super::document::Document;
 pub use super::merge_reference::settle;
 use super::params::{MergeConfig, MergeParams, Mistake, MoeParams, Params};
 use super::path::FieldPath;
-use super::{Diagnostic, merge_reference, suggest};
+use super::unreadable::{self, Words};
+use super::{Diagnostic, merge_reference};
 
 /// Returns what the text says, and what is wrong with it.
 pub fn value(text: &str) -> (Value, Vec<Diagnostic>) {
@@ -100,22 +101,9 @@ fn told(document: &Document, mistake: Mistake, otherwise: &str) -> Diagnostic {
 }
 
 fn unreadable(document: &Document, error: &serde_path_to_error::Error<serde_json::Error>) -> Diagnostic {
-    let message = error.inner().to_string();
-    let mut at = FieldPath::parse(&error.path().to_string().replace('?', ""));
-    let quoted = |prefix: &str| message.strip_prefix(prefix)?.split('`').nth(1).map(str::to_owned);
-    let known = || message.split('`').skip(3).step_by(2);
-    if let Some(field) = quoted("unknown field ") {
-        if at.last_key() != Some(&field) {
-            at = at.key(&field);
-        }
-        return Diagnostic::new(document.key_span(&at), format!("`{field}` is nothing that can be merged by"))
-            .label("not known here")
-            .maybe_help(suggest::help(&field, known()));
-    }
-    if let Some(word) = quoted("unknown variant ") {
-        let what = if at.last_key() == Some("merge_method") { "merge method" } else { "value" };
-        return Diagnostic::new(document.value_span(&at), format!("there is no {what} `{word}`"))
-            .maybe_help(suggest::help(&word, known()));
-    }
-    Diagnostic::new(document.value_span(&at), message)
+    let words = Words { unknown_field: "is nothing that can be merged by", owner: "the merge" };
+    unreadable::diagnostic(document, error, words, |at| match at.last_key() {
+        Some("merge_method") => "merge method",
+        _ => "value",
+    })
 }

@@ -34,6 +34,7 @@ pub mod suggest;
 pub mod sweep;
 pub mod tasks;
 mod tree;
+mod unreadable;
 
 pub use diagnostic::{Diagnostic, Place};
 pub use execution::{Execution, Needs};

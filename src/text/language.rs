@@ -20,8 +20,12 @@ pub struct Guess {
 }
 
 impl Guess {
-    /// Whether the label names the language with this ISO 639-1 code: `fr`, `fra` and `fra_Latn` all name French.
+    /// Whether the label names the language with this ISO 639-1 code: `fr`, `fra` and `fra_Latn` all name French. A code with
+    /// a script names its own label alone.
     pub fn is(&self, code: &str) -> bool {
+        if code.contains('_') {
+            return self.label == code;
+        }
         let base = self.label.split(['_', '-']).next().unwrap_or_default();
         base == code || CODES.iter().any(|(two, three)| *two == code && *three == base)
     }
@@ -171,6 +175,8 @@ mod tests {
         for label in ["fr", "fra", "fra_Latn"] {
             assert!(Guess { label: label.to_owned(), score: 1.0 }.is("fr"));
         }
+        let guess = Guess { label: "zho_Hant".to_owned(), score: 1.0 };
+        assert!(guess.is("zho_Hant") && guess.is("zh") && !guess.is("zho_Hans"));
         assert!(!Guess { label: "frr_Latn".to_owned(), score: 1.0 }.is("fr"));
     }
 

@@ -144,6 +144,34 @@ fn what_was_asked_for_fewer_rows_is_not_asked_again() {
 }
 
 #[test]
+fn the_system_and_the_thinking_stand_in_the_chat() {
+    let world = world();
+    let template = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]\
+                    {% if enable_thinking is defined %}({{ enable_thinking }}){% endif %}";
+    let path = "model/tokenizer_config.json";
+    let mut config: Value = serde_json::from_str(&world.read(path)).unwrap();
+    config["chat_template"] = json!(template);
+    world.write(path, &config.to_string());
+    let prompt = |name: &str, args: &[&str]| {
+        let all = ["--tasks", "arc-challenge", "--limit", "1", "--chat-template", "true", "--keep", name];
+        ok(eval(&world, &[&all[..], args].concat()));
+        let samples = world.read(&format!("{name}/samples/arc-challenge.jsonl"));
+        let first: Value = serde_json::from_str(samples.lines().next().unwrap()).unwrap();
+        first["prompt"].as_str().unwrap().to_owned()
+    };
+    let asked = "[user]Question: Which animal barks?\nAnswer:[assistant]";
+    assert_eq!(prompt("bare", &[]), asked);
+    assert_eq!(prompt("system", &["--system", "Be short."]), format!("[system]Be short.{asked}"));
+    assert_eq!(prompt("thinks", &["--thinking", "true"]), format!("{asked}(True)"));
+    assert_eq!(prompt("hurries", &["--thinking", "false"]), format!("{asked}(False)"));
+    // Luth's way says both when nobody does.
+    let luth = prompt("luth", &["--profile", "luth"]);
+    assert_eq!(luth, format!("[system]You are a helpful assistant.{asked}(False)"));
+    let silent = prompt("silent", &["--profile", "luth", "--system", ""]);
+    assert_eq!(silent, format!("{asked}(False)"));
+}
+
+#[test]
 fn a_task_file_brings_its_rows_and_runs_are_counted() {
     let world = world();
     let args = ["--tasks", "own.yaml,arc-challenge", "--runs", "2", "--limit", "2", "--chat-template", "false"];

@@ -2,11 +2,12 @@
 //! lighteval (`tests/fixtures/eval`, which says how they were run). The same prompts, log-likelihoods within 1e-3, the same
 //! verdicts but where two choices tie.
 //!
-//! CI asks the first rows of each; `LUTHFLOW_ALL_ROWS=1` asks all.
+//! CI asks the first rows of each; `LUTHFLOW_ALL_ROWS=1` asks all. Rows that may not be passed on are read from the folder that
+//! `LUTHFLOW_RESTRICTED_ROWS` names (`benches/evaluation/data.py` cuts them); without it those tests say that they were skipped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::op::repository;
@@ -27,6 +28,21 @@ struct Case {
     few: usize,
 }
 
+fn fixtures() -> PathBuf {
+    repository().join("tests/fixtures/eval/data")
+}
+
+/// Returns the file with the rows of a case; nothing where it may not be passed on and nobody said where it is.
+#[expect(clippy::print_stdout, reason = "whoever reads the output of the tests must see what was left out")]
+fn rows_of(case: &Case) -> Option<PathBuf> {
+    let Some(name) = case.rows.strip_prefix("restricted/") else { return Some(fixtures().join(case.rows)) };
+    let folder = std::env::var_os("LUTHFLOW_RESTRICTED_ROWS").map(PathBuf::from);
+    if folder.is_none() {
+        println!("skipped: {name} may not be passed on; LUTHFLOW_RESTRICTED_ROWS names no folder");
+    }
+    Some(folder?.join(name))
+}
+
 fn lines(path: &Path) -> Vec<Value> {
     let text = fs_err::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
@@ -35,8 +51,8 @@ fn lines(path: &Path) -> Vec<Value> {
 /// What luthflow makes of some rows of the data, in their order.
 fn ours(case: &Case, model: &Path, places: &[usize]) -> Vec<Value> {
     let world = World::empty();
-    let fixtures = repository().join("tests/fixtures/eval/data");
-    let rows = lines(&fixtures.join(case.rows));
+    let fixtures = fixtures();
+    let rows = lines(&rows_of(case).expect("rows that are here"));
     world.write("rows.jsonl", &places.iter().map(|place| rows[*place].to_string() + "\n").collect::<String>());
     let data = format!("{}=rows.jsonl", case.task);
     let model = model.display().to_string();
@@ -45,7 +61,9 @@ fn ours(case: &Case, model: &Path, places: &[usize]) -> Vec<Value> {
         // The harness was told to take the first examples; as a rule it draws some.
         let shown = world.run(&["eval", "tasks", case.task, "--profile", case.profile]);
         assert!(shown.stdout.contains("order: random"), "{}", shown.stdout);
-        world.write("gsm8k.yaml", &shown.stdout.replace("order: random", "order: first"));
+        let turns =
+            if case.more.contains(&"--chat-template") { "order: first\n  as_turns: true" } else { "order: first" };
+        world.write("gsm8k.yaml", &shown.stdout.replace("order: random", turns));
         tasks = "gsm8k.yaml";
     }
     let mut args = vec!["eval", "--model", &model, "--tasks", tasks, "--data", &data];
@@ -90,11 +108,17 @@ fn place(rows: &[Value], theirs: &Value) -> usize {
 
 /// Compares rows that both asked, if the model is here.
 fn compare(case: &Case) {
-    let Some(model) = model() else { return };
+    if let Some(model) = model() {
+        compare_with(case, model);
+    }
+}
+
+fn compare_with(case: &Case, model: &Path) {
+    let Some(rows) = rows_of(case) else { return };
+    let rows = lines(&rows);
     let golden = lines(&repository().join("tests/fixtures/eval").join(case.golden));
     let all = std::env::var_os("LUTHFLOW_ALL_ROWS").is_some();
     let theirs: Vec<&Value> = golden[1..].iter().take(if all { usize::MAX } else { case.few }).collect();
-    let rows = lines(&repository().join("tests/fixtures/eval/data").join(case.rows));
     let places: Vec<usize> = theirs.iter().map(|theirs| place(&rows, theirs)).collect();
     let ours = ours(case, model, &places);
     assert_eq!(ours.len(), theirs.len(), "{}", case.golden);
@@ -175,6 +199,13 @@ cases! {
     clams: "lm_eval/clams_fr.jsonl", "multiblimp-fr", "lm-eval", "clams_fr.jsonl", FEW, [];
     xwinograd: "lm_eval/xwinograd_fr.jsonl", "xwinograd-fr", "lm-eval", "xwinograd_fr.jsonl", FEW, [];
     gsm8k: "lm_eval/gsm8k.jsonl", "gsm8k", "lm-eval", "gsm8k.jsonl", 6, ["--examples", "EXAMPLES", "--max-tokens", "256"];
+    arc_chat: "lm_eval/arc_challenge_chat.jsonl", "arc-challenge", "lm-eval", "arc_challenge.jsonl", FEW, ["--chat-template", "true"];
+    gsm8k_chat: "lm_eval/gsm8k_chat.jsonl", "gsm8k", "lm-eval", "gsm8k.jsonl", 2, ["--chat-template", "true", "--examples", "EXAMPLES"];
+    arc_french: "lm_eval/arc_challenge_fr.jsonl", "arc-challenge-fr", "lm-eval", "restricted/arc_challenge_fr.jsonl", FEW, [];
+    mmlu_french: "lm_eval/m_mmlu_fr.jsonl", "mmlu-fr", "lm-eval", "restricted/m_mmlu_fr.jsonl", FEW, [];
+    luth_arc_translated: "lighteval/arc_challenge_fr.jsonl", "arc-challenge-fr", "luth", "restricted/arc_challenge_fr.jsonl", FEW, [];
+    luth_mmlu_translated: "lighteval/mmlu_fr.jsonl", "mmlu-fr", "luth", "restricted/mmlu_fr.jsonl", FEW, [];
+    luth_math_french: "lighteval/math_500_fr.jsonl", "math-500-fr", "luth", "math_500.jsonl", 2, ["--max-tokens", "256"];
     luth_arc: "lighteval/arc_challenge.jsonl", "arc-challenge", "luth", "arc_challenge.jsonl", FEW, [];
     luth_mmlu: "lighteval/mmlu.jsonl", "mmlu", "luth", "mmlu.jsonl", FEW, [];
     luth_mmlu_french: "lighteval/mmlu_fr_exams.jsonl", "mmlu-fr", "luth", "exams_fr_mmmlu.jsonl", FEW, [];
@@ -184,4 +215,73 @@ cases! {
     luth_ifeval: "lighteval/ifeval.jsonl", "ifeval", "luth", "ifeval.jsonl", 4, ["--max-tokens", "256"];
     luth_math: "lighteval/math_500.jsonl", "math-500", "luth", "math_500.jsonl", 4, ["--max-tokens", "256"];
     ifeval_french: "lm_eval/ifeval_fr.jsonl", "ifeval-fr", "lm-eval", "ifeval_fr.jsonl", 6, ["--max-tokens", "256"];
+}
+
+/// Where the right answer stands is drawn, row by row through both languages: the prompts of all rows that lighteval asked.
+#[test]
+fn answers_of_gpqa_are_put_where_lighteval_puts_them() {
+    let Some(model) = model() else { return };
+    for (golden, task, rows, skip) in
+        [("gpqa", "gpqa-diamond", "gpqa.jsonl", 0), ("gpqa_fr", "gpqa-diamond-fr", "gpqa_fr.jsonl", 50)]
+    {
+        let world = World::empty();
+        let shown = world.run(&["eval", "tasks", task, "--profile", "luth"]);
+        // The set has 198 rows, and here are fifty.
+        world.write("gpqa.yaml", &shown.stdout.replace("skip: 198", &format!("skip: {skip}")));
+        let data = format!("gpqa-diamond={}", fixtures().join(rows).display());
+        let model = model.display().to_string();
+        let args = ["eval", "--model", &model, "--tasks", "gpqa.yaml", "--data", &data, "--profile", "luth"];
+        let ran = world.run(&[&args[..], &["--max-tokens", "1", "--keep", "kept"]].concat());
+        assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
+        let ours = lines(&world.path("kept/samples/gpqa-diamond.jsonl"));
+        let theirs = lines(&repository().join(format!("tests/fixtures/eval/lighteval/{golden}.jsonl")));
+        assert_eq!(ours.len(), 50);
+        let golds: Vec<&str> = theirs[0]["golds"].as_array().unwrap().iter().map(letter).collect();
+        let put: Vec<&str> = ours.iter().map(|row| row["gold"].as_str().unwrap()).collect();
+        assert_eq!(put, golds, "{task}");
+        for theirs in &theirs[1..] {
+            let row = &ours[usize::try_from(theirs["i"].as_u64().unwrap()).unwrap()];
+            assert_eq!(prompt_sum(&[row["prompt"].as_str().unwrap()]), theirs["sha"].as_str().unwrap(), "{row}");
+        }
+    }
+}
+
+fn letter(place: &Value) -> &'static str {
+    ["A", "B", "C", "D"][usize::try_from(place.as_u64().unwrap()).unwrap()]
+}
+
+/// A tokenizer that puts its first token before every text, and a chat template that has it too: as with Luth's LFM2, the
+/// first token stands there twice.
+#[test]
+fn luth_arc_twice_begun() {
+    let Some(model) = model() else { return };
+    let world = World::empty();
+    fs_err::create_dir(world.path("model")).unwrap();
+    for entry in fs_err::read_dir(model).unwrap() {
+        let entry = entry.unwrap();
+        fs_err::hard_link(entry.path(), world.path("model").join(entry.file_name()))
+            .or_else(|_| fs_err::copy(entry.path(), world.path("model").join(entry.file_name())).map(drop))
+            .unwrap();
+    }
+    let path = world.path("model/tokenizer.json");
+    let mut tokenizer: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+    let token = "<|im_start|>";
+    let of_text = json!({"Sequence": {"id": "A", "type_id": 0}});
+    tokenizer["post_processor"] = json!({
+        "type": "TemplateProcessing",
+        "single": [{"SpecialToken": {"id": token, "type_id": 0}}, of_text],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {token: {"id": token, "ids": [1], "tokens": [token]}},
+    });
+    fs_err::remove_file(&path).unwrap();
+    fs_err::write(&path, tokenizer.to_string()).unwrap();
+    let case = Case {
+        golden: "lighteval/arc_challenge_bos.jsonl",
+        task: "arc-challenge",
+        profile: "luth",
+        rows: "arc_challenge.jsonl",
+        more: &[],
+        few: FEW,
+    };
+    compare_with(&case, &world.path("model"));
 }

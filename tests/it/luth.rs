@@ -45,14 +45,14 @@ const SETS: &[Set] = &[
     ("Rowan/hellaswag", "", &[("validation.jsonl", "hellaswag")]),
 ];
 
-const COMMIT: &str = "038c7808122969ead7456361af05cb8f47d247f8";
+pub(crate) const COMMIT: &str = "038c7808122969ead7456361af05cb8f47d247f8";
 
-fn fixture(name: &str) -> Vec<u8> {
+pub(crate) fn fixture(name: &str) -> Vec<u8> {
     fs_err::read(repository().join(format!("tests/fixtures/eval/data/{name}.jsonl"))).unwrap()
 }
 
 /// A hub with everything that Luth's pipelines ask for, and a world with the pipelines.
-fn world() -> (World, Hub) {
+pub(crate) fn world() -> (World, Hub) {
     let (world, hub) = (World::empty(), Hub::start());
     let chats = fs_err::read(repository().join("pipelines/data/fr_chats/oasst1_fr.jsonl")).unwrap();
     world.write("models/text.jsonl", &String::from_utf8(chats.clone()).unwrap());
@@ -103,7 +103,7 @@ fn copy(world: &World, folder: &str) {
     }
 }
 
-fn run(world: &World, hub: &Hub, args: &[&str]) -> Ran {
+pub(crate) fn run(world: &World, hub: &Hub, args: &[&str]) -> Ran {
     let output = world.command(args).env("HF_ENDPOINT", &hub.url).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran { code: output.status.code().unwrap_or(-1), stdout: text(output.stdout), stderr: text(output.stderr) }
@@ -167,57 +167,6 @@ fn what_was_published_stands_beside_what_was_measured() {
     assert!(text.contains("not run") || text.contains("not_run"), "{text}");
     assert!(text.contains("\"off\""), "{text}");
     assert_eq!(json!(report["version"]), json!(1));
-}
-
-#[test]
-fn the_language_is_an_axis() {
-    let (world, hub) = world();
-    let languages = [
-        ("ar", "AR_XY"),
-        ("bn", "BN_BD"),
-        ("de", "DE_DE"),
-        ("es", "ES_LA"),
-        ("fr", "FR_FR"),
-        ("hi", "HI_IN"),
-        ("id", "ID_ID"),
-        ("it", "IT_IT"),
-        ("ja", "JA_JP"),
-        ("ko", "KO_KR"),
-        ("pt", "PT_BR"),
-        ("zh", "ZH_CN"),
-    ];
-    let entry = |config: &str| {
-        format!("- config_name: {config}\n  data_files:\n  - split: test\n    path: {config}/test.jsonl\n")
-    };
-    let card: String = languages.iter().map(|(_, config)| entry(config)).collect();
-    let rows = fixture("exams_fr_mmmlu");
-    let mut files = vec![("README.md".to_owned(), format!("---\nconfigs:\n{card}---\n").into_bytes())];
-    files.extend(languages.iter().map(|(_, config)| (format!("{config}/test.jsonl"), rows.clone())));
-    let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-    hub.commit("datasets/openai/MMMLU", "main", COMMIT, &files);
-    let codes: Vec<&str> = languages.iter().map(|(code, _)| *code).collect();
-    let pipeline = json!({
-        "version": 1,
-        "sweep": {"lang": codes},
-        "nodes": {
-            "model": {"kind": "source", "model": "hf://smoke/qwen3"},
-            "scores": {"kind": "eval", "model": "model", "tasks": [{"mmlu": {"language": "${lang}", "limit": 2}}]},
-        },
-    });
-    world.write("languages.yaml", &pipeline.to_string());
-    let ran = run(&world, &hub, &["run", "--json", "languages.yaml"]);
-    assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
-    let mut prompts = BTreeSet::new();
-    for (code, _) in languages {
-        let node = format!("scores[lang={code}]");
-        let shown = run(&world, &hub, &["show", &node, "--json", "-p", "languages.yaml"]);
-        let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
-        assert!(shown["metrics"][format!("mmlu-{code}.acc")].is_number(), "{code}: {shown}");
-        let path = Path::new(shown["path"].as_str().unwrap()).join(format!("samples/mmlu-{code}.jsonl"));
-        let first: Value = serde_json::from_str(fs_err::read_to_string(path).unwrap().lines().next().unwrap()).unwrap();
-        prompts.insert(first["prompt"].as_str().unwrap().to_owned());
-    }
-    assert!(prompts.len() >= 8, "the words of each language: {prompts:?}");
 }
 
 #[test]

@@ -2,14 +2,14 @@
 
 use std::path::Path;
 
-use luthflow::model::CausalLm;
+use luthflow::model::{CausalLm, Packed, Pass};
 use luthflow::ops::{OpError, Outcome};
 use luthflow::spec::params::Kind;
 use luthflow::tensor::TensorFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::tiny::{by_part, data_folder, fixture, model_folder, relative_error, rows, run};
+use crate::tiny::{Golden, by_part, data_folder, fixture, gradients, model_folder, relative_error, rows, run};
 
 /// Trains the tied model on rows, on `threads` threads.
 fn train_on(lines: &str, model: &Path, out: &Path, threads: usize, settings: &Value) -> Result<Outcome, OpError> {
@@ -151,6 +151,8 @@ fn the_seed_decides_the_order() {
     assert!(run(1) != run(2));
 }
 
+/// The first loss is that of the same weights, and no row of a batch depends on what other rows there are: the same numbers are
+/// added in f64. From then on weights differ by what `only_sums_over_rows_know_where_a_batch_is_cut` says.
 #[test]
 fn a_batch_in_pieces_is_the_batch() {
     let run = |settings: Value| {
@@ -163,9 +165,47 @@ fn a_batch_in_pieces_is_the_batch() {
     assert_eq!(piecewise.len(), 5);
     for (a, b) in piecewise.iter().zip(&whole) {
         let difference = a["loss"].as_f64().unwrap() / b["loss"].as_f64().unwrap() - 1.0;
-        assert!(difference.abs() < 1e-6, "{a} {b}");
+        eprintln!("off by {difference:.1e}");
+        let allowed = if a["step"] == 1 { 1e-14 } else { 1e-7 };
+        assert!(difference.abs() < allowed, "{a} {b}");
         assert_eq!(a["trained_tokens"], b["trained_tokens"]);
     }
+}
+
+/// Three documents together and one after the other. What a row gets and gives back is the same, bit for bit, and so is the
+/// gradient of an embedding of its own, which is added up row by row. The gradient of a weight is not: it is one matrix product
+/// over all rows, whose kernel adds rows up in a register and then to what is there, so that `0 + (a + b + c)` stands beside
+/// `((0 + a) + b) + c`. A norm's is summed in blocks of rows, with the same result. To be equal, products would have to end with
+/// each document: short ones, for samples that are packed, at a fraction of the speed.
+#[test]
+fn only_sums_over_rows_know_where_a_batch_is_cut() {
+    let (packed, trained) = Golden::open("golden_untied.safetensors").batch();
+    let mut pieces = Vec::new();
+    let (mut ids, mut marks) = (packed.ids.as_slice(), trained.as_slice());
+    for length in &packed.lengths {
+        let mut piece = Packed::default();
+        piece.push(&ids[..*length]);
+        pieces.push((piece, marks[..*length].to_vec()));
+        (ids, marks) = (&ids[*length..], &marks[*length..]);
+    }
+    assert!(pieces.len() > 2);
+    let run = |batches: &[(Packed, Vec<bool>)]| {
+        let mut model = crate::tiny::model("untied");
+        let add =
+            |(packed, trained): &(Packed, Vec<bool>)| model.add_gradients(packed, trained, Pass::plain(0.1)).unwrap();
+        let loss: f64 = batches.iter().map(add).sum();
+        (loss, gradients(&model))
+    };
+    let ((whole_loss, whole), (loss, parts)) = (run(&[(packed, trained)]), run(&pieces));
+    assert!((loss / whole_loss - 1.0).abs() < 1e-14, "{loss} {whole_loss}");
+    let mut worst = 0.0f64;
+    for ((name, whole), (_, parts)) in whole.iter().zip(&parts) {
+        let error = relative_error(parts, whole);
+        let allowed = if name.contains("embed_tokens") { 0.0 } else { 5e-7 };
+        assert!(error <= allowed, "{name}: {error:.1e}");
+        worst = worst.max(error);
+    }
+    eprintln!("gradients are off by {worst:.1e}");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Rules of optimization, adapters and preferences together, through the program: what a killed training comes to, and what
-//! torch, PEFT and bitsandbytes make of the same (`tests/fixtures/dpo/combined.py`).
+//! torch, PEFT and bitsandbytes make of the same (`combined.py` in `tests/fixtures/dpo`, `rules.py` in `lora-training`).
 
+use luthflow::tensor::TensorFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::op::repository;
-use crate::tiny::{data_folder, model_folder, rows, run};
+use crate::tiny::{data_folder, model_folder, relative_error, rows, run};
 use crate::world::World;
 
 fn fixture(name: &str) -> String {
@@ -109,6 +110,59 @@ fn the_steps_are_those_of_torch_peft_and_bitsandbytes() {
                 assert!(apart <= 2e-4, "{name}, step {step}, {figure}: {found} is not {expected}");
             }
         }
+    }
+}
+
+/// Trains adapters on texts for twenty steps, and returns how far losses and trained tensors are from those of a golden file.
+fn apart_on_texts(optimizer: &str, case: &str, golden: &Value, tensors: &TensorFile, of: &str) -> [f64; 2] {
+    let (model, data, out) = (model_folder("tied"), data_folder(&rows()), TempDir::new().unwrap());
+    let fields = json!({
+        "model": "m", "data": ["d"], "sequence_len": 128, "epochs": 20, "gradient_accumulation_steps": 2,
+        "learning_rate": 5e-3, "warmup_ratio": 0.15, "weight_decay": 0.1, "max_grad_norm": 0.5, "seed": 3, "optimizer": optimizer,
+        "lora": {"r": golden["rank"], "lora_alpha": golden["rank"], "use_dora": case == "dora", "output": "adapter"},
+    });
+    let inputs = [("model", model.path()), ("data[0]", data.path())];
+    run(luthflow::spec::params::Kind::Sft, fields, &inputs, out.path(), 2).unwrap();
+    let log = fs_err::read_to_string(out.path().join("log/loss.jsonl")).unwrap();
+    let theirs = golden[of]["loss"].as_array().unwrap();
+    assert_eq!((log.lines().count(), theirs.len()), (20, 20));
+    let losses = log.lines().zip(theirs).map(|(line, theirs)| {
+        let line: Value = serde_json::from_str(line).unwrap();
+        (line["loss"].as_f64().unwrap() / theirs.as_f64().unwrap() - 1.0).abs()
+    });
+    let adapter = TensorFile::open(&out.path().join("adapter/adapter_model.safetensors")).unwrap();
+    let stride = golden["stride"].as_u64().unwrap() as usize;
+    let prefix = format!("{of}.");
+    let named: Vec<&str> = tensors.names().filter_map(|name| name.strip_prefix(&prefix)).collect();
+    assert_eq!(named.len(), adapter.names().count());
+    let weights = named.into_iter().map(|name| {
+        let found = adapter.get(&format!("base_model.model.{name}")).unwrap().to_f32();
+        let some: Vec<f32> = found.into_iter().step_by(stride).collect();
+        relative_error(&some, &tensors.get(&format!("{prefix}{name}")).unwrap().to_f32())
+    });
+    [losses.fold(0.0, f64::max), weights.fold(0.0, f64::max)]
+}
+
+/// What is allowed is measured beside what torch differs from itself by, where its gradients are rounded otherwise. The last
+/// lines are what makes this worth something: another rule is far outside.
+#[test]
+fn adapters_learn_texts_by_other_rules_as_in_torch_peft_and_bitsandbytes() {
+    let folder = repository().join("tests/fixtures/lora-training");
+    let golden: Value = serde_json::from_slice(&fs_err::read(folder.join("rules.json")).unwrap()).unwrap();
+    let tensors = TensorFile::open(&folder.join("rules.safetensors")).unwrap();
+    for (rule, case) in [("adamw_8bit", "lora"), ("adamw_8bit", "dora"), ("muon", "lora"), ("muon", "dora")] {
+        let of = format!("{rule}-{case}");
+        let [loss, weight] = apart_on_texts(rule, case, &golden, &tensors, &of);
+        let noise = |figure: &str| golden[&of]["noise"][figure].as_f64().unwrap();
+        let (own_loss, own_weight) = (noise("loss"), noise("weight"));
+        eprintln!("{of}: loss {loss:.1e} (torch alone {own_loss:.1e}), weights {weight:.1e} ({own_weight:.1e})");
+        assert!(loss <= 3.0 * own_loss && weight <= 3.0 * own_weight, "{of}: {loss:e} {weight:e}");
+        let [other_loss, other_weight] = apart_on_texts("adamw", case, &golden, &tensors, &of);
+        eprintln!("adamw beside {of}: loss {other_loss:.1e}, weights {other_weight:.1e}");
+        assert!(
+            other_loss > 10.0 * own_loss && other_weight > 10.0 * own_weight,
+            "{of}: {other_loss:e} {other_weight:e}"
+        );
     }
 }
 

@@ -23,6 +23,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("spec", &["digest"]),
     ("cache", &["digest"]),
     ("plan", &["spec", "digest"]),
+    ("estimate", &["plan", "spec::params", "model"]),
     (
         "ops",
         &[
@@ -46,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "hub",
             "cache",
             "ops",
+            "estimate",
             "spec::params",
             "spec::lock",
             "spec::sweep",
@@ -54,7 +56,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "digest",
         ],
     ),
-    ("cli", &["spec", "plan", "exec", "cache", "digest", "data", "tensor", "generate", "metrics"]),
+    ("cli", &["spec", "plan", "estimate", "exec", "cache", "digest", "data", "tensor", "generate", "metrics"]),
 ];
 
 /// Outside crates that only these modules may name.

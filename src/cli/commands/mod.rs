@@ -6,6 +6,7 @@ pub(super) mod check;
 pub(super) mod completions;
 pub(super) mod data;
 pub(super) mod diff;
+mod estimate;
 pub(super) mod eval;
 pub(super) mod explain;
 pub(super) mod export;

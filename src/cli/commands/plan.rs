@@ -8,7 +8,7 @@ use serde::{Deserialize as _, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::cache::{Cache, SnapshotInstance};
-use crate::cli::args::{Cli, LookArgs, PipelineArgs};
+use crate::cli::args::{Cli, PipelineArgs, PlanArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output;
 use crate::cli::project::{Project, Written, quiet_cache, read_cache};
@@ -22,8 +22,11 @@ use crate::spec::params::Kind;
 /// The version of the JSON that `plan`, `status` and `show` print.
 pub(in crate::cli) const JSON_VERSION: u32 = 1;
 
-pub(in crate::cli) fn run(args: &LookArgs, cli: &Cli) -> Result<Exit, CliError> {
-    show(&args.pipeline, &[], args.json, cli)
+pub(in crate::cli) fn run(args: &PlanArgs, cli: &Cli) -> Result<Exit, CliError> {
+    if args.estimate {
+        return super::estimate::show(args, cli);
+    }
+    show(&args.look.pipeline, &[], args.look.json, cli)
 }
 
 /// Says what a run would do that forces some nodes.

@@ -13,6 +13,9 @@ use crate::model::engine::Objective;
 
 /// Logits that exist at a time: 64 MiB of them.
 const LOGITS: usize = 1 << 24;
+/// About how many rows of the weight get their gradient together. A product with all of them would copy all logits of a chunk
+/// beside themselves, at the very moment when a training pass has kept the most.
+const TABLE_ROWS: usize = 4096;
 /// Numbers whose f32 sum is then added in f64.
 const SUM_BLOCK: usize = 1024;
 
@@ -70,17 +73,30 @@ pub(crate) fn cross_entropy(
         };
         let losses: Vec<f64> = logits.par_chunks_mut(vocabulary).zip(labels).enumerate().map(row_losses).collect();
         total += losses.iter().sum::<f64>();
-        let logits = Matrix::new(logits, vocabulary);
+        let chances = Matrix::new(logits, vocabulary);
         let mut back = vec![0.0; rows.len()];
-        product(MatrixMut::new(&mut back, width), Write::Replace, logits, table, Threads::Pool);
+        product(MatrixMut::new(&mut back, width), Write::Replace, chances, table, Threads::Pool);
         if let Some(total) = &mut weight_gradient {
-            product(MatrixMut::new(total, width), Write::Add, logits.t(), inputs, Threads::Pool);
+            add_to_table(total, logits, inputs, vocabulary);
         }
         for ((row, _), back) in labels.iter().zip(back.chunks_exact(width)) {
             x_gradient[row * width..][..width].copy_from_slice(back);
         }
     }
     (total, x_gradient)
+}
+
+/// Adds `slopesᵀ · inputs` to the gradient of the table, some rows of it after the other. Each number is the same sum as in
+/// one product.
+fn add_to_table(total: &mut [f32], slopes: &[f32], inputs: Matrix<'_>, vocabulary: usize) {
+    let (width, count) = (total.len() / vocabulary, slopes.len() / vocabulary);
+    // Even parts: a last one of a row or two would go another way through the product, and be rounded otherwise.
+    let together = vocabulary.div_ceil(vocabulary.div_ceil(TABLE_ROWS));
+    for (part, total) in total.chunks_mut(together * width).enumerate() {
+        let rows = total.len() / width;
+        let slopes = Matrix::strided(&slopes[part * together..], count, rows, vocabulary);
+        product(MatrixMut::new(total, width), Write::Add, slopes.t(), inputs, Threads::Pool);
+    }
 }
 
 /// Returns the logarithm of the probability (nats) that each labelled row gives to its token.
@@ -143,6 +159,20 @@ vectorised! {
 mod tests {
     use super::super::lanes::testing::{assert_close, numbers, on_all_units};
     use super::*;
+
+    #[test]
+    fn the_table_gets_the_gradient_of_one_product() {
+        for (vocabulary, width, count) in [(300, 24, 9), (4097, 33, 70), (9001, 24, 256), (12289, 16, 1)] {
+            let (slopes, inputs) = (numbers(count * vocabulary, 1), numbers(count * width, 2));
+            let mut whole = numbers(vocabulary * width, 3);
+            let mut parts = whole.clone();
+            let inputs = Matrix::new(&inputs, width);
+            add_to_table(&mut parts, &slopes, inputs, vocabulary);
+            let slopes = Matrix::new(&slopes, vocabulary).t();
+            product(MatrixMut::new(&mut whole, width), Write::Add, slopes, inputs, Threads::Pool);
+            assert!(whole == parts, "{vocabulary} {width} {count}");
+        }
+    }
 
     #[test]
     fn all_units_find_the_loss_of_a_row() {

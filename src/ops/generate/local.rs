@@ -11,7 +11,8 @@ use super::{Work, no_answers};
 use crate::data::{DataError, Record};
 use crate::digest::{Digest, Manifest};
 use crate::endpoint::{EndpointError, Reply, Request, Trouble};
-use crate::generate::{Answer, Chat, Generator, Listener, Message, Options, Stopped, TemplateSettings};
+use crate::generate::{Answer, Chat, Generator, Listener, Message, Options, TemplateSettings};
+use crate::ops::answered::reply_of;
 use crate::ops::{DeviceChoice, OpError, Outcome};
 use crate::spec::params::{AnswerParams, OnError};
 use crate::tensor::device_suffix;
@@ -143,17 +144,7 @@ impl Listener for Listening<'_, '_> {
     fn text(&mut self, _: usize, _: &str) {}
 
     fn finished(&mut self, index: usize, answer: &Answer) {
-        let finish_reason = match answer.stopped {
-            Stopped::Token(_) | Stopped::Text(_) => "stop",
-            Stopped::Length | Stopped::Context => "length",
-            Stopped::Cancelled => return,
-        };
-        let reply = Reply {
-            text: answer.text.clone(),
-            finish_reason: finish_reason.into(),
-            prompt_tokens: answer.prompt_tokens as u64,
-            completion_tokens: answer.tokens.len() as u64,
-        };
+        let Some(reply) = reply_of(answer) else { return };
         self.tokens.0 += reply.prompt_tokens;
         self.tokens.1 += reply.completion_tokens;
         let (key, _) = self.missing[index];

@@ -11,6 +11,8 @@
 //! as `adapter/` or added to the weights of `model/`.
 
 mod checkpoint;
+mod heap;
+mod lengths;
 mod log;
 mod lora;
 mod memo;
@@ -24,6 +26,7 @@ mod state;
 mod train;
 mod turns;
 
+pub use lengths::{Lengths, lengths};
 pub(super) use pack::sequences_of;
 
 use std::collections::BTreeMap;
@@ -60,6 +63,7 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
         model.move_to(&device).map_err(|error| OpError::caused("cannot move the model to the device", error))?;
     }
     let data = Data::read(params, &tokenizer, &model, cx)?;
+    drop(tokenizer);
     let keeper = params.lora.as_ref().map(|lora| Keeper::new(params, lora, data.few(), cx)).transpose()?;
     let save = |model: &CausalLm, out: &Path| match &keeper {
         Some(keeper) => keeper.save(model, out),

@@ -154,7 +154,7 @@ pub(super) fn split_off<T>(list: &mut Vec<T>, params: &SftParams) -> Result<Vec<
 }
 
 impl Samples {
-    fn add(&mut self, mut sample: Sample, params: &SftParams) -> Result<(), OpError> {
+    pub(super) fn add(&mut self, mut sample: Sample, params: &SftParams) -> Result<(), OpError> {
         let longest = params.sequence_len;
         if sample.ids.len() <= longest {
             self.push(sample);

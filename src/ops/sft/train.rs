@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::checkpoint::{self, Checkpoints};
+use super::heap;
 use super::log::Logs;
 use super::objective::Objective;
 use super::optim::{Optimizer, clip_factor, gradient_norm};
 use super::pack::{Plan, Step};
 use super::schedule::learning_rate;
 use super::state::{State, watchdog_patience};
-use crate::model::{CausalLm, ModelError, Noise, Pass};
+use crate::model::{CausalLm, ModelError, Noise, ParameterKind, Pass};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{SaveStrategy, SftParams};
 
@@ -79,7 +80,11 @@ impl<'a> Trainer<'a> {
         let checkpoints = Checkpoints::new(cx.checkpoint, params);
         let keep = cx.checkpoint.unwrap_or(cx.scratch).to_owned();
         fs_err::create_dir_all(&keep)?;
+        heap::keep_freed();
         let mut optimizer = Optimizer::new(params, model.trained_parameters());
+        if !forgets_gradients(params) {
+            model.trained_parameters().iter().for_each(|parameter| parameter.reserve_gradient());
+        }
         let found = checkpoints.latest()?;
         if let Some(found) = &found {
             let fits = found.restore(&mut optimizer, model.trained_parameters());
@@ -182,6 +187,9 @@ impl<'a> Trainer<'a> {
             rate,
             clip_factor(figures.grad_norm, self.params.max_grad_norm),
         );
+        if forgets_gradients(self.params) {
+            forget_gradients(self.model);
+        }
         self.model.spread_weights().map_err(Failure::Model)?;
         let spike = self.state.note_loss(figures.loss);
         self.state.note_exits(&figures.more);
@@ -384,6 +392,18 @@ impl<'a> Trainer<'a> {
         let names = if culprits.is_empty() { self.names(units()) } else { self.names(culprits.into_iter()) };
         names.join(", ")
     }
+}
+
+/// Says whether gradients and what a forward pass keeps need not be there together: no gradient waits for another pass.
+fn forgets_gradients(params: &SftParams) -> bool {
+    params.gradient_accumulation_steps == 1
+}
+
+/// Gives the memory of gradients to the next forward pass. That of the output layer is the first that a backward pass adds to,
+/// while all is still there that the forward pass kept, so nothing would be gained by it.
+fn forget_gradients(model: &CausalLm) {
+    let parameters = model.trained_parameters().iter();
+    parameters.filter(|parameter| parameter.kind() != ParameterKind::Table).for_each(|one| one.forget_gradient());
 }
 
 /// Copies all files of a folder into a new one, without copying bytes where the file system can share them. The cache takes

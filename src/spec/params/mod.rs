@@ -61,7 +61,7 @@ pub use sft::{
     BranchParams, DpoSettings, EarlyExitParams, ExitHead, ExitWeights, LongSamples, LoraOutput, LoraParams,
     OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TargetModules, TrainOn, TrainOnEos, names_module,
 };
-pub use source::{OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
+pub use source::{Expect, OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};

@@ -71,6 +71,21 @@ pub struct SourceParams {
     /// `https://` address needs one, which may also be `sha256:…`.
     #[serde(default, skip_serializing)]
     pub digest: Option<String>,
+    /// What a data set is expected to hold, for `luthflow plan --estimate`. Not part of the key.
+    #[serde(default, skip_serializing)]
+    pub expect: Option<Expect>,
+}
+
+/// What data is expected to hold before it is here. An estimate rests on it, and nothing else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expect {
+    /// How many rows.
+    #[serde(default)]
+    pub rows: Option<u64>,
+    /// How many tokens all rows together have, by the tokenizer of the model that reads them.
+    #[serde(default)]
+    pub tokens: Option<u64>,
 }
 
 /// Which rows of an eval task.
@@ -178,6 +193,7 @@ impl SourceParams {
             ("columns", self.columns.is_some()),
             ("range", self.range.is_some()),
             ("on_bad_row", self.on_bad_row != OnBadRow::Error),
+            ("expect", self.expect.is_some()),
         ];
         for (field, _) in given.into_iter().filter(|(_, given)| *given && self.dataset.is_none()) {
             mistakes.push(Mistake::new(field, format!("only a data set has `{field}`")).help("leave it out"));

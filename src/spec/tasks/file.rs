@@ -9,7 +9,7 @@ use crate::spec::diagnostic::Diagnostic;
 use crate::spec::document::Document;
 use crate::spec::params::TaskDefinition;
 use crate::spec::path::FieldPath;
-use crate::spec::suggest;
+use crate::spec::unreadable::{self, Words};
 
 /// Returns the paths of the task files that an eval names, with the place of each in its list.
 pub(in crate::spec) fn paths(fields: &Value) -> Vec<(usize, String)> {
@@ -50,23 +50,6 @@ pub fn mistakes(document: &Document) -> Vec<Diagnostic> {
 }
 
 fn told(document: &Document, error: &serde_path_to_error::Error<serde_json::Error>) -> Diagnostic {
-    let message = error.inner().to_string();
-    let mut at = FieldPath::parse(&error.path().to_string().replace('?', ""));
-    let quoted = |prefix: &str| message.strip_prefix(prefix)?.split('`').nth(1).map(str::to_owned);
-    let known = || message.split('`').skip(3).step_by(2);
-    if let Some(field) = quoted("unknown field ") {
-        if at.last_key() != Some(&field) {
-            at = at.key(&field);
-        }
-        let diagnostic = Diagnostic::new(document.key_span(&at), format!("`{field}` is nothing that a task has"));
-        return diagnostic.label("not known here").maybe_help(suggest::help(&field, known()));
-    }
-    if let Some(word) = quoted("unknown variant ") {
-        let diagnostic = Diagnostic::new(document.value_span(&at), format!("`{word}` is nothing that can stand here"));
-        return diagnostic.maybe_help(suggest::help(&word, known()));
-    }
-    if let Some(field) = quoted("missing field ") {
-        return Diagnostic::new(document.key_span(&at), format!("the task needs the field `{field}`"));
-    }
-    Diagnostic::new(document.value_span(&at), message)
+    let words = Words { unknown_field: "is nothing that a task has", owner: "the task" };
+    unreadable::diagnostic(document, error, words, |_| "value")
 }

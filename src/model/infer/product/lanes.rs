@@ -31,6 +31,16 @@ pub(super) trait Lanes: Copy {
     unsafe fn times_plus(self, other: Self, sum: Self) -> Self;
     /// Adds up four groups, each as the same tree.
     unsafe fn sums(of: [Self; 4]) -> [f32; 4];
+    /// Writes these four sums, or adds them to what is there.
+    #[inline(always)]
+    unsafe fn put_sums(of: [Self; 4], to: *mut f32, add: bool) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            for (i, sum) in Self::sums(of).into_iter().enumerate() {
+                *to.add(i) = if add { *to.add(i) + sum } else { sum };
+            }
+        }
+    }
     /// Asks for a cache line that is soon needed. The address may be anything.
     unsafe fn prefetch(at: *const u8);
     /// Runs work as a function of its own.
@@ -153,13 +163,13 @@ pub(super) use x86::{Avx2, Avx512};
 #[cfg(target_arch = "x86_64")]
 mod x86 {
     use std::arch::x86_64::{
-        __m128, __m256, __m512, _MM_HINT_T0, _mm_add_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps, _mm_prefetch,
-        _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_ps, _mm256_castps256_ps128, _mm256_castsi256_ps,
-        _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps, _mm256_loadu_ps,
-        _mm256_loadu_si256, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_add_ps, _mm512_castps512_ps128,
-        _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
-        _mm512_permute_ps, _mm512_permutexvar_ps, _mm512_set1_ps, _mm512_setr_epi32, _mm512_shuffle_f32x4,
-        _mm512_slli_epi32, _mm512_storeu_ps,
+        __m128, __m256, __m512, _MM_HINT_T0, _mm_add_ps, _mm_loadu_ps, _mm_loadu_si128, _mm_movehl_ps, _mm_movelh_ps,
+        _mm_prefetch, _mm_storeu_ps, _mm_unpackhi_ps, _mm_unpacklo_ps, _mm256_add_ps, _mm256_castps256_ps128,
+        _mm256_castsi256_ps, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_extractf128_ps, _mm256_fmadd_ps,
+        _mm256_loadu_ps, _mm256_loadu_si256, _mm256_set1_ps, _mm256_slli_epi32, _mm256_storeu_ps, _mm512_add_ps,
+        _mm512_castps512_ps128, _mm512_castsi512_ps, _mm512_cvtepu16_epi32, _mm512_cvtph_ps, _mm512_fmadd_ps,
+        _mm512_loadu_ps, _mm512_permute_ps, _mm512_permutexvar_ps, _mm512_set1_ps, _mm512_setr_epi32,
+        _mm512_shuffle_f32x4, _mm512_slli_epi32, _mm512_storeu_ps,
     };
 
     use super::{Lanes, Work};
@@ -167,6 +177,43 @@ mod x86 {
     /// One register.
     #[derive(Clone, Copy)]
     pub(in super::super) struct Avx512(__m512);
+
+    impl Avx512 {
+        /// Returns the sums of four groups.
+        #[inline(always)]
+        unsafe fn add_up(of: [Self; 4]) -> __m128 {
+            let [Self(a), Self(b), Self(c), Self(d)] = of;
+            // SAFETY: the caller's promise.
+            unsafe {
+                // From 16 to 8 numbers of each, then to 4: the group is then [a | b | c | d].
+                let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
+                let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
+                let all = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+                let all = _mm512_add_ps(all, _mm512_permute_ps::<0b01_00_11_10>(all));
+                let all = _mm512_add_ps(all, _mm512_permute_ps::<0b10_11_00_01>(all));
+                let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+                _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, all))
+            }
+        }
+    }
+
+    /// # Safety
+    /// The machine has the instructions of either kind.
+    #[inline(always)]
+    unsafe fn stored(four: __m128) -> [f32; 4] {
+        let mut sums = [0.0; 4];
+        // SAFETY: four numbers are stored into an array of four.
+        unsafe { _mm_storeu_ps(sums.as_mut_ptr(), four) };
+        sums
+    }
+
+    /// # Safety
+    /// As [`Lanes::put_sums`].
+    #[inline(always)]
+    unsafe fn put(new: __m128, to: *mut f32, add: bool) {
+        // SAFETY: the caller's promise.
+        unsafe { _mm_storeu_ps(to, if add { _mm_add_ps(_mm_loadu_ps(to), new) } else { new }) };
+    }
 
     impl Lanes for Avx512 {
         const WIDE: bool = true;
@@ -205,20 +252,13 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn sums(of: [Self; 4]) -> [f32; 4] {
-            let [Self(a), Self(b), Self(c), Self(d)] = of;
-            let mut sums = [0.0; 4];
             // SAFETY: as above; four numbers are stored into an array of four.
-            unsafe {
-                // From 16 to 8 numbers of each, then to 4: the group is then [a | b | c | d].
-                let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0xee>(a, b));
-                let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(c, d), _mm512_shuffle_f32x4::<0xee>(c, d));
-                let all = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
-                let all = _mm512_add_ps(all, _mm512_permute_ps::<0b01_00_11_10>(all));
-                let all = _mm512_add_ps(all, _mm512_permute_ps::<0b10_11_00_01>(all));
-                let firsts = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
-                _mm_storeu_ps(sums.as_mut_ptr(), _mm512_castps512_ps128(_mm512_permutexvar_ps(firsts, all)));
-            }
-            sums
+            unsafe { stored(Self::add_up(of)) }
+        }
+        #[inline(always)]
+        unsafe fn put_sums(of: [Self; 4], to: *mut f32, add: bool) {
+            // SAFETY: as above.
+            unsafe { put(Self::add_up(of), to, add) }
         }
         #[inline(always)]
         unsafe fn prefetch(at: *const u8) {
@@ -250,6 +290,21 @@ mod x86 {
             unsafe {
                 let eight = _mm256_add_ps(self.0, self.1);
                 _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight))
+            }
+        }
+
+        /// Returns the sums of four groups.
+        #[inline(always)]
+        unsafe fn add_up(of: [Self; 4]) -> __m128 {
+            // SAFETY: the caller's promise.
+            unsafe {
+                let [a, b, c, d] = [of[0].four(), of[1].four(), of[2].four(), of[3].four()];
+                // Numbers 0 and 1 of each, plus its numbers 2 and 3: [a0 b0 a1 b1], and so c and d.
+                let ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
+                let cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
+                let low = _mm_add_ps(ab, _mm_movehl_ps(ab, ab));
+                let high = _mm_add_ps(cd, _mm_movehl_ps(cd, cd));
+                _mm_movelh_ps(low, high)
             }
         }
     }
@@ -301,18 +356,13 @@ mod x86 {
         }
         #[inline(always)]
         unsafe fn sums(of: [Self; 4]) -> [f32; 4] {
-            let mut sums = [0.0; 4];
             // SAFETY: as above; four numbers are stored into an array of four.
-            unsafe {
-                let [a, b, c, d] = [of[0].four(), of[1].four(), of[2].four(), of[3].four()];
-                // Numbers 0 and 1 of each, plus its numbers 2 and 3: [a0 b0 a1 b1], and so c and d.
-                let ab = _mm_add_ps(_mm_unpacklo_ps(a, b), _mm_unpackhi_ps(a, b));
-                let cd = _mm_add_ps(_mm_unpacklo_ps(c, d), _mm_unpackhi_ps(c, d));
-                let low = _mm_add_ps(ab, _mm_movehl_ps(ab, ab));
-                let high = _mm_add_ps(cd, _mm_movehl_ps(cd, cd));
-                _mm_storeu_ps(sums.as_mut_ptr(), _mm_movelh_ps(low, high));
-            }
-            sums
+            unsafe { stored(Self::add_up(of)) }
+        }
+        #[inline(always)]
+        unsafe fn put_sums(of: [Self; 4], to: *mut f32, add: bool) {
+            // SAFETY: as above.
+            unsafe { put(Self::add_up(of), to, add) }
         }
         #[inline(always)]
         unsafe fn prefetch(at: *const u8) {

@@ -2,7 +2,10 @@
 //!
 //! What becomes of a product (a residual is added, a gate is applied) is done while it is in the nearest cache. The result
 //! is written once, into memory that nobody filled with zeros before.
-#![expect(unsafe_code, reason = "threads write different columns of the same rows, which slices cannot say")]
+#![expect(
+    unsafe_code,
+    reason = "threads write different columns of the same rows, which slices cannot say; aligned numbers"
+)]
 #![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
 
 use std::marker::PhantomData;
@@ -11,7 +14,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::lanes::{Bf16, F16, F32, Lanes, Stored};
+use super::lanes::{Bf16, F16, F32, LANES, Lanes, Stored};
 use super::tile::{Out, Rows, TOKENS, products};
 use super::{Work, dispatch};
 use crate::model::Unit;
@@ -26,6 +29,8 @@ const BLOCK_BYTES: usize = 1 << 19;
 const BLOCK_TOKENS: usize = 252;
 /// Multiplications that are worth a thread.
 const WORTH_A_THREAD: usize = 1 << 15;
+/// Cache lines that are worth a task of their own.
+const LINES_A_TASK: usize = 1 << 11;
 /// Pieces for each thread: some may be slower than others.
 const PIECES: usize = 4;
 
@@ -80,6 +85,8 @@ pub(in super::super) fn linear(unit: Unit, layer: Layer<'_>, x: &[f32], then: Th
     if let Then::Add(start) = then {
         assert!(start.len() == tokens * total, "a product is added to rows like its own");
     }
+    let lines = on_lines(x, columns);
+    let x = lines.as_deref().map_or(x, numbers);
     let mut out = Vec::with_capacity(tokens * total);
     let target = Target { start: out.as_mut_ptr(), rows: tokens, stride: total, numbers: PhantomData };
     let pieces = rayon::current_num_threads() * PIECES;
@@ -99,6 +106,28 @@ pub(in super::super) fn linear(unit: Unit, layer: Layer<'_>, x: &[f32], then: Th
     // SAFETY: there is room for so many numbers, and the pieces have written each column of each row.
     unsafe { out.set_len(tokens * total) };
     out
+}
+
+/// Sixteen numbers on a cache line of their own.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+struct Line([f32; LANES]);
+
+/// Returns a copy that begins where a cache line begins, if the rows do not and are read often enough: a group of sixteen
+/// that lies across two lines takes two loads.
+fn on_lines(x: &[f32], columns: usize) -> Option<Vec<Line>> {
+    let rare = x.len() < 4 * TOKENS * columns;
+    if rare || !columns.is_multiple_of(LANES) || x.as_ptr().addr().is_multiple_of(align_of::<Line>()) {
+        return None;
+    }
+    let (lines, _) = x.as_chunks::<LANES>();
+    Some(lines.par_iter().with_min_len(LINES_A_TASK).map(|line| Line(*line)).collect())
+}
+
+/// Returns the numbers of lines.
+fn numbers(lines: &[Line]) -> &[f32] {
+    // SAFETY: a line is sixteen numbers and nothing else.
+    unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) }
 }
 
 /// A matrix that is written by columns.
@@ -224,15 +253,13 @@ impl Piece<'_> {
                 gate(activation, products, up);
             }
         }
-        if let (Ok(out), Ok(products)) = (<&mut [_; PANEL]>::try_from(&mut *out), <&[f32; PANEL]>::try_from(&*products))
-        {
-            // Of a length that is known it takes no call.
-            for (out, x) in out.iter_mut().zip(products) {
-                out.write(*x);
-            }
-        } else {
-            for (out, x) in out.iter_mut().zip(products) {
-                out.write(*x);
+        let count = out.len().min(products.len());
+        // SAFETY: both have as many numbers, and neither lies in the other. Of a length that is known it takes no call.
+        unsafe {
+            if count == PANEL {
+                std::ptr::copy_nonoverlapping(products.as_ptr(), out.as_mut_ptr().cast(), PANEL);
+            } else {
+                std::ptr::copy_nonoverlapping(products.as_ptr(), out.as_mut_ptr().cast(), count);
             }
         }
     }

@@ -277,10 +277,13 @@ unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHE
                 // Fewer than four rows are summed up beside copies of themselves.
                 let place = [4 * four, (4 * four + 1) % R, (4 * four + 2) % R, (4 * four + 3) % R];
                 let of = [sums[t][place[0]], sums[t][place[1]], sums[t][place[2]], sums[t][place[3]]];
-                let new = L::sums(of);
                 let out = out.start.add(t * out.stride + 4 * four);
-                for (r, new) in new.into_iter().enumerate().take(R) {
-                    *out.add(r) = if add { *out.add(r) + new } else { new };
+                if R >= 4 {
+                    L::put_sums(of, out, add);
+                } else {
+                    for (r, new) in L::sums(of).into_iter().enumerate().take(R) {
+                        *out.add(r) = if add { *out.add(r) + new } else { new };
+                    }
                 }
             });
         });

@@ -11,7 +11,7 @@ use crate::data::Row;
 use crate::ops::curate::flow::{Step, Verdict, Why, each};
 use crate::ops::curate::item::Item;
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::{Language, LanguageCode, LanguageDetector, LanguageScope, NoProse};
+use crate::spec::params::{Language, LanguageDetector, LanguageScope, NoProse};
 use crate::text::language::{Detector, Guess};
 use crate::text::plain::{Leave, prose};
 
@@ -27,7 +27,7 @@ const MIN_SCORE: f64 = 0.65;
 pub(super) struct KeepLanguages {
     settings: Language,
     detector: Detector,
-    keep: Vec<&'static str>,
+    keep: Vec<String>,
     leave: Leave,
     roles: Vec<String>,
 }
@@ -53,7 +53,7 @@ impl KeepLanguages {
         }
         Self {
             detector,
-            keep: settings.keep.iter().map(|code| two_letters(*code)).collect(),
+            keep: settings.keep.iter().map(|code| code.0.clone()).collect(),
             leave: Leave { code: leaves(NoProse::Code), latex: leaves(NoProse::Latex), urls: leaves(NoProse::Urls) },
             roles,
             settings: settings.clone(),
@@ -77,7 +77,7 @@ impl KeepLanguages {
             && !text.contains(char::is_alphabetic)
         {
             let guess = Detector::whichlang_of(&text);
-            return (!self.keep.contains(&guess)).then(|| why(guess, 1.0));
+            return (!self.keep.iter().any(|code| code == guess)).then(|| why(guess, 1.0));
         }
         self.foreign(&text).map(|guess| why(&guess.label, guess.score))
     }
@@ -127,32 +127,28 @@ fn model_in(folder: &Path) -> Result<PathBuf, OpError> {
 }
 
 fn why(label: &str, score: f64) -> Why {
-    let name = NAMES.iter().find(|(_, code, _)| *code == label).map_or(label, |(_, _, name)| name);
+    let name = NAMES.iter().find(|(code, _)| *code == label).map_or(label, |(_, name)| name);
     let sure = if score < 1.0 { format!(" ({score:.2})") } else { String::new() };
     format!("looks {name}{sure}").into()
 }
 
-fn two_letters(code: LanguageCode) -> &'static str {
-    NAMES.iter().find(|(known, _, _)| *known == code).map_or("", |(_, code, _)| code)
-}
-
-const NAMES: &[(LanguageCode, &str, &str)] = &[
-    (LanguageCode::Ar, "ar", "Arabic"),
-    (LanguageCode::De, "de", "German"),
-    (LanguageCode::En, "en", "English"),
-    (LanguageCode::Es, "es", "Spanish"),
-    (LanguageCode::Fr, "fr", "French"),
-    (LanguageCode::Hi, "hi", "Hindi"),
-    (LanguageCode::It, "it", "Italian"),
-    (LanguageCode::Ja, "ja", "Japanese"),
-    (LanguageCode::Ko, "ko", "Korean"),
-    (LanguageCode::Nl, "nl", "Dutch"),
-    (LanguageCode::Pt, "pt", "Portuguese"),
-    (LanguageCode::Ru, "ru", "Russian"),
-    (LanguageCode::Sv, "sv", "Swedish"),
-    (LanguageCode::Tr, "tr", "Turkish"),
-    (LanguageCode::Vi, "vi", "Vietnamese"),
-    (LanguageCode::Zh, "zh", "Chinese"),
+const NAMES: &[(&str, &str)] = &[
+    ("ar", "Arabic"),
+    ("de", "German"),
+    ("en", "English"),
+    ("es", "Spanish"),
+    ("fr", "French"),
+    ("hi", "Hindi"),
+    ("it", "Italian"),
+    ("ja", "Japanese"),
+    ("ko", "Korean"),
+    ("nl", "Dutch"),
+    ("pt", "Portuguese"),
+    ("ru", "Russian"),
+    ("sv", "Swedish"),
+    ("tr", "Turkish"),
+    ("vi", "Vietnamese"),
+    ("zh", "Chinese"),
 ];
 
 impl Step for KeepLanguages {

@@ -96,13 +96,13 @@ fn prepare(
             let own = manner.context(question, &question.prompt, tokenizer)?;
             let alone = unconditioned.as_ref().map(|prompt| manner.bare(prompt, tokenizer)).transpose()?;
             let (mut wanted, mut longest) = (Vec::new(), 0);
-            for (i, text) in texts.iter().enumerate() {
+            for (i, text) in texts.iter().map(|text| manner.choice(text)).enumerate() {
                 let theirs = contexts.as_ref().map(|contexts| manner.context(question, &contexts[i], tokenizer));
                 let theirs = theirs.transpose()?;
                 let (request, tokens) = add(theirs.as_ref().unwrap_or(&own), text)?;
                 longest = longest.max(tokens);
                 let alone = alone.as_ref().map(|alone| add(alone, text)).transpose()?.map(|(request, _)| request);
-                wanted.push(Wanted { text: text.clone(), requests: vec![request], alone });
+                wanted.push(Wanted { text: text.to_owned(), requests: vec![request], alone });
             }
             let prompt = match contexts {
                 Some(contexts) => manner.context(question, &contexts.join(" | "), tokenizer)?.text,

@@ -115,6 +115,14 @@ impl Manner {
         Ok(rendered)
     }
 
+    /// Returns a choice as it follows the question. Behind a chat's template lm-evaluation-harness drops the space in front.
+    pub(super) fn choice<'a>(&self, text: &'a str) -> &'a str {
+        match self.profile {
+            Profile::LmEval if self.chat => text.strip_prefix(' ').unwrap_or(text),
+            _ => text,
+        }
+    }
+
     /// Returns a question that says nothing, in the manner of the others.
     pub(super) fn bare(&self, prompt: &str, tokenizer: &Tokenizer) -> Result<Rendered, OpError> {
         if self.chat {

@@ -7,8 +7,9 @@ use super::{Asked, Counts, Manner, Question, Witness, begun};
 use crate::data::{Message, Rendered};
 use crate::digest::Digest;
 use crate::endpoint::Reply;
-use crate::generate::{Answer, Listener, Options, Sampling, Stopped};
+use crate::generate::{Answer, Listener, Options, Sampling};
 use crate::ops::OpError;
+use crate::ops::answered::reply_of;
 
 /// How answers are written.
 #[derive(Debug, Clone, Copy)]
@@ -227,17 +228,7 @@ impl Listener for Listening<'_, '_> {
     fn text(&mut self, _: usize, _: &str) {}
 
     fn finished(&mut self, index: usize, answer: &Answer) {
-        let finish_reason = match answer.stopped {
-            Stopped::Token(_) | Stopped::Text(_) => "stop",
-            Stopped::Length | Stopped::Context => "length",
-            Stopped::Cancelled => return,
-        };
-        let reply = Reply {
-            text: answer.text.clone(),
-            finish_reason: finish_reason.into(),
-            prompt_tokens: answer.prompt_tokens as u64,
-            completion_tokens: answer.tokens.len() as u64,
-        };
+        let Some(reply) = reply_of(answer) else { return };
         let key = self.group[index].key;
         if let Err(error) = self.witness.answers.put(&[(key, reply.clone())]) {
             self.failed = Some(error);

@@ -63,8 +63,9 @@ impl Settings {
 }
 
 impl AdamW {
-    pub(super) fn new(settings: Settings) -> Self {
-        Self { settings, first: Vec::new(), second: Vec::new() }
+    /// Returns the rule of a tensor of so many numbers, with room for their moments.
+    pub(super) fn new(settings: Settings, count: usize) -> Self {
+        Self { settings, first: Vec::with_capacity(count), second: Vec::with_capacity(count) }
     }
 }
 

@@ -194,11 +194,12 @@ fn state_of(params: &SftParams, kind: ParameterKind, part: &Part) -> Box<dyn Sta
         OptimizerName::Muon if kind == ParameterKind::Matrix => Box::new(muon::Muon::new(
             params.muon_momentum.unwrap_or(MUON_MOMENTUM),
             part.shape.last().copied().unwrap_or(1),
+            part.count(),
         )),
         // transformers keeps those of embeddings in 32 bits.
         OptimizerName::Adamw8bit if !(kind == ParameterKind::Table && embeds(part)) && part.count() >= SMALL => {
             Box::new(quantised::AdamW8bit::new(settings))
         }
-        _ => Box::new(adamw::AdamW::new(settings)),
+        _ => Box::new(adamw::AdamW::new(settings, part.count())),
     }
 }

@@ -20,9 +20,9 @@ pub(super) struct Muon {
 }
 
 impl Muon {
-    /// Returns the rule of a matrix with so many columns.
-    pub(super) fn new(momentum: f64, columns: usize) -> Self {
-        Self { momentum, columns, average: Vec::new() }
+    /// Returns the rule of a matrix with so many columns and numbers.
+    pub(super) fn new(momentum: f64, columns: usize, count: usize) -> Self {
+        Self { momentum, columns, average: Vec::with_capacity(count) }
     }
 }
 

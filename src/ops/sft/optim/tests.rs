@@ -87,7 +87,7 @@ fn moments_in_8_bits_are_those_of_bitsandbytes() {
         });
     }
     // Small tensors are kept in 32 bits.
-    let fresh = || -> Box<dyn State> { Box::new(AdamW::new(settings())) };
+    let fresh = || -> Box<dyn State> { Box::new(AdamW::new(settings(), 0)) };
     train(fresh(), fresh, 1000, 20, &mut |step, value| {
         let Some(expected) = golden.get(&format!("adamw_8bit.1000.{step}")) else { return };
         let (worst, _) = difference(value, &expected.to_f32());
@@ -99,7 +99,7 @@ fn moments_in_8_bits_are_those_of_bitsandbytes() {
 fn muon_is_that_of_torch() {
     let golden = golden();
     for (rows, columns) in [(24, 40), (40, 24), (32, 32)] {
-        let fresh = || -> Box<dyn State> { Box::new(Muon::new(0.95, columns)) };
+        let fresh = || -> Box<dyn State> { Box::new(Muon::new(0.95, columns, 0)) };
         let mut last = Vec::new();
         train(fresh(), fresh, rows * columns, 10, &mut |_, value| last = value.to_vec());
         let expected = golden.get(&format!("muon.{rows}x{columns}")).unwrap().to_f32();

@@ -69,7 +69,7 @@ impl StepParams for Length {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Language {
-    /// ISO 639-1 codes of the languages to keep.
+    /// ISO 639-1 codes of the languages to keep, of those that the detector knows.
     pub keep: Vec<LanguageCode>,
     /// What finds the language out.
     #[serde(default, skip_serializing_if = "LanguageDetector::is_default")]
@@ -105,6 +105,9 @@ impl StepParams for Language {
         let mut mistakes = Vec::new();
         if self.keep.is_empty() {
             mistakes.push(Mistake::new("keep", "no language is kept"));
+        }
+        for (i, code) in self.keep.iter().enumerate() {
+            mistakes.extend(self.detector.unknown(code, format!("keep[{i}]")));
         }
         match (self.detector, &self.model) {
             (LanguageDetector::Fasttext, None) => {
@@ -155,6 +158,30 @@ pub enum LanguageDetector {
 }
 
 impl LanguageDetector {
+    /// The languages that a detector without a model knows.
+    fn known(self) -> Option<&'static [&'static str]> {
+        match self {
+            LanguageDetector::Whichlang => {
+                Some(&["ar", "de", "en", "es", "fr", "hi", "it", "ja", "ko", "nl", "pt", "ru", "sv", "tr", "vi", "zh"])
+            }
+            LanguageDetector::Lingua => Some(&["de", "en", "es", "fr", "it", "nl", "pt"]),
+            LanguageDetector::Fasttext => None,
+        }
+    }
+
+    /// Returns what is wrong with a code that the detector never gives.
+    fn unknown(self, code: &LanguageCode, field: String) -> Option<Mistake> {
+        let LanguageCode(name) = code;
+        if !code.is_code() {
+            let message = format!("`{name}` is no code of a language");
+            return Some(Mistake::new(field, message).help("codes of ISO 639-1 have two letters: `fr`"));
+        }
+        let known = self.known().filter(|known| !known.contains(&name.as_str()))?;
+        let detector = if self == LanguageDetector::Lingua { "lingua" } else { "whichlang" };
+        let help = format!("it knows {}; `detector: fasttext` with lid.176 knows 176 languages", known.join(", "));
+        Some(Mistake::new(field, format!("{detector} does not know the language `{name}`")).help(help))
+    }
+
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
     fn is_default(&self) -> bool {
         *self == LanguageDetector::Whichlang
@@ -191,27 +218,20 @@ pub enum NoProse {
     Urls,
 }
 
-/// A language that the detector tells apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-#[expect(missing_docs, reason = "the codes are ISO 639-1")]
-pub enum LanguageCode {
-    Ar,
-    De,
-    En,
-    Es,
-    Fr,
-    Hi,
-    It,
-    Ja,
-    Ko,
-    Nl,
-    Pt,
-    Ru,
-    Sv,
-    Tr,
-    Vi,
-    Zh,
+/// A language by its ISO 639-1 code, or by a label of the model of `detector: fasttext` (`fra_Latn`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct LanguageCode(pub String);
+
+impl LanguageCode {
+    /// Whether it has the shape of a code: `fr`, `fra`, `fra_Latn`.
+    fn is_code(&self) -> bool {
+        let (base, script) = self.0.split_once('_').map_or((self.0.as_str(), None), |(base, rest)| (base, Some(rest)));
+        let small = |text: &str| text.bytes().all(|byte| byte.is_ascii_lowercase());
+        let written =
+            |script: &str| script.len() == 4 && script.as_bytes()[0].is_ascii_uppercase() && small(&script[1..]);
+        (2..=3).contains(&base.len()) && small(base) && script.is_none_or(written)
+    }
 }
 
 /// Keeps or drops rows in which a regular expression finds something.

@@ -38,7 +38,7 @@ pub use shape::{
 };
 pub use text::{Dedup, Normalize, Replace, UnicodeForm};
 
-use super::{Input, InputType, Kind, Mistake, Output, Params};
+use super::{Expect, Input, InputType, Kind, Mistake, Output, Params};
 
 /// Filters, cleans and splits rows, step by step, with a count of rows in and out of every step.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -57,6 +57,9 @@ pub struct CurateParams {
     /// How the rows are written.
     #[serde(default, skip_serializing_if = "CurateOutput::is_default")]
     pub output: CurateOutput,
+    /// What comes out of it, as far as that is expected, for `luthflow plan --estimate`. Not part of the key.
+    #[serde(default, skip_serializing)]
+    pub expect: Option<Expect>,
 }
 
 /// What the settings of a step can say about themselves.

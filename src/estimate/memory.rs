@@ -1,0 +1,72 @@
+//! The memory of a training: what each weight takes, what is kept of each token of a forward pass, and a piece of the logits.
+//!
+//! On the CPU all of it is the host's. With a GPU the host has masters, sums of gradients and moments, and the device weights, gradients and
+//! passes (`model::twin`), whose attention holds the scores of all pairs of a document.
+
+use super::{Cost, Figure, Ground, Shape, rates};
+use crate::spec::params::{OptimizerName, SftParams};
+
+/// Rows whose logits are in the memory of a device together (`model::composed`).
+const ROWS_TOGETHER: f64 = 1024.0;
+/// Logits in the memory of the host at a time (`model::kernel::loss`).
+const LOGITS: f64 = (1 << 24) as f64;
+
+/// Bytes of moments that the optimizer keeps of all weights.
+fn moments(params: &SftParams, shape: &Shape, beside: Option<f64>) -> f64 {
+    if let Some(beside) = beside {
+        return 8.0 * beside;
+    }
+    let inner = shape.costs.inner;
+    let (of_matrix, of_rest) = match params.optimizer {
+        OptimizerName::Adamw => (8.0, 8.0),
+        OptimizerName::Adamw8bit => (2.0, 8.0),
+        OptimizerName::Muon => (4.0, 8.0),
+    };
+    inner * of_matrix + (shape.parameters - inner) * of_rest
+}
+
+/// Bytes of a forward and a backward pass that go with its tokens. `wide` are the bytes of a number.
+fn activations(params: &SftParams, shape: &Shape, tokens: f64, wide: f64) -> f64 {
+    let (query, keys) = (shape.costs.width, shape.keys);
+    // What a layer keeps of a token: the inputs of its two halves and of its four products, and what they give.
+    let layer = 2.0 * shape.hidden + 2.0 * query + 2.0 * keys + 2.0 * shape.intermediate;
+    let a_token =
+        if params.gradient_checkpointing { shape.layers * shape.hidden + layer } else { shape.layers * layer };
+    wide * tokens * (a_token + 2.0 * shape.hidden)
+}
+
+/// Adds the memory of a training whose data has so many tokens, and a longest sample of so many.
+pub(super) fn add(
+    params: &SftParams,
+    shape: &Shape,
+    (tokens, longest): (Figure, Figure),
+    beside: Option<f64>,
+    ground: &Ground<'_>,
+    cost: &mut Cost,
+) {
+    let trained = beside.unwrap_or(shape.parameters);
+    let masters = if params.bf16 { 4.0 * trained } else { 0.0 };
+    let moments = moments(params, shape, beside);
+    let weights = 4.0 * (shape.parameters + beside.unwrap_or(0.0));
+    let room = (params.micro_batch_size * params.sequence_len) as f64;
+    let in_pass = tokens.map(|tokens| tokens.min(room)).or(Figure::Assumed(room));
+    cost.scratch = Figure::Known(4.0 * trained + moments);
+    let host = weights + 4.0 * trained + masters + moments + rates::PROGRAM;
+    if ground.device.is_host {
+        let logits = 4.0 * LOGITS.min(256.0 * shape.vocabulary);
+        cost.host_memory = in_pass.map(|tokens| host + activations(params, shape, tokens, 4.0) + logits).assumed();
+        return;
+    }
+    cost.host_memory = Figure::Assumed(host);
+    // Scores of all pairs of the longest document, in 16 and in 32 bits, and softmax and its gradient beside them.
+    let attention = longest.map(|longest| shape.heads * longest * longest * (2.0 + 3.0 * 4.0));
+    let layers = if params.gradient_checkpointing { 1.0 } else { shape.costs.windows.len() as f64 };
+    // Logits, their logarithms and their gradient.
+    let logits = 3.0 * 4.0 * ROWS_TOGETHER * shape.vocabulary;
+    let on_device = shape.stored * (shape.parameters + beside.unwrap_or(0.0)) + (4.0 + shape.stored) * trained + logits;
+    let passes = in_pass.map(|tokens| activations(params, shape, tokens, shape.stored));
+    cost.device_memory = (passes + attention * layers + Figure::Known(on_device)).assumed();
+    if longest == Figure::Assumed(params.sequence_len as f64) {
+        cost.note("the memory of attention is that of a sample of `sequence_len` tokens; shorter ones take less");
+    }
+}
