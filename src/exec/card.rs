@@ -34,6 +34,9 @@ pub fn model_card(decider: &Decider<'_>, chain: &Chain) -> Result<Option<String>
     let _ = write!(card, "\n# {}\n\n", instance.name);
     let _ =
         writeln!(card, "A model that the pipeline `{}` made. This page was written by luthflow.", decider.plan.name);
+    if let Some(model) = instance.op.outputs().into_iter().find(|output| output.name.is_empty()) {
+        exits(&decider.cache.artifact_path(&last.action.artifact).join(&*model.path), &mut card)?;
+    }
     scores(decider, last.id, &mut card)?;
     recipe(decider, chain, &mut card);
     card.push_str("\n## Digests\n\nBLAKE3. The first one is of the listing of all files, the others are of what it was made from.\n\n");
@@ -129,6 +132,39 @@ fn scores(decider: &Decider<'_>, id: InstanceId, card: &mut String) -> Result<()
         let error = rows.get(&(node.clone(), format!("{metric}_stderr")));
         let error = error.map_or_else(String::new, |error| format!("{error:.4}"));
         let _ = writeln!(card, "| `{node}` | {metric} | {value:.4} | {error} |");
+    }
+    Ok(())
+}
+
+/// What stands beside the layers of a model, and what is lost without it.
+fn exits(folder: &Path, card: &mut String) -> Result<(), ExecError> {
+    let path = folder.join("early_exit.json");
+    if !path.is_file() {
+        return Ok(());
+    }
+    // Written by the node that made the model.
+    let Ok(found) = serde_json::from_slice::<Value>(&fs_err::read(path)?) else { return Ok(()) };
+    let list = |layers: &Value| {
+        let layers = layers.as_array().into_iter().flatten().map(Value::to_string);
+        layers.collect::<Vec<_>>().join(", ")
+    };
+    card.push_str("\n## Exits\n\n");
+    let layers = list(&found["layers"]);
+    if !layers.is_empty() {
+        let _ = writeln!(
+            card,
+            "It can stop early: heads behind layers {layers} stand in `early_exit.safetensors`. luthflow runs them (`exit` of an `eval` node)."
+        );
+    }
+    let branches = list(&found["branches"]["layers"]);
+    if branches.is_empty() {
+        card.push_str("Without that file the folder is the whole model, for transformers as for others.\n");
+    } else {
+        let _ = writeln!(
+            card,
+            "Branches beside layers {branches} belong to the model, and **only luthflow runs them**: transformers loads the folder without \
+             a word and computes something else."
+        );
     }
     Ok(())
 }

@@ -47,11 +47,21 @@ impl Generator {
 
     /// As [`Self::load`], to be run on a device.
     pub fn load_on(dir: &Path, settings: &TemplateSettings, device: DeviceChoice) -> Result<Self, GenerateError> {
+        Self::load_at(dir, settings, device, None)
+    }
+
+    /// As [`Self::load_on`], for a model that stops after so many layers, at one of its exits.
+    pub fn load_at(
+        dir: &Path,
+        settings: &TemplateSettings,
+        device: DeviceChoice,
+        exit: Option<usize>,
+    ) -> Result<Self, GenerateError> {
         if !dir.join("config.json").is_file() {
             return Err(GenerateError::NoModel { dir: dir.to_owned() });
         }
         let tokenizer = Tokenizer::load_with(dir, settings)?;
-        let model = LanguageModel::load_on(dir, device)?;
+        let model = LanguageModel::load_at(dir, device, exit)?;
         tokenizer.check_fits(model.config().vocab_size)?;
         let defaults = Defaults::load(dir)?;
         let ends = [tokenizer.sequence_end(), tokenizer.turn_end()].into_iter().flatten();

@@ -307,6 +307,7 @@ mod tests {
             profile: "native".into(),
             system: None,
             thinking: None,
+            exit: None,
             chat_template: None,
             seed: 3,
             runs: 1,

@@ -25,6 +25,9 @@ pub struct EvalRecord {
     /// Whether the model was to think first, where a pipeline says it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub thinking: Option<bool>,
+    /// After how many layers the model stopped, where a pipeline says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<usize>,
     /// The digest of the model's chat template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chat_template: Option<String>,

@@ -3,12 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use candle_core::Tensor;
+
 use super::ModelError;
 use super::adapter::Adapters;
 use super::angles::Angles;
-use super::arch::Decoder;
+use super::arch::{Decoder, Exit};
 use super::config::Config;
-use super::engine::{Engine, Frame, Linear, Noise, Objective, Scale};
+use super::early_exit::{self, EarlyExit};
+use super::engine::{Engine, Frame, Linear, Noise, Objective, ParameterId, Scale};
 use super::folder::{load_parameters, save_weights};
 use super::fused::Fused;
 use super::packed::{Packed, Places};
@@ -54,16 +57,75 @@ pub struct CausalLm {
     pub(super) adapters: Option<Adapters>,
     /// The weights on a device, if passes run there.
     pub(super) twin: Option<Twin>,
+    /// What the losses of exits are multiplied by, if they are trained.
+    exit_weights: Vec<f32>,
+}
+
+/// Sums of losses in nats, neither scaled nor smoothed.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Losses {
+    /// That of the whole model.
+    pub last: f64,
+    /// Those of its exits that are trained.
+    pub exits: Vec<f64>,
 }
 
 impl CausalLm {
     /// Loads a Hugging Face model folder: `config.json` and safetensors, in one file or in shards.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        let config = Config::load(dir)?;
+        Self::load_at(dir, None)
+    }
+
+    /// As [`Self::load`], for a model that stops after so many layers, at one of its exits.
+    pub fn load_at(dir: &Path, exit: Option<usize>) -> Result<Self, ModelError> {
+        let config = Config::load(dir)?.at_exit(exit)?;
         let (arch, outlines) = Decoder::new(&config);
-        let parameters = load_parameters(dir, &config, outlines)?.into_iter().map(Arc::new).collect();
+        let parameters = load_parameters(dir, &config, outlines)?;
+        Ok(Self::of(config, arch, parameters, Vec::new()))
+    }
+
+    /// As [`Self::load`], for a model whose exits are trained with it, each with a weight of its loss. Exits and branches that
+    /// the folder does not have are made; it may not have others.
+    pub fn load_with_exits(dir: &Path, wanted: &EarlyExit, weights: &[f32]) -> Result<Self, ModelError> {
+        let mut config = Config::load(dir)?;
+        let bad = |reason: String| ModelError::Input { reason };
+        wanted.check(config.layers.len()).map_err(bad)?;
+        if wanted.layers.len() != weights.len() {
+            return Err(bad(format!("{} weights do not fit {} exits", weights.len(), wanted.layers.len())));
+        }
+        let there = config.early_exit.replace(wanted.clone());
+        if there.as_ref().is_some_and(|there| there != wanted) {
+            let help = "train the same ones on, or begin with a model that has none";
+            return Err(bad(format!("the model has other exits or branches already; {help}")));
+        }
+        let (arch, outlines) = Decoder::with_exits(&config);
+        let count = Decoder::new(&Config { early_exit: None, ..config.clone() }).1.len();
+        let parameters = if there.is_some() {
+            load_parameters(dir, &config, outlines)?
+        } else {
+            let (own, more) = outlines.split_at(count);
+            let mut parameters = load_parameters(dir, &config, own.to_vec())?;
+            let names = (arch.last_norm(&parameters), arch.head_name(&parameters));
+            let made = more.iter().map(|outline| early_exit::first_value(outline, &parameters, (&names.0, &names.1)));
+            let mut made = made.collect::<Result<Vec<Parameter>, String>>().map_err(bad)?;
+            for silent in arch.silent() {
+                made[silent.0 - count].update(|value, _| value.fill(0.0));
+            }
+            parameters.append(&mut made);
+            parameters
+        };
+        Ok(Self::of(config, arch, parameters, weights.to_vec()))
+    }
+
+    fn of(config: Config, arch: Decoder, parameters: Vec<Parameter>, exit_weights: Vec<f32>) -> Self {
+        let parameters = parameters.into_iter().map(Arc::new).collect();
         let angles = Angles::new(&config);
-        Ok(Self { config, arch, parameters, angles, adapters: None, twin: None })
+        Self { config, arch, parameters, angles, adapters: None, twin: None, exit_weights }
+    }
+
+    /// Returns after how many layers each exit is that is trained.
+    pub fn exits(&self) -> Vec<usize> {
+        self.arch.exits.iter().map(|exit| exit.layers).collect()
     }
 
     /// Returns the sizes and constants of the model.
@@ -89,13 +151,18 @@ impl CausalLm {
     /// it; 0 for the first token of a document. Documents don't influence each other, and the memory is bounded by the
     /// longest document, not by their number.
     pub fn log_probs(&self, packed: &Packed) -> Result<Vec<f32>, ModelError> {
+        self.log_probs_at(packed, None)
+    }
+
+    /// As [`Self::log_probs`], at one of the exits that are trained, by its number among [`Self::exits`].
+    pub fn log_probs_at(&self, packed: &Packed, exit: Option<usize>) -> Result<Vec<f32>, ModelError> {
         packed.places(self.config.vocab_size)?;
         let mut out = Vec::with_capacity(packed.ids.len());
         for group in packed.groups() {
             let places = group.places(self.config.vocab_size)?;
             let labels = places.labels(&group.ids, |_| true);
             let frame = self.frame(places);
-            let found = self.score(&group.ids, &frame, &labels)?;
+            let found = self.score(&group.ids, &frame, &labels, exit)?;
             let mut scores = vec![0.0; group.ids.len()];
             for ((row, _), score) in labels.iter().zip(found) {
                 scores[row + 1] = score;
@@ -106,15 +173,21 @@ impl CausalLm {
     }
 
     /// Returns the logarithm of the probability that each labelled row gives to its token.
-    fn score(&self, ids: &[u32], frame: &Frame, labels: &[(usize, u32)]) -> Result<Vec<f32>, ModelError> {
+    fn score(
+        &self,
+        ids: &[u32],
+        frame: &Frame,
+        labels: &[(usize, u32)],
+        exit: Option<usize>,
+    ) -> Result<Vec<f32>, ModelError> {
         let Some(twin) = &self.twin else {
             let engine = Fused::to_score(&self.parameters, self.active(None));
-            let x = self.arch.forward(&engine, ids, frame)?;
-            return Ok(engine.log_probs(&x, self.arch.head, labels)?);
+            let (x, head) = self.arch.forward_to(&engine, ids, frame, exit)?;
+            return Ok(engine.log_probs(&x, head, labels)?);
         };
         let engine = twin.blocks(self.active(None), false);
-        let x = self.arch.forward(&engine, ids, frame)?;
-        Ok(engine.scores(&x, self.arch.head, labels)?)
+        let (x, head) = self.arch.forward_to(&engine, ids, frame, exit)?;
+        Ok(engine.scores(&x, head, labels)?)
     }
 
     /// Returns the logits of all tokens, `[tokens, vocab_size]` row by row. For short inputs: nothing here is cut into
@@ -157,9 +230,14 @@ impl CausalLm {
     /// `trained` says for each token whether predicting it counts; the first token of a document has nothing to be
     /// predicted from and never counts. A batch in which no token counts adds nothing.
     pub fn add_gradients(&mut self, packed: &Packed, trained: &[bool], pass: Pass) -> Result<f64, ModelError> {
+        self.add_all_gradients(packed, trained, pass).map(|losses| losses.last)
+    }
+
+    /// As [`Self::add_gradients`], and returns the losses of the exits too.
+    pub fn add_all_gradients(&mut self, packed: &Packed, trained: &[bool], pass: Pass) -> Result<Losses, ModelError> {
         let (places, labels) = self.labelled(packed, trained)?;
         if labels.is_empty() {
-            return Ok(0.0);
+            return Ok(Losses { last: 0.0, exits: vec![0.0; self.exit_weights.len()] });
         }
         let frame = Frame { noise: pass.noise, ..self.frame(places) };
         self.run_backwards(&packed.ids, &frame, &labels, pass, None)
@@ -188,7 +266,7 @@ impl CausalLm {
         labels: &[(usize, u32)],
         pass: Pass,
         weigh: Option<&mut Weigh<'_>>,
-    ) -> Result<f64, ModelError> {
+    ) -> Result<Losses, ModelError> {
         let head = self.arch.head;
         let scales = |log_probs: Vec<f32>, weigh: &mut Weigh<'_>| -> Vec<f32> {
             let mut all = vec![0.0; ids.len()];
@@ -201,7 +279,7 @@ impl CausalLm {
             let blocks = twin.blocks(self.active(pass.dropout), true);
             let blocks = if pass.recompute { blocks.recording() } else { blocks };
             let run = || {
-                let x = self.arch.forward(&blocks, ids, frame)?;
+                let (x, ends) = self.arch.forward_to_exits(&blocks, ids, frame)?;
                 let mut objective = pass.objective(labels);
                 let scales = match weigh {
                     Some(weigh) => scales(blocks.scores(&x.detach(), head, labels)?, weigh),
@@ -210,22 +288,43 @@ impl CausalLm {
                 if !scales.is_empty() {
                     objective.scale = Scale::Each(&scales);
                 }
-                Ok(twin.backward(&blocks, &x, head, objective)?)
+                let mut ends: Vec<_> = self.ends(ends, pass, labels).collect();
+                ends.insert(0, (x, head, objective));
+                let mut sums = twin.backward(&blocks, &ends)?;
+                Ok(Losses { last: sums.remove(0), exits: sums })
             };
             let sum = run();
             self.twin = Some(twin);
             return sum;
         }
         let engine = Fused::to_train(&self.parameters, self.active(pass.dropout), pass.recompute);
-        let x = self.arch.forward(&engine, ids, frame)?;
+        let (x, ends) = self.arch.forward_to_exits(&engine, ids, frame)?;
         let mut objective = pass.objective(labels);
         if let Some(weigh) = weigh {
             weighed = scales(engine.log_probs(&x, head, labels)?, weigh);
             objective.scale = Scale::Each(&weighed);
         }
-        let loss = engine.cross_entropy(&x, head, objective)?;
-        engine.backward(&loss)?;
-        Ok(loss.sum)
+        let mut losses = vec![engine.cross_entropy(&x, head, objective)?];
+        for (x, head, objective) in self.ends(ends, pass, labels) {
+            losses.push(engine.cross_entropy(&x, head, objective)?);
+        }
+        engine.backward(&losses)?;
+        let mut sums: Vec<f64> = losses.iter().map(|loss| loss.sum).collect();
+        Ok(Losses { last: sums.remove(0), exits: sums })
+    }
+
+    /// Returns the rows of each exit's output layer, that layer and what is made smaller there.
+    pub(super) fn ends<'a>(
+        &self,
+        rows: Vec<Tensor>,
+        pass: Pass,
+        labels: &'a [(usize, u32)],
+    ) -> impl Iterator<Item = (Tensor, ParameterId, Objective<'a>)> {
+        let exits = self.arch.exits.iter().zip(&self.exit_weights);
+        let end = move |(x, (exit, weight)): (Tensor, (&Exit, &f32))| {
+            (x, exit.head, Pass { scale: pass.scale * weight, ..pass }.objective(labels))
+        };
+        rows.into_iter().zip(exits).map(end)
     }
 
     /// Fails, naming the tensor, unless every weight that is trained got a gradient and all gradients are finite.

@@ -142,6 +142,17 @@ pub(crate) struct Convolution {
     pub(crate) width: usize,
 }
 
+/// What stands before and behind a branch.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pooling {
+    /// The number of the branch in the model.
+    pub(crate) number: usize,
+    /// The number of its layer, after those of the model.
+    pub(crate) layer: usize,
+    /// How many tokens make a block.
+    pub(crate) factor: usize,
+}
+
 /// The end of a training pass.
 pub(crate) struct Loss {
     /// The scaled loss in the graph, where the backward pass begins.
@@ -201,6 +212,13 @@ pub(crate) trait Engine {
 
     /// Returns `x + y`.
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor>;
+
+    /// Returns the means of the blocks of tokens that end in this batch, and where they stand; nothing if none does. A
+    /// block is of one document, whose first one begins with its first token.
+    fn pool(&self, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Option<(Tensor, Frame)>>;
+
+    /// Adds to each row of `x` that of the last block that ended at or before its token, if one did.
+    fn spread(&self, blocks: Option<&Tensor>, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Tensor>;
 
     /// Returns the loss of an objective.
     fn cross_entropy(&self, x: &Tensor, weight: ParameterId, objective: Objective<'_>) -> Result<Loss>;

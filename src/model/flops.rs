@@ -5,7 +5,8 @@
 //! through the output layer. What is computed a second time to save memory is not counted.
 
 use super::config::{Config, LayerKind};
-use super::parameter::{Outline, ParameterKind, Part};
+use super::early_exit;
+use super::parameter::{ParameterKind, Part};
 use super::{Adapter, CausalLm, parameters_of};
 
 /// What a pass through a model of some shape costs.
@@ -19,31 +20,36 @@ pub struct PassCosts {
     pub width: f64,
     /// The window of each layer with attention, if it has one.
     pub windows: Vec<Option<usize>>,
+    /// Branches with attention, and how many tokens make a block of theirs.
+    pub branches: (usize, usize),
 }
 
 impl PassCosts {
     /// Returns the costs of a model of this shape.
     pub fn of(config: &Config) -> Self {
-        let outlines = parameters_of(config);
-        let matrices = outlines.iter().filter(|outline| outline.kind == ParameterKind::Matrix);
-        let inner: usize = matrices.flat_map(|outline: &Outline| &outline.parts).map(Part::count).sum();
         let heads = config.heads();
         let windows = config.layers.iter().filter_map(|layer| match layer {
             LayerKind::Attention { window, .. } => Some(*window),
             LayerKind::Convolution => None,
         });
         Self {
-            inner: inner as f64,
+            inner: config.inner_weights(),
             head: (config.vocab_size * config.hidden_size) as f64,
             width: (heads.query * heads.width) as f64,
             windows: windows.collect(),
+            branches: (
+                config.branches().filter(|beside| config.layers[*beside] != LayerKind::Convolution).count(),
+                config.block_size(),
+            ),
         }
     }
 
     /// Returns how many pairs of tokens see each other, over all layers, in documents of these lengths.
     pub fn pairs(&self, lengths: &[usize]) -> f64 {
         let of_layer = |window: &Option<usize>| lengths.iter().map(|length| pairs(*length, *window)).sum::<f64>();
-        self.windows.iter().map(of_layer).sum()
+        let (branches, factor) = self.branches;
+        let of_branches = lengths.iter().map(|length| pairs(length / factor, None)).sum::<f64>() * branches as f64;
+        self.windows.iter().map(of_layer).sum::<f64>() + of_branches
     }
 
     /// Returns the operations of a forward pass over so many tokens, of which `rows` go through the output layer.
@@ -68,7 +74,29 @@ impl CausalLm {
         let tokens: usize = lengths.iter().sum();
         let beside = self.adapters().flat_map(Adapter::parameters).map(|one| one.value().len());
         let beside = self.adapters().next().is_some().then(|| beside.sum::<usize>() as f64);
-        costs.training(tokens as f64, labels as f64, costs.pairs(lengths), beside)
+        // Each exit has an output layer too.
+        let labels = (labels * (1 + self.exits().len())) as f64;
+        costs.training(tokens as f64, labels, costs.pairs(lengths), beside)
+    }
+}
+
+impl Config {
+    /// Returns the operations of products of matrices for one more token: what the layers and one output layer take. Those of
+    /// attention are not counted, which grow with the text.
+    pub fn flops_per_token(&self) -> f64 {
+        2.0 * (self.inner_weights() + (self.vocab_size * self.hidden_size) as f64)
+    }
+
+    /// Returns how many weights of layers a token is multiplied with; those of branches are only asked once a block.
+    fn inner_weights(&self) -> f64 {
+        let outlines = parameters_of(self);
+        let matrices = outlines.iter().filter(|outline| outline.kind == ParameterKind::Matrix);
+        let (mut own, mut branches) = (0, 0);
+        for part in matrices.flat_map(|outline| &outline.parts) {
+            let of = if part.name.starts_with(early_exit::PREFIX) { &mut branches } else { &mut own };
+            *of += Part::count(part);
+        }
+        own as f64 + branches as f64 / self.block_size() as f64
     }
 }
 

@@ -11,9 +11,11 @@ use candle_core::{DType, Device, Tensor};
 use rayon::prelude::*;
 
 use super::ModelError;
+use super::arch::Decoder;
 use super::config::Config;
+use super::early_exit;
 use super::parameter::{Outline, Parameter, Part};
-use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, model_tensors};
+use crate::tensor::{Declared, Dtype, ModelTensors, ShardedWriter, TensorWriter, model_tensors};
 
 /// A stored output layer although the model's configuration ties it to the embedding.
 const HEAD: &str = "lm_head.weight";
@@ -25,13 +27,22 @@ const LARGEST_FILE: u64 = 5_000_000_000;
 /// Numbers that are rounded and written together.
 const WRITTEN_TOGETHER: usize = 1 << 20;
 
+/// Opens the weights of a model folder, with those of exits and branches.
+pub(crate) fn tensors_of(dir: &Path, config: &Config) -> Result<ModelTensors, ModelError> {
+    let tensors = model_tensors(dir)?;
+    // Exits that are only wanted have no weights yet.
+    let more = dir.join(early_exit::WEIGHTS);
+    let there = config.early_exit.is_some() && dir.join(early_exit::FILE).is_file();
+    if there { Ok(tensors.and(&more)?) } else { Ok(tensors) }
+}
+
 /// Reads the parameters of a model, widened to f32. Every tensor of the folder must be one of theirs.
 pub(crate) fn load_parameters(
     dir: &Path,
     config: &Config,
     outlines: Vec<Outline>,
 ) -> Result<Vec<Parameter>, ModelError> {
-    let tensors = model_tensors(dir)?;
+    let tensors = tensors_of(dir, config)?;
     // All shapes first, so that a folder that does not fit costs nothing.
     check_tensors(dir, &tensors, config, &outlines)?;
     let read = |outline: Outline| {
@@ -52,7 +63,7 @@ pub(super) fn load_tensors(
     device: &Device,
     dtype: DType,
 ) -> Result<Vec<Tensor>, ModelError> {
-    let tensors = model_tensors(dir)?;
+    let tensors = tensors_of(dir, config)?;
     check_tensors(dir, &tensors, config, outlines)?;
     let part = |part: &Part| {
         let mut value = Vec::with_capacity(part.count());
@@ -75,7 +86,10 @@ pub(crate) fn check_tensors(
     config: &Config,
     outlines: &[Outline],
 ) -> Result<(), ModelError> {
-    refuse_strangers(dir, tensors, config, outlines)?;
+    // What an exit leaves out, and exits that nobody asked for, have their place all the same.
+    let whole = config.whole.as_deref().unwrap_or(config);
+    let (_, all) = Decoder::with_exits(whole);
+    refuse_strangers(dir, tensors, config, &all)?;
     let parts = outlines.iter().flat_map(|outline| &outline.parts);
     parts.into_iter().try_for_each(|part| check_part(dir, tensors, part).map(drop))
 }
@@ -142,11 +156,13 @@ pub(crate) fn save_weights<P: Borrow<Parameter>>(
     parameters: &[P],
 ) -> Result<(), ModelError> {
     let declare = |part: &Part| Declared { name: part.name.clone(), dtype: config.dtype, shape: part.shape.clone() };
-    let parts = parameters.iter().flat_map(|parameter| parameter.borrow().parts());
+    let (mine, beside): (Vec<&Parameter>, Vec<&Parameter>) =
+        parameters.iter().map(Borrow::borrow).partition(|parameter| !is_beside(parameter));
+    let parts = mine.iter().flat_map(|parameter| parameter.parts());
     let declared: Vec<Declared> = parts.map(declare).collect();
     let writer = ShardedWriter::create(dir, &declared, LARGEST_FILE)?;
     let mut tensor = 0;
-    for parameter in parameters.iter().map(Borrow::borrow) {
+    for parameter in mine {
         let value = parameter.value();
         let mut rest = value.as_slice();
         for part in parameter.parts() {
@@ -154,6 +170,43 @@ pub(crate) fn save_weights<P: Borrow<Parameter>>(
             write_part(&writer, tensor, config.dtype, numbers)?;
             (rest, tensor) = (others, tensor + 1);
         }
+    }
+    writer.finish()?;
+    save_exits(dir, config, &beside)
+}
+
+/// Says whether a parameter is that of an exit or a branch.
+fn is_beside(parameter: &Parameter) -> bool {
+    parameter.parts().iter().any(|part| part.name.starts_with(early_exit::PREFIX))
+}
+
+/// Writes exits and branches beside the weights of the model, if there are any.
+fn save_exits(dir: &Path, config: &Config, parameters: &[&Parameter]) -> Result<(), ModelError> {
+    if parameters.is_empty() {
+        return Ok(());
+    }
+    let Some(found) = &config.early_exit else { return Ok(()) };
+    let name = |layer: &usize| early_exit::exit_name(*layer, "norm.weight");
+    let is_there = |layer: &usize| parameters.iter().any(|one| one.parts()[0].name == name(layer));
+    let layers = found.layers.iter().copied().filter(is_there).collect();
+    early_exit::EarlyExit { layers, ..found.clone() }.write(dir)?;
+    let mut tensors: Vec<(Declared, Vec<f32>)> = Vec::new();
+    for parameter in parameters {
+        let value = parameter.value();
+        let mut rest = value.as_slice();
+        for part in parameter.parts() {
+            let (numbers, others) = rest.split_at(part.count());
+            let (name, shape) = (part.name.clone(), part.shape.clone());
+            tensors.push((Declared { name, dtype: config.dtype, shape }, numbers.to_vec()));
+            rest = others;
+        }
+    }
+    let declared: Vec<Declared> = tensors.iter().map(|(declared, _)| declared.clone()).collect();
+    let mut writer = TensorWriter::create(&dir.join(early_exit::WEIGHTS), &declared)?;
+    for (tensor, numbers) in &tensors {
+        let mut bytes = vec![0; numbers.len() * config.dtype.size()];
+        config.dtype.write_f32(numbers, &mut bytes);
+        writer.write(&tensor.name, &bytes)?;
     }
     Ok(writer.finish()?)
 }

@@ -26,6 +26,7 @@ mod arch;
 mod causal_lm;
 mod composed;
 mod config;
+mod early_exit;
 mod engine;
 mod error;
 mod flops;
@@ -40,8 +41,9 @@ mod reference;
 mod twin;
 
 pub use adapter::{Adapter, LoraSettings};
-pub use causal_lm::{CausalLm, Pass, Weigh};
+pub use causal_lm::{CausalLm, Losses, Pass, Weigh};
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
+pub use early_exit::{Branches, EarlyExit};
 pub use engine::Noise;
 pub use error::ModelError;
 pub use flops::PassCosts;

@@ -37,7 +37,12 @@ pub struct OnDevice {
 impl OnDevice {
     /// Loads a Hugging Face model folder onto a device.
     pub fn load(dir: &Path, device: &Device) -> Result<Self, ModelError> {
-        let config = Config::load(dir)?;
+        Self::load_at(dir, device, None)
+    }
+
+    /// As [`Self::load`], for a model that stops after so many layers, at one of its exits.
+    pub fn load_at(dir: &Path, device: &Device, exit: Option<usize>) -> Result<Self, ModelError> {
+        let config = Config::load(dir)?.at_exit(exit)?;
         let (arch, outlines) = Decoder::new(&config);
         let dtype = if device.is_cpu() { DType::F32 } else { type_of(config.dtype) };
         let weights = load_tensors(dir, &config, &outlines, device, dtype)?;

@@ -68,7 +68,8 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    fn new(lengths: &[usize]) -> Self {
+    /// Returns where documents of these lengths lie one after the other.
+    pub(super) fn new(lengths: &[usize]) -> Self {
         let mut start = 0;
         let documents: Vec<Range<usize>> = lengths
             .iter()

@@ -69,9 +69,13 @@ impl<'a> Reference<'a> {
         let arch = self.model.arch();
         let (places, labels) = self.model.labelled(packed, trained)?;
         let frame = Frame { noise: pass.noise, ..self.model.frame(places) };
-        let x = arch.forward(&self.blocks(pass.dropout), &packed.ids, &frame)?;
+        let (x, ends) = arch.forward_to_exits(&self.blocks(pass.dropout), &packed.ids, &frame)?;
         let loss = self.blocks.cross_entropy(&x, arch.head, pass.objective(&labels))?;
-        let mut store = loss.root.backward()?;
+        let mut root = loss.root;
+        for (x, head, objective) in self.model.ends(ends, pass, &labels) {
+            root = (root + self.blocks.cross_entropy(&x, head, objective)?.root)?;
+        }
+        let mut store = root.backward()?;
         let mut gradients = Vec::new();
         for (weight, parameter) in self.trained.iter().zip(self.model.trained_parameters()) {
             let name = || parameter.parts()[0].name.clone();

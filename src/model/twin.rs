@@ -80,15 +80,38 @@ impl Twin {
         blocks.with(AdapterTensors::of(active, &tensors, self.weights.len()))
     }
 
-    /// Adds the gradients of an objective over rows `x` to the sums, and returns the sum of the losses. The logits of some
-    /// rows exist at a time: their part of the gradient of `x` is found out before the next come.
+    /// Adds the gradients of objectives over rows, each with an output layer, to the sums; returns the sums of the losses.
     pub(super) fn backward(
+        &mut self,
+        blocks: &Composed<'_>,
+        ends: &[(Tensor, ParameterId, Objective<'_>)],
+    ) -> Result<Vec<f64>> {
+        let (mut sums, mut root) = (Vec::with_capacity(ends.len()), None::<Tensor>);
+        for (x, head, objective) in ends {
+            let (sum, gradient) = self.of_end(blocks, x, *head, *objective)?;
+            sums.push(sum);
+            let Some(gradient) = gradient else { continue };
+            let own = (x * gradient)?.sum_all()?;
+            root = Some(match root {
+                Some(root) => (root + own)?,
+                None => own,
+            });
+        }
+        if let Some(root) = root {
+            blocks.backward(&root, |store| self.take(store))?;
+        }
+        Ok(sums)
+    }
+
+    /// Returns the sum of losses over rows `x`, and its gradient along `x`; adds that of the output layer to the sums. The
+    /// logits of some rows exist at a time: their part of the gradient of `x` is found out before the next come.
+    fn of_end(
         &mut self,
         blocks: &Composed<'_>,
         x: &Tensor,
         head: ParameterId,
         objective: Objective<'_>,
-    ) -> Result<f64> {
+    ) -> Result<(f64, Option<Tensor>)> {
         let rows = Var::from_tensor(&x.detach())?;
         let (mut sum, mut gradient) = (0.0, None::<Tensor>);
         for (chunk, labels) in objective.labels.chunks(ROWS_TOGETHER).enumerate() {
@@ -103,10 +126,7 @@ impl Twin {
                 None => part.detach(),
             });
         }
-        if let Some(gradient) = gradient {
-            blocks.backward(&(x * gradient)?.sum_all()?, |store| self.take(store))?;
-        }
-        Ok(sum)
+        Ok((sum, gradient))
     }
 
     /// Adds gradients to the sums. Detached at once: one with a history would keep the whole graph.

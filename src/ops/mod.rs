@@ -9,6 +9,7 @@ mod curate;
 mod cx;
 mod error;
 mod eval;
+mod exits;
 mod export;
 mod fit;
 mod generate;
@@ -33,6 +34,7 @@ use crate::spec::params::{GateMode, Op};
 
 /// Runs a node: reads its inputs, writes its artifact into `cx.out`, and returns its metrics.
 pub fn run(op: &Op, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
+    exits::look(op, cx)?;
     match op {
         Op::Source(params) => source::run(params, cx),
         Op::Curate(params) => curate::run(params, cx),

@@ -34,6 +34,19 @@ pub struct ModelTensors {
 }
 
 impl ModelTensors {
+    /// Returns the same with the tensors of one more file. None may have a name that is there already.
+    pub fn and(mut self, path: &Path) -> Result<Self, TensorError> {
+        let file = TensorFile::open(path)?;
+        for name in file.names() {
+            if self.places.insert(name.to_owned(), self.files.len()).is_some() {
+                let reason = "another file of the model has a tensor of this name".into();
+                return Err(TensorError::Tensor { file: path.to_owned(), tensor: name.to_owned(), reason });
+            }
+        }
+        self.files.push(file);
+        Ok(self)
+    }
+
     /// Returns the names of the tensors, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.places.keys().map(String::as_str)

@@ -25,6 +25,8 @@ mod curate_text;
 mod dags;
 mod data;
 mod diff;
+mod early_exit;
+mod early_exit_runs;
 mod errors;
 mod estimate;
 mod eval;

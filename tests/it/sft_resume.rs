@@ -125,6 +125,10 @@ fn a_training_that_goes_on_ends_in_the_same_bytes() {
             "lora": {"r": 3, "lora_dropout": 0.2, "use_dora": true}, "val_set_size": 0.2, "load_best_model_at_end": true,
             "save_strategy": "epoch",
         }),
+        json!({
+            "early_exit": {"layers": [1, 2], "head": "own", "branches": {"layers": [2], "factor": 2}}, "val_set_size": 0.2,
+            "load_best_model_at_end": true, "save_strategy": "epoch",
+        }),
         json!({"val_set_size": 4, "eval_steps": 3, "early_stopping_patience": 1, "learning_rate": 0.3, "epochs": 30}),
     ] {
         let (files, metrics, stops) = Training::new(&settings).stopped_every(u64::MAX);

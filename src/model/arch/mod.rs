@@ -12,7 +12,7 @@ mod parameters;
 mod qwen2;
 mod qwen3;
 
-pub(crate) use decoder::Decoder;
+pub(crate) use decoder::{Decoder, Exit};
 
 use super::config::Config;
 use super::parameter::Outline;

@@ -16,12 +16,15 @@ const TOKENS: usize = 1;
 pub(in crate::model) struct Kept {
     attention: BTreeMap<usize, KvCache>,
     rows: BTreeMap<usize, Tensor>,
+    /// Of branches, by number: the rows of a block that has not ended, and what was made of the last one that has.
+    open: BTreeMap<usize, Tensor>,
+    given: BTreeMap<usize, Tensor>,
 }
 
 impl Kept {
     /// Returns the same for another text. A cache is written in place, so it can't be shared by two that both go on.
     pub(in crate::model) fn fork(&self) -> Result<Self> {
-        let mut fork = Self { attention: BTreeMap::new(), rows: self.rows.clone() };
+        let mut fork = Self { attention: BTreeMap::new(), ..self.clone() };
         for (layer, cache) in &self.attention {
             let mut copy = KvCache::new(TOKENS, (cache.current_seq_len() + 1).next_multiple_of(ROOM));
             if let (Some(keys), Some(values)) = (cache.k()?, cache.v()?) {
@@ -59,6 +62,30 @@ impl Memory {
     /// Returns the last rows that a convolution saw of a text.
     pub(super) fn last_rows(&self, text: usize, layer: usize) -> Option<Tensor> {
         self.0.borrow()[text].rows.get(&layer).cloned()
+    }
+
+    /// Keeps the rows of a block that has not ended.
+    pub(super) fn open_block(&self, text: usize, branch: usize, rows: Option<Tensor>) {
+        let open = &mut self.0.borrow_mut()[text].open;
+        match rows {
+            Some(rows) => open.insert(branch, rows),
+            None => open.remove(&branch),
+        };
+    }
+
+    /// Returns the rows of a text's block that has not ended, if there are any.
+    pub(super) fn rows_before(&self, text: usize, branch: usize) -> Option<Tensor> {
+        self.0.borrow()[text].open.get(&branch).cloned()
+    }
+
+    /// Returns what a branch made of the last block of a text that ended, if one did.
+    pub(super) fn given(&self, text: usize, branch: usize) -> Option<Tensor> {
+        self.0.borrow()[text].given.get(&branch).cloned()
+    }
+
+    /// Keeps what a branch made of a block.
+    pub(super) fn give(&self, text: usize, branch: usize, row: Tensor) {
+        self.0.borrow_mut()[text].given.insert(branch, row);
     }
 
     /// Keeps the last rows that a convolution saw of a text.

@@ -9,12 +9,13 @@
 
 mod adapter;
 mod attention;
+mod blocks;
 mod memory;
 mod segments;
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
-use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Pooling};
 use super::kernel::gated::Activation;
 use super::kernel::noise;
 use super::kernel::rotary::RotaryTable;
@@ -213,7 +214,9 @@ impl Engine for Composed<'_> {
 
     fn attention(&self, rows: &Tensor, attention: &Attention, frame: &Frame) -> Result<Tensor> {
         let heads = attention.heads;
-        let attended = frame.places.documents.iter().enumerate().map(|(number, document)| {
+        // In a branch there may be texts from which no block came.
+        let documents = frame.places.documents.iter().enumerate().filter(|(_, document)| !document.is_empty());
+        let attended = documents.map(|(number, document)| {
             let rows = rows.narrow(0, document.start, document.len())?;
             let keys = split(&rows, heads, heads.query, heads.key_value)?;
             let values = split(&rows, heads, heads.query + heads.key_value, heads.key_value)?;
@@ -230,7 +233,7 @@ impl Engine for Composed<'_> {
         let channels = rows.dim(1)? / 3;
         let part = |number: usize| rows.narrow(1, number * channels, channels);
         let inner = (part(0)? * part(2)?)?;
-        let documents = frame.places.documents.iter().enumerate();
+        let documents = frame.places.documents.iter().enumerate().filter(|(_, document)| !document.is_empty());
         let convolved = documents.map(|(number, document)| {
             self.convolve(number, &inner.narrow(0, document.start, document.len())?, convolution)
         });
@@ -265,6 +268,14 @@ impl Engine for Composed<'_> {
         let Some(noise) = frame.noise else { return Ok(x.clone()) };
         let numbers = noise::noise(noise, &frame.places.documents, x.dim(1)?);
         x + Tensor::from_vec(numbers, x.shape(), &self.device)?.to_dtype(x.dtype())?
+    }
+
+    fn pool(&self, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Option<(Tensor, Frame)>> {
+        self.means(x, pooling, frame)
+    }
+
+    fn spread(&self, made: Option<&Tensor>, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Tensor> {
+        self.with_blocks(made, x, pooling, frame)
     }
 
     fn cross_entropy(&self, x: &Tensor, weight: ParameterId, objective: Objective<'_>) -> Result<Loss> {

@@ -44,13 +44,13 @@ impl<'a> Composed<'a> {
         root: &Tensor,
         mut found: impl FnMut(&mut GradStore) -> Result<()>,
     ) -> Result<()> {
-        let mut store = root.backward()?;
-        found(&mut store)?;
+        let mut own = root.backward()?;
+        found(&mut own)?;
         let Some(segments) = &self.segments else { return Ok(()) };
         let mut segments = segments.0.take();
         let Some(last) = segments.last() else { return Ok(()) };
         let plain = self.with(self.adapters.clone());
-        let Some(mut gradient) = store.remove(last.out.as_tensor()) else { bail!("the loss depends on no layer") };
+        let Some(mut gradient) = own.remove(last.out.as_tensor()) else { bail!("the loss depends on no layer") };
         while let Some(Segment { run, x, .. }) = segments.pop() {
             let again = Var::from_tensor(&x.detach())?;
             let out = run(&plain, again.as_tensor())?;
@@ -60,6 +60,11 @@ impl<'a> Composed<'a> {
                 bail!("a layer does not depend on the one before")
             };
             gradient = before;
+            // An exit behind the part before asks for something of its own.
+            let own = segments.last().and_then(|segment| own.remove(segment.out.as_tensor()));
+            if let Some(own) = own {
+                gradient = (gradient.detach() + own.detach())?;
+            }
             if segments.is_empty() {
                 // What the first part got has a history of its own.
                 found(&mut (x * gradient.detach())?.sum_all()?.backward()?)?;

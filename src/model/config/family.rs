@@ -82,6 +82,8 @@ fn plain(keys: &Keys, architecture: Architecture, defaults: &Defaults) -> Result
         layers: Vec::new(),
         rotary: Vec::new(),
         convolution: None,
+        early_exit: None,
+        whole: None,
     };
     check::layer_count(config.num_hidden_layers)?;
     Ok(config)

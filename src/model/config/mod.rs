@@ -22,6 +22,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::ModelError;
+use super::early_exit::EarlyExit;
 use super::kernel::Heads;
 pub use super::kernel::gated::Activation;
 use crate::tensor::{Dtype, model_tensors};
@@ -170,6 +171,10 @@ pub struct Config {
     pub rotary: Vec<Rotary>,
     /// The shape of short convolutions, if there are any.
     pub convolution: Option<ShortConvolution>,
+    /// The exits and branches that stand in files of their own, if there are any.
+    pub early_exit: Option<EarlyExit>,
+    /// The model with all its layers, if this one ends at an exit.
+    pub whole: Option<Box<Config>>,
 }
 
 /// How the weights of a model are stored.
@@ -197,6 +202,7 @@ impl Config {
         if let (false, Ok(tensors)) = (said, model_tensors(dir)) {
             config.dtype = tensors.get(EMBEDDING).map_or(config.dtype, |embedding| embedding.dtype);
         }
+        config.early_exit = EarlyExit::load(dir, config.layers.len())?;
         Ok(config)
     }
 

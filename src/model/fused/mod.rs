@@ -7,6 +7,7 @@
 
 mod add;
 mod attention;
+mod blocks;
 mod convolution;
 mod embedding;
 mod gated;
@@ -24,8 +25,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::adapter::Active;
-use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Pooling};
 use super::kernel;
+use super::kernel::blocks::Blocks;
 use super::kernel::gated::Activation;
 use super::parameter::Parameter;
 use tape::{Segment, Tape};
@@ -52,9 +54,10 @@ impl<'a> Fused<'a> {
         Self { parameters, adapters, tape: Tape::on(), recompute }
     }
 
-    /// Adds the gradients of a loss to the buffers of the parameters.
-    pub(crate) fn backward(&self, loss: &Loss) -> Result<()> {
-        self.tape.backward(self, &loss.root, loss.root.ones_like()?, None).map(drop)
+    /// Adds the gradients of the sum of losses to the buffers of the parameters.
+    pub(crate) fn backward(&self, losses: &[Loss]) -> Result<()> {
+        let root = |loss: &Loss| Ok((loss.root.id(), loss.root.ones_like()?));
+        self.tape.backward_from(self, losses.iter().map(root).collect::<Result<_>>()?, None).map(drop)
     }
 
     /// Runs a segment once more, and backwards; returns the gradient of what it got.
@@ -158,6 +161,21 @@ impl Engine for Fused<'_> {
 
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         self.tape.apply2(x, y, add::Add)
+    }
+
+    fn pool(&self, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Option<(Tensor, Frame)>> {
+        let (blocks, places) = Blocks::of(&frame.places, pooling.factor);
+        if blocks.count() == 0 {
+            return Ok(None);
+        }
+        let means = self.tape.apply1(x, blocks::Pool(Arc::new(blocks)))?;
+        Ok(Some((means, Frame { places: Arc::new(places), rotary: Arc::clone(&frame.rotary), noise: None })))
+    }
+
+    fn spread(&self, made: Option<&Tensor>, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Tensor> {
+        let Some(made) = made else { return Ok(x.clone()) };
+        let (blocks, _) = Blocks::of(&frame.places, pooling.factor);
+        self.tape.apply2(made, x, blocks::Spread(Arc::new(blocks)))
     }
 
     fn cross_entropy(&self, x: &Tensor, weight: ParameterId, objective: Objective<'_>) -> Result<Loss> {

@@ -15,7 +15,7 @@ use candle_core::{Device, Tensor};
 use super::{Fused, storage};
 use crate::model::adapter::{Adapter, LoraSettings};
 use crate::model::engine::{
-    Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, Objective, ParameterId, Scale,
+    Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, Objective, ParameterId, Pooling, Scale,
 };
 use crate::model::kernel::Heads;
 use crate::model::kernel::adapter::{Rows, row_lengths};
@@ -181,6 +181,21 @@ fn a_short_convolution() {
         let convolution = Convolution { layer: 0, weight: FIRST, bias, width: 3 };
         let frame = frame(2);
         check("convolution", tensor(21, 1), &parameters, |engine, x| engine.short_convolution(x, &convolution, &frame));
+    }
+}
+
+#[test]
+fn means_of_blocks_and_what_is_made_of_them() {
+    let frame = frame(2);
+    for factor in [2, 3] {
+        let pooling = Pooling { number: 0, layer: 0, factor };
+        check("means", tensor(7, 1), &[], |engine, x| Ok(engine.pool(x, pooling, &frame)?.unwrap().0));
+        // What goes in is what is added to, as in a model.
+        let layer = Linear { weight: FIRST, bias: None };
+        check("means and what gets them", tensor(7, 1), &[matrix(7, 7, 2)], |engine, x| {
+            let (means, _) = engine.pool(x, pooling, &frame)?.unwrap();
+            engine.spread(Some(&engine.linear(&means, layer)?), x, pooling, &frame)
+        });
     }
 }
 

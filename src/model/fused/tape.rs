@@ -153,8 +153,18 @@ impl<'a> Tape<'a> {
         gradient: Tensor,
         wanted: Option<&Tensor>,
     ) -> Result<Option<Tensor>> {
+        self.backward_from(engine, vec![(root.id(), gradient)], wanted)
+    }
+
+    /// As [`Self::backward`], from several tensors, none of which is made of another.
+    pub(super) fn backward_from(
+        &self,
+        engine: &Fused<'a>,
+        roots: Vec<(TensorId, Tensor)>,
+        wanted: Option<&Tensor>,
+    ) -> Result<Option<Tensor>> {
         let Some(record) = &self.0 else { return Ok(None) };
-        let mut gradients = Gradients(HashMap::from([(root.id(), gradient)]));
+        let mut gradients = Gradients(roots.into_iter().collect());
         while let Some(step) = { record.borrow_mut().applied.pop() } {
             match step {
                 Applied::One { op, x, out } => {

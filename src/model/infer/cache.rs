@@ -24,8 +24,21 @@ use crate::model::kernel::Heads;
 pub(super) struct Sequence {
     /// How many tokens were fed.
     pub(super) length: usize,
-    /// By the number of the layer.
+    /// By the number of the layer; those of branches come after those of the model.
     pub(super) layers: Vec<Layer>,
+    /// Beside the layers of branches.
+    pub(super) branches: Vec<Branch>,
+}
+
+/// What a branch keeps beside its layer: of before this step, and for after it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Branch {
+    /// The rows of a block that has not ended.
+    pub(super) open: Vec<f32>,
+    pub(super) next_open: Vec<f32>,
+    /// What was made of the last block that ended.
+    pub(super) given: Vec<f32>,
+    pub(super) next_given: Vec<f32>,
 }
 
 /// What a layer keeps.
@@ -67,7 +80,10 @@ impl Sequence {
             }),
             LayerKind::Convolution => Layer::Convolution { last: Vec::new(), next: Vec::new() },
         };
-        Self { length: 0, layers: config.layers.iter().map(layer).collect() }
+        let beside = config.branches().map(|beside| config.branch_kind(beside));
+        let layers: Vec<Layer> = config.layers.iter().copied().chain(beside).map(|kind| layer(&kind)).collect();
+        let branches = vec![Branch::default(); layers.len() - config.layers.len()];
+        Self { length: 0, layers, branches }
     }
 
     /// Ends a step that added tokens. Until then the text is what it was before.
@@ -78,6 +94,10 @@ impl Sequence {
                 Layer::Attention(kept) => kept.forget(self.length),
                 Layer::Convolution { last, next } => std::mem::swap(last, next),
             }
+        }
+        for branch in &mut self.branches {
+            branch.open = std::mem::take(&mut branch.next_open);
+            branch.given = std::mem::take(&mut branch.next_given);
         }
     }
 }

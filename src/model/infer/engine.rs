@@ -1,6 +1,7 @@
 //! The engine that continues texts: the blocks over stored weights, with what is kept of each text.
 
 use std::cell::RefCell;
+use std::sync::Arc;
 
 use candle_core::{Device, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -9,13 +10,17 @@ use super::cache::{KeysValues, Layer, Sequence};
 use super::product::{self, Attending, Then, linear};
 use super::weights::Found;
 use crate::model::Unit;
-use crate::model::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId};
+use crate::model::engine::{
+    Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Pooling,
+};
 use crate::model::fused::storage::read;
 use crate::model::kernel::Heads;
+use crate::model::kernel::blocks::{self, ending};
 use crate::model::kernel::convolution::{Convolving, convolution};
 use crate::model::kernel::gated::{Activation, gated};
 use crate::model::kernel::norm::rms_norm;
 use crate::model::kernel::rotary::{Preparation, prepare};
+use crate::model::packed::Places;
 
 /// Rows of queries (a token counts once for each head of a group) that attend together.
 const QUERY_ROWS: usize = 24;
@@ -49,7 +54,8 @@ impl Continuing<'_, '_> {
         let mut texts = self.texts.borrow_mut();
         let mut kept = Vec::new();
         for (text, document) in texts.iter_mut().zip(&frame.places.documents) {
-            let start = text.length;
+            // Of a text from which nothing comes, no position is looked at.
+            let start = frame.places.positions.get(document.start).map_or(0, |position| *position as usize);
             let Layer::Attention(layer) = &mut text.layers[attention.layer] else {
                 bail!("a layer that keeps no keys")
             };
@@ -99,6 +105,10 @@ impl Continuing<'_, '_> {
             let Layer::Convolution { last, next } = &mut text.layers[layer.layer] else {
                 bail!("a layer that keeps no rows")
             };
+            if document.is_empty() {
+                next.clone_from(last);
+                continue;
+            }
             // The rows that are still reached go in front, as if they were fed again.
             let mut all = last.clone();
             all.extend_from_slice(&rows[document.start * width..document.end * width]);
@@ -109,6 +119,61 @@ impl Continuing<'_, '_> {
             *next = all[all.len() - reached..].to_vec();
         }
         Ok(out)
+    }
+}
+
+/// Branches: blocks may have begun in steps before, and what the last one gave goes on to tokens of this step.
+impl Continuing<'_, '_> {
+    /// Returns the means of the blocks that end in this step, and where they stand; keeps the rows of those that don't.
+    fn means(&self, x: &[f32], width: usize, pooling: Pooling, frame: &Frame) -> (Vec<f32>, Places) {
+        let mut places = Places::new(&[]);
+        let mut means = Vec::new();
+        for (text, document) in self.texts.borrow_mut().iter_mut().zip(&frame.places.documents) {
+            let blocks = ending(text.length, document.len(), pooling.factor);
+            let branch = &mut text.branches[pooling.number];
+            let mut all = branch.open.clone();
+            all.extend_from_slice(&x[document.start * width..document.end * width]);
+            let (whole, open) = all.split_at(blocks.len() * pooling.factor * width);
+            branch.next_open = open.to_vec();
+            for block in whole.chunks_exact(pooling.factor * width) {
+                let from = means.len();
+                means.resize(from + width, 0.0);
+                blocks::mean(block, &mut means[from..]);
+            }
+            // The layer is not asked where no block ends, and still keeps what it kept.
+            if let Layer::Convolution { last, next } = &mut text.layers[pooling.layer] {
+                next.clone_from(last);
+            }
+            let first = places.positions.len();
+            places.documents.push(first..first + blocks.len());
+            places.longest = places.longest.max(blocks.end);
+            places.positions.extend(blocks.map(|block| block as u32));
+        }
+        (means, places)
+    }
+
+    /// Returns rows with those of their blocks added; keeps the last one of each text.
+    fn with_blocks(&self, made: &[f32], x: &[f32], pooling: Pooling, frame: &Frame) -> Vec<f32> {
+        let tokens = frame.places.positions.len().max(1);
+        let (width, mut out) = (x.len() / tokens, x.to_vec());
+        let mut from = 0;
+        for (text, document) in self.texts.borrow_mut().iter_mut().zip(&frame.places.documents) {
+            let blocks = ending(text.length, document.len(), pooling.factor);
+            let branch = &mut text.branches[pooling.number];
+            let mine = &made[from * width..(from + blocks.len()) * width];
+            from += blocks.len();
+            let rows = out[document.start * width..document.end * width].chunks_exact_mut(width);
+            for (position, row) in (text.length..).zip(rows) {
+                let ended = (position + 1) / pooling.factor;
+                if ended > blocks.start {
+                    blocks::add(row, &mine[(ended - 1 - blocks.start) * width..][..width]);
+                } else if ended > 0 {
+                    blocks::add(row, &branch.given);
+                }
+            }
+            branch.next_given = mine.rchunks_exact(width).next().map_or_else(|| branch.given.clone(), <[f32]>::to_vec);
+        }
+        out
     }
 }
 
@@ -210,6 +275,26 @@ impl Engine for Continuing<'_, '_> {
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {
         let width = x.dim(1)?;
         rows(read(x, |x| read(y, |y| x.iter().zip(y).map(|(x, y)| x + y).collect::<Vec<_>>()))??, width)
+    }
+
+    fn pool(&self, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Option<(Tensor, Frame)>> {
+        let width = x.dim(1)?;
+        let (means, places) = read(x, |x| self.means(x, width, pooling, frame))?;
+        if means.is_empty() {
+            return Ok(None);
+        }
+        let frame = Frame { places: Arc::new(places), rotary: Arc::clone(&frame.rotary), noise: None };
+        Ok(Some((rows(means, width)?, frame)))
+    }
+
+    fn spread(&self, made: Option<&Tensor>, x: &Tensor, pooling: Pooling, frame: &Frame) -> Result<Tensor> {
+        let width = x.dim(1)?;
+        let out = |made: &[f32]| read(x, |x| self.with_blocks(made, x, pooling, frame));
+        let out = match made {
+            Some(made) => read(made, out)??,
+            None => out(&[])?,
+        };
+        rows(out, width)
     }
 
     fn cross_entropy(&self, _: &Tensor, _: ParameterId, _: Objective<'_>) -> Result<Loss> {

@@ -85,11 +85,16 @@ impl LanguageModel {
 
     /// Opens a model folder, to be run on a device.
     pub fn load_on(dir: &Path, device: DeviceChoice) -> Result<Self, ModelError> {
-        let (config, device) = (Config::load(dir)?, &device.open()?);
+        Self::load_at(dir, device, None)
+    }
+
+    /// As [`Self::load_on`], for a model that stops after so many layers, at one of its exits.
+    pub fn load_at(dir: &Path, device: DeviceChoice, exit: Option<usize>) -> Result<Self, ModelError> {
+        let (config, device) = (Config::load(dir)?.at_exit(exit)?, &device.open()?);
         let runs: Box<dyn Runs> = if device.is_cpu() {
             Box::new(cpu::Cpu::open(dir, &config)?)
         } else {
-            Box::new(OnDevice::load(dir, device)?)
+            Box::new(OnDevice::load_at(dir, device, exit)?)
         };
         Ok(Self { config, runs })
     }
@@ -97,7 +102,13 @@ impl LanguageModel {
     /// Opens a model folder, to be run by the blocks that other devices have, for tests on the one device that every
     /// machine has.
     pub fn load_composed(dir: &Path) -> Result<Self, ModelError> {
-        Ok(Self { config: Config::load(dir)?, runs: Box::new(OnDevice::load(dir, &Device::Cpu)?) })
+        Self::load_composed_at(dir, None)
+    }
+
+    /// As [`Self::load_composed`], at an exit.
+    pub fn load_composed_at(dir: &Path, exit: Option<usize>) -> Result<Self, ModelError> {
+        let runs = Box::new(OnDevice::load_at(dir, &Device::Cpu, exit)?);
+        Ok(Self { config: Config::load(dir)?.at_exit(exit)?, runs })
     }
 
     /// Returns the sizes and constants of the model.

@@ -9,9 +9,9 @@ use super::product::StoredRows;
 use crate::model::ModelError;
 use crate::model::config::Config;
 use crate::model::engine::ParameterId;
-use crate::model::folder::check_tensors;
+use crate::model::folder::{check_tensors, tensors_of};
 use crate::model::parameter::{Outline, ParameterKind};
-use crate::tensor::{ModelTensors, model_tensors};
+use crate::tensor::ModelTensors;
 
 /// The weights of a model.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ pub(super) struct Parameter<'a> {
 impl Weights {
     /// Opens the weights in a folder. Every tensor there must be one of the model's.
     pub(super) fn open(dir: &Path, config: &Config, outlines: Vec<Outline>) -> Result<Self, ModelError> {
-        let tensors = model_tensors(dir)?;
+        let tensors = tensors_of(dir, config)?;
         check_tensors(dir, &tensors, config, &outlines)?;
         let small = |outline: &Outline| {
             let mut numbers = Vec::new();

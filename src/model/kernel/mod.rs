@@ -12,6 +12,7 @@
 pub(crate) mod adapter;
 pub(crate) mod attention;
 pub(crate) mod bias;
+pub(crate) mod blocks;
 pub(crate) mod convolution;
 pub(crate) mod embedding;
 pub(crate) mod gated;

@@ -8,6 +8,7 @@
 
 mod ask;
 mod bits_per_byte;
+mod cost;
 mod judge;
 mod minimal_pairs;
 mod named;
@@ -35,7 +36,7 @@ use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{self, Row, Tokenizer};
 use crate::model::{CausalLm, Config, ModelError, OnDevice, Packed};
-use crate::spec::params::{EvalParams, Task};
+use crate::spec::params::{EvalParams, Exit, Task};
 use crate::tensor::device_suffix;
 
 /// What can say how likely tokens are.
@@ -60,14 +61,14 @@ fn not_run(error: ModelError) -> OpError {
     OpError::caused("the model could not be run", error)
 }
 
-/// Loads a model onto a device.
-fn load(dir: &Path, device: &Device) -> Result<(Box<dyn Scorer>, Config), ModelError> {
+/// Loads a model onto a device, to stop after so many layers or after the last.
+fn load(dir: &Path, device: &Device, exit: Option<usize>) -> Result<(Box<dyn Scorer>, Config), ModelError> {
     if device.is_cpu() {
-        let model = CausalLm::load(dir)?;
+        let model = CausalLm::load_at(dir, exit)?;
         let config = model.config().clone();
         return Ok((Box::new(model), config));
     }
-    let model = OnDevice::load(dir, device)?;
+    let model = OnDevice::load_at(dir, device, exit)?;
     let config = model.config().clone();
     Ok((Box::new(model), config))
 }
@@ -118,7 +119,8 @@ impl<'a> Models<'a> {
         let unusable = || format!("cannot use the model `{name}`");
         let tokenizer = Tokenizer::load(self.dir).map_err(|error| OpError::caused(unusable(), error))?;
         let device = self.cx.open_device()?;
-        let (model, config) = load(self.dir, &device).map_err(|error| OpError::caused(unusable(), error))?;
+        let (model, config) = load(self.dir, &device, self.params.exit.and_then(Exit::layers))
+            .map_err(|error| OpError::caused(unusable(), error))?;
         check_positions(&config, "max_length", self.params.max_length)?;
         Ok(self.whole.get_or_init(|| (model, tokenizer)))
     }
@@ -128,7 +130,7 @@ impl<'a> Models<'a> {
         if let Some(open) = self.witness.get() {
             return Ok(open);
         }
-        let opened = Witness::open(self.dir, self.params.batch, self.cx)?;
+        let opened = Witness::open(self.dir, self.params, self.cx)?;
         Ok(self.witness.get_or_init(|| opened))
     }
 }
@@ -155,6 +157,9 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
         let (score, scored) = run_task(task, &data.path, &bench).map_err(failed)?;
         tokens += scored;
         scores.push(score);
+    }
+    if params.exit.is_some() {
+        scores.extend(cost::scores(dir, params.exit.and_then(Exit::layers))?);
     }
     let scores = Scores::new(scores);
     scores.write(cx.out)?;

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::OpError;
 use crate::digest::Digest;
 use crate::metrics::record::{FILE, VERSION};
-use crate::spec::params::EvalParams;
+use crate::spec::params::{EvalParams, Exit};
 
 pub(in crate::ops) use crate::metrics::record::{EvalRecord, SAMPLES, TaskRecord as Task, samples_file};
 
@@ -17,6 +17,7 @@ impl EvalRecord {
             profile: params.profile.word().to_owned(),
             system: params.system.clone(),
             thinking: params.thinking,
+            exit: params.exit.and_then(Exit::layers),
             chat_template: template.map(|template| Digest::of(template.as_bytes()).to_string()),
             seed: params.seed,
             runs: params.runs,

@@ -32,7 +32,7 @@ impl<'a> TextScorer<'a> {
     pub(in crate::ops) fn load(dir: &Path, max_length: usize, cx: &'a OpCx<'a>) -> Result<Self, OpError> {
         let unusable = |error| OpError::caused("cannot use the model", error);
         let tokenizer = Tokenizer::load(dir)?;
-        let (model, config) = load(dir, &cx.open_device()?).map_err(unusable)?;
+        let (model, config) = load(dir, &cx.open_device()?, None).map_err(unusable)?;
         check_positions(&config, "max_length", max_length)?;
         Ok(Self { model, tokenizer, max_length, cx })
     }

@@ -29,13 +29,14 @@ mod turns;
 pub use lengths::{Lengths, lengths};
 pub(super) use pack::sequences_of;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::fit::check_positions;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{TemplateSettings, Tokenizer, copy_tokenizer};
-use crate::model::{CausalLm, ModelError, Packed};
-use crate::spec::params::{LongSamples, SftParams};
+use crate::model::{Branches, CausalLm, EarlyExit, ModelError, Packed};
+use crate::spec::params::{ExitHead, LongSamples, SftParams};
 use crate::tensor::device_suffix;
 use lora::Keeper;
 use objective::{NextToken, Objective};
@@ -51,7 +52,7 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     // First: a device that is not to be had should not be heard of after minutes.
     let device = cx.open_device()?;
     let source = &cx.inputs.one("model")?.path;
-    let mut model = CausalLm::load(source).map_err(|error| OpError::caused("cannot use the model", error))?;
+    let mut model = load(params, source, cx).map_err(|error| OpError::caused("cannot use the model", error))?;
     let tokenizer = Tokenizer::load_with(source, &template_settings(params)?)
         .map_err(|error| OpError::caused("cannot use the tokenizer of the model", error))?;
     check_fit(params, &model, &tokenizer)?;
@@ -76,6 +77,21 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let more = save(&model, &cx.out.join(params.result().0))?;
     let device = device_suffix(&device).map(str::to_owned);
     Ok(Outcome { device, ..outcome(params, &data, &summary, more) })
+}
+
+/// Loads the model to start from, with its exits if they are trained.
+fn load(params: &SftParams, source: &Path, cx: &OpCx<'_>) -> Result<CausalLm, ModelError> {
+    let Some(exits) = &params.early_exit else {
+        let model = CausalLm::load(source)?;
+        if model.config().early_exit.as_ref().is_some_and(|exits| !exits.layers.is_empty()) {
+            cx.progress.warn("the exits of the model are left out: they are trained on with `early_exit` alone");
+        }
+        return Ok(model);
+    };
+    let branches = exits.branches.as_ref().map(|of| Branches { layers: of.layers.clone(), factor: of.factor });
+    let wanted = EarlyExit { layers: exits.layers.clone(), own_heads: exits.head == ExitHead::Own, branches };
+    let weights: Vec<f32> = exits.weights().iter().map(|weight| *weight as f32).collect();
+    CausalLm::load_with_exits(source, &wanted, &weights)
 }
 
 /// What is learned from.
@@ -207,7 +223,9 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'stat
         measured.push(("failed_checkpoints", summary.failed_checkpoints as f64));
     }
     let named = |figures: Vec<(&str, f64)>| figures.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-    Outcome { metrics: named(metrics), measured: named(measured), device: None }
+    let mut metrics: BTreeMap<String, f64> = named(metrics);
+    metrics.extend(state.exit_figures());
+    Outcome { metrics, measured: named(measured), device: None }
 }
 
 /// Returns the operations in billions: rounded for each step, as in lockfiles from before, unless nothing is left of a

@@ -1,6 +1,7 @@
 //! What a training makes smaller. The loop, its checkpoints and its evaluations know no more of it than this.
 
 use super::samples::{Sample, Samples, split_off};
+use super::state::EXIT_LOSS;
 use crate::model::{CausalLm, ModelError, Packed, Pass};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::SftParams;
@@ -40,7 +41,7 @@ pub(super) struct Added {
     /// The sum of all losses, in nats.
     pub(super) loss: f64,
     /// Sums of other figures, whose means belong into the log.
-    pub(super) more: Vec<(&'static str, f64)>,
+    pub(super) more: Vec<(String, f64)>,
 }
 
 /// How a model does on what is kept apart.
@@ -49,7 +50,7 @@ pub(super) struct Score {
     /// The mean loss, in nats.
     pub(super) loss: f64,
     /// Other figures for the log.
-    pub(super) more: Vec<(&'static str, f64)>,
+    pub(super) more: Vec<(String, f64)>,
 }
 
 /// The next token: the negative logarithm of the probability that the model gives to each trained token.
@@ -98,7 +99,9 @@ impl Objective for NextToken {
             packed.push(&sample.ids);
             trained.extend_from_slice(&sample.trained);
         }
-        Ok(Added { loss: model.add_gradients(&packed, &trained, pass)?, more: Vec::new() })
+        let losses = model.add_all_gradients(&packed, &trained, pass)?;
+        let name = |exit: usize| format!("{EXIT_LOSS}{exit}");
+        Ok(Added { loss: losses.last, more: model.exits().into_iter().map(name).zip(losses.exits).collect() })
     }
 
     fn loss_of(&self, model: &CausalLm, unit: usize) -> Result<f64, ModelError> {
@@ -108,6 +111,7 @@ impl Objective for NextToken {
     fn evaluate(&self, model: &CausalLm, cx: &OpCx<'_>) -> Result<Score, OpError> {
         cx.progress.phase("evaluating", Some(self.held_out.len() as u64), "samples");
         let (mut loss, mut count) = (0.0, 0);
+        let mut exits = vec![0.0; model.exits().len()];
         let mut rest = self.held_out.as_slice();
         while !rest.is_empty() {
             cx.check_cancelled()?;
@@ -118,23 +122,35 @@ impl Objective for NextToken {
             };
             let (group, others) = rest.split_at(rest.iter().take_while(fits).count().max(1));
             let group: Vec<&Sample> = group.iter().collect();
-            loss += loss_of(model, &group).map_err(|error| OpError::caused("cannot evaluate", error))?;
+            let failed = |error| OpError::caused("cannot evaluate", error);
+            loss += loss_of(model, &group).map_err(failed)?;
+            for (number, sum) in exits.iter_mut().enumerate() {
+                *sum += loss_at(model, &group, Some(number)).map_err(failed)?;
+            }
             count += group.iter().map(|sample| sample.trained_tokens()).sum::<usize>();
             rest = others;
             cx.progress.position((self.held_out.len() - rest.len()) as u64);
         }
         let loss = loss / count as f64;
-        Ok(Score { loss, more: vec![("perplexity", loss.exp()), ("tokens", count as f64)] })
+        let mut more = vec![("perplexity".to_owned(), loss.exp()), ("tokens".to_owned(), count as f64)];
+        let mean = |(exit, sum): (usize, f64)| (format!("{EXIT_LOSS}{exit}"), sum / count as f64);
+        more.extend(model.exits().into_iter().zip(exits).map(mean));
+        Ok(Score { loss, more })
     }
 }
 
 /// Returns the summed loss of the trained tokens of some samples, in nats.
 fn loss_of(model: &CausalLm, samples: &[&Sample]) -> Result<f64, ModelError> {
+    loss_at(model, samples, None)
+}
+
+/// As [`loss_of`], at one of the exits that are trained, by its number.
+fn loss_at(model: &CausalLm, samples: &[&Sample], exit: Option<usize>) -> Result<f64, ModelError> {
     let mut packed = Packed::default();
     for sample in samples {
         packed.push(&sample.ids);
     }
-    let log_probs = model.log_probs(&packed)?;
+    let log_probs = model.log_probs_at(&packed, exit)?;
     let trained = samples.iter().flat_map(|sample| &sample.trained);
     Ok(trained.zip(log_probs).filter(|(trained, _)| **trained).map(|(_, log_prob)| -f64::from(log_prob)).sum())
 }

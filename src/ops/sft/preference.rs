@@ -211,7 +211,7 @@ impl Objective for Preferences {
                 trained.extend_from_slice(&sample.trained);
             }
         }
-        let mut added = Added { loss: 0.0, more: vec![("reward_margin", 0.0), ("reward_accuracy", 0.0)] };
+        let mut added = Added { loss: 0.0, more: vec![("reward_margin".into(), 0.0), ("reward_accuracy".into(), 0.0)] };
         model.add_weighed_gradients(&packed, &trained, pass, &mut |log_probs| {
             let mut factors = Vec::with_capacity(log_probs.len());
             let mut start = 0;
@@ -249,9 +249,8 @@ impl Objective for Preferences {
         }
         let count = self.held_out.len();
         let mean = |sum: f64| sum / count as f64;
-        let more =
-            vec![("pairs", count as f64), ("reward_margin", mean(margin)), ("reward_accuracy", mean(right as f64))];
-        Ok(Score { loss: mean(loss), more })
+        let more = [("pairs", count as f64), ("reward_margin", mean(margin)), ("reward_accuracy", mean(right as f64))];
+        Ok(Score { loss: mean(loss), more: more.map(|(name, figure)| (name.to_owned(), figure)).into() })
     }
 }
 

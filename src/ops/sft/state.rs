@@ -2,6 +2,8 @@
 //!
 //! Nothing in it is a state of a random generator: everything random follows from the seed and the number of the step.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::spec::params::SftParams;
@@ -41,7 +43,15 @@ pub(super) struct State {
     pub(super) spikes: u64,
     /// Whether an evaluation ended the training.
     pub(super) stopped: bool,
+    /// The losses of exits by name, as bits: of each step, and of the last evaluation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    exits: BTreeMap<String, Vec<u64>>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    evaluated_exits: BTreeMap<String, u64>,
 }
+
+/// What the names of such losses begin with.
+pub(super) const EXIT_LOSS: &str = "loss_exit_";
 
 impl State {
     /// Notes the operations of a step.
@@ -75,9 +85,27 @@ impl State {
 
     /// Returns the mean loss of the last tenth of the steps.
     pub(super) fn final_loss(&self) -> f64 {
-        let averaged = self.losses.len().div_ceil(10);
-        let last = &self.losses[self.losses.len() - averaged..];
-        last.iter().map(|bits| f64::from_bits(*bits)).sum::<f64>() / averaged as f64
+        mean_of_last_tenth(&self.losses)
+    }
+
+    /// Notes those figures of a step that are losses of exits.
+    pub(super) fn note_exits(&mut self, figures: &[(String, f64)]) {
+        for (name, loss) in figures.iter().filter(|(name, _)| name.starts_with(EXIT_LOSS)) {
+            self.exits.entry(name.clone()).or_default().push(loss.to_bits());
+        }
+    }
+
+    /// The same of an evaluation.
+    pub(super) fn note_evaluated_exits(&mut self, figures: &[(String, f64)]) {
+        let losses = figures.iter().filter(|(name, _)| name.starts_with(EXIT_LOSS));
+        self.evaluated_exits.extend(losses.map(|(name, loss)| (name.clone(), loss.to_bits())));
+    }
+
+    /// Returns of each exit what [`Self::final_loss`] is of the last layer, and the loss of the last evaluation.
+    pub(super) fn exit_figures(&self) -> Vec<(String, f64)> {
+        let last = self.exits.iter().map(|(name, losses)| (format!("final_{name}"), mean_of_last_tenth(losses)));
+        let evaluated = self.evaluated_exits.iter().map(|(name, loss)| (format!("eval_{name}"), f64::from_bits(*loss)));
+        last.chain(evaluated).collect()
     }
 
     /// Notes an evaluation after the last step, and ends the training if it is time. Says whether it is the best so far.
@@ -105,6 +133,12 @@ impl State {
 /// Returns how many losses in a row must be too high.
 pub(super) fn watchdog_patience(params: &SftParams) -> usize {
     params.loss_watchdog_patience.unwrap_or(3)
+}
+
+fn mean_of_last_tenth(losses: &[u64]) -> f64 {
+    let averaged = losses.len().div_ceil(10);
+    let last = &losses[losses.len() - averaged..];
+    last.iter().map(|bits| f64::from_bits(*bits)).sum::<f64>() / averaged as f64
 }
 
 fn is_spike(recent: &[f64], loss: f64) -> bool {

@@ -192,6 +192,7 @@ impl<'a> Trainer<'a> {
         }
         self.model.spread_weights().map_err(Failure::Model)?;
         let spike = self.state.note_loss(figures.loss);
+        self.state.note_exits(&figures.more);
         self.state.step += 1;
         self.state.tokens += figures.tokens as u64;
         self.state.trained_tokens += figures.trained_tokens as u64;
@@ -208,7 +209,7 @@ impl<'a> Trainer<'a> {
             "trained_tokens": figures.trained_tokens,
         });
         for (name, mean) in &figures.more {
-            line[*name] = (*mean).into();
+            line[name] = (*mean).into();
         }
         self.cx.progress.note(&format!("loss {:.3}", figures.loss));
         if spike {
@@ -231,7 +232,7 @@ impl<'a> Trainer<'a> {
             let pass = self.pass(number, 1.0 / count as f32);
             let added = self.objective.add_gradients(self.model, batch, pass).map_err(Failure::Model)?;
             loss += added.loss;
-            more.resize(added.more.len(), ("", 0.0));
+            more.resize(added.more.len(), (String::new(), 0.0));
             for (all, (name, sum)) in more.iter_mut().zip(added.more) {
                 *all = (name, all.1 + sum / count as f64);
             }
@@ -313,6 +314,7 @@ impl<'a> Trainer<'a> {
             checkpoint::write_weights(&self.keep.join(BEST), self.model.trained_parameters())?;
         }
         self.cx.progress.note(&format!("loss {:.3} of what is kept apart", score.loss));
+        self.state.note_evaluated_exits(&score.more);
         let mut line = json!({"step": self.state.step, "loss": score.loss});
         for (name, figure) in score.more {
             line[name] = figure.into();
@@ -424,7 +426,7 @@ struct Figures {
     trained_tokens: usize,
     flops: f64,
     /// Means of other figures.
-    more: Vec<(&'static str, f64)>,
+    more: Vec<(String, f64)>,
 }
 
 /// Why a step failed.

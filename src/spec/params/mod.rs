@@ -38,7 +38,7 @@ pub use curate::{
     Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
 };
 pub use eval::{
-    Average, BitsPerByte, Choices, Draw, EvalParams, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
+    Average, BitsPerByte, Choices, Draw, EvalParams, Exit, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
     MetricName, MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take, Task, TaskDefinition,
     TaskSource,
 };
@@ -58,8 +58,8 @@ pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{
-    DpoSettings, LongSamples, LoraOutput, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams,
-    TargetModules, TrainOn, TrainOnEos, names_module,
+    BranchParams, DpoSettings, EarlyExitParams, ExitHead, ExitWeights, LongSamples, LoraOutput, LoraParams,
+    OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TargetModules, TrainOn, TrainOnEos, names_module,
 };
 pub use source::{Expect, OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;

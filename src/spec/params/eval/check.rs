@@ -1,7 +1,7 @@
 //! What no single field of an eval shows to be wrong.
 
 use super::super::Mistake;
-use super::{EvalParams, NamedTask, Profile, Request, Task, TaskDefinition};
+use super::{EvalParams, Exit, NamedTask, Profile, Request, Task, TaskDefinition};
 use crate::spec::suggest;
 use crate::spec::tasks;
 
@@ -20,13 +20,16 @@ pub(super) fn mistakes(params: &EvalParams) -> Vec<Mistake> {
             mistakes.push(Mistake::new(field, "must be 1 or more"));
         }
     }
+    if params.exit == Some(Exit::After(0)) {
+        mistakes.push(Mistake::new("exit", "no layer is run for exit 0").help("exits are numbers of layers from 1"));
+    }
     for (i, task) in params.tasks.iter().enumerate() {
-        mistakes.extend(of_task(task, i, &params.tasks[..i], params.profile));
+        mistakes.extend(of_task(task, i, &params.tasks[..i], params));
     }
     mistakes
 }
 
-fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mistake> {
+fn of_task(task: &Task, i: usize, earlier: &[Task], params: &EvalParams) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     let at = |field: &str| format!("tasks[{i}].{}.{field}", task.field());
     if task.limit() == Some(0) {
@@ -34,7 +37,7 @@ fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mis
         mistakes.push(Mistake::new(at("limit"), "0 rows leave nothing to score").help(help));
     }
     if let Task::Named(task) = task {
-        mistakes.extend(of_named(task, i, profile));
+        mistakes.extend(of_named(task, i, params.profile));
         if task.definition.is_none() {
             return mistakes;
         }
@@ -43,6 +46,10 @@ fn of_task(task: &Task, i: usize, earlier: &[Task], profile: Profile) -> Vec<Mis
     if task.name().is_empty() || !task.name().chars().all(plain) {
         let message = format!("`{}` is not a task name", task.name());
         mistakes.push(Mistake::new(at("name"), message).help("use letters, digits, `-` and `_`"));
+    }
+    if params.exit.is_some() && task.name() == "compute" {
+        let mistake = Mistake::new(at("name"), "with `exit` the score `compute` says what a token costs");
+        mistakes.push(mistake.help("give the task another `name`"));
     }
     if earlier.iter().any(|earlier| earlier.name() == task.name()) {
         let mistake = Mistake::new(at("name"), format!("two tasks are called `{}`", task.name()));

@@ -3,6 +3,7 @@
 mod check;
 mod definition;
 mod entry;
+mod exit;
 mod metric;
 
 use schemars::JsonSchema;
@@ -14,6 +15,7 @@ pub use definition::{
     Average, Choices, Draw, FewShot, Generate, Pair, Request, Rolling, ShotOrder, TaskDefinition, TaskSource,
 };
 pub use entry::{NamedTask, Task};
+pub use exit::Exit;
 pub use metric::{Extract, Ignore, JudgeRules, Metric, MetricName, Take};
 
 /// Scores a model on a list of tasks, each with its standard error.
@@ -28,6 +30,10 @@ pub struct EvalParams {
     /// Tokens in one forward pass; longer texts are cut into windows.
     #[serde(default = "default_max_tokens")]
     pub max_length: usize,
+    /// The exit that the model stops at: the number of layers it runs, or `last` for all. `sft` trains exits (`early_exit`).
+    /// With either, what a token costs is among the scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
     /// Whose habits are followed: prompts, tokens and judgements.
     #[serde(default, skip_serializing_if = "Profile::is_native")]
     pub profile: Profile,

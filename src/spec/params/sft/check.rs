@@ -1,7 +1,10 @@
 //! What is wrong with the settings of a training beyond their types.
 
 use super::super::Mistake;
-use super::{LongSamples, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn, TrainOnEos};
+use super::{
+    EarlyExitParams, LongSamples, LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TrainOn,
+    TrainOnEos,
+};
 
 /// Returns all mistakes.
 pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
@@ -16,6 +19,7 @@ pub(super) fn check(params: &SftParams) -> Vec<Mistake> {
     for (field, message) in params.lora.iter().flat_map(LoraParams::mistakes) {
         mistakes.demand(false, field, message);
     }
+    mistakes.early_exit(params);
     mistakes.0
 }
 
@@ -128,6 +132,18 @@ impl Mistakes {
         self.demand(!smooth, "label_smoothing", "is for texts; that of pairs is `dpo.label_smoothing`");
         let split = params.long_samples == LongSamples::Split;
         self.demand(!split, "long_samples", "cannot be `split` with `dpo`: an answer is judged whole");
+    }
+
+    fn early_exit(&mut self, params: &SftParams) {
+        let Some(exits) = &params.early_exit else { return };
+        for (field, message) in EarlyExitParams::mistakes(exits) {
+            self.demand(false, field, message);
+        }
+        let with = |other: &str| format!("cannot stand beside `{other}`");
+        let lora = format!("{}: exits are trained with all weights", with("lora"));
+        self.demand(params.lora.is_none(), "early_exit", lora);
+        let dpo = format!("{}: exits learn texts", with("dpo"));
+        self.demand(params.dpo.is_none(), "early_exit", dpo);
     }
 
     fn evaluation(&mut self, params: &SftParams) {

@@ -3,6 +3,7 @@
 //! Fields are called what Axolotl, TRL and PEFT call them wherever they mean the same.
 
 mod check;
+mod early_exit;
 mod lora;
 mod parts;
 mod preference;
@@ -13,6 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+pub use early_exit::{BranchParams, EarlyExitParams, ExitHead, ExitWeights};
 pub use lora::{LoraOutput, LoraParams, TargetModules, names_module};
 pub use parts::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, TrainOn, TrainOnEos};
 pub use preference::DpoSettings;
@@ -103,6 +105,9 @@ pub struct SftParams {
     /// Trains an adapter instead of the weights.
     #[serde(default, deserialize_with = "lora::given", skip_serializing_if = "Option::is_none")]
     pub lora: Option<LoraParams>,
+    /// Trains heads after layers in the middle too, so that the model can stop there.
+    #[serde(default, deserialize_with = "early_exit::given", skip_serializing_if = "Option::is_none")]
+    pub early_exit: Option<EarlyExitParams>,
     /// The tokens of a chat that are trained. Prose is always trained whole. A message with `"train": false` or `"weight": 0`
     /// is not trained in any case.
     #[serde(default)]
