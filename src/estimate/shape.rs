@@ -173,6 +173,6 @@ mod tests {
         assert!((flops / (6.0 * shape.parameters * 1e6) - 1.0).abs() < 1e-3, "{flops}");
         // PEFT counts 10,092,544 weights for rank 16 beside all linear layers of this model.
         let lora: LoraParams = serde_json::from_str("{}").unwrap();
-        assert_eq!(shape.adapter(&lora), 10_092_544.0);
+        assert!((shape.adapter(&lora) - 10_092_544.0).abs() < 0.5);
     }
 }

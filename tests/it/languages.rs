@@ -92,7 +92,8 @@ fn everywhere(hub: &Hub) {
     for (code, aya, config, script, question, answer) in LANGUAGES {
         for row in 0..3 {
             let inputs = format!("{} {question} {question}", row + 1);
-            chats += &format!("{}\n", json!({"inputs": inputs, "targets": answer, "language_code": aya, "row": row}));
+            let chat = json!({"inputs": inputs, "targets": answer, "language_code": aya, "row": row});
+            chats += &(chat.to_string() + "\n");
         }
         let entry = |config: &str| {
             format!("- config_name: {config}\n  data_files:\n  - split: test\n    path: {config}/test.jsonl\n")
