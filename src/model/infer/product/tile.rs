@@ -82,11 +82,14 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
         let mut start = 0;
         while start < columns {
             let size = CHUNK.min(columns - start);
+            // What is read after this: more of the same rows, or the first numbers of the rows below.
+            let bytes = |columns: usize| columns * N::DTYPE.size();
+            let next = if start + size < columns { bytes(size) } else { rows * matrix.stride - bytes(start) };
             // SAFETY: rows and columns are within what the caller promised.
             unsafe {
                 let matrix = matrix.from(row, start * N::DTYPE.size());
                 let (x, out) = (x.from(0, start * 4), Out { start: out.start.add(row), ..out });
-                strip::<L, N>(matrix, rows, x, tokens, size, out, start > 0);
+                strip::<L, N>(matrix, rows, x, tokens, size, out, start > 0, next);
             }
             start += size;
         }
@@ -94,7 +97,7 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
     }
 }
 
-/// A few rows of the matrix with all tokens.
+/// A few rows of the matrix with all tokens. `next` is how many bytes further what is read after them begins.
 ///
 /// # Safety
 /// As [`products`].
@@ -107,6 +110,7 @@ unsafe fn strip<L: Lanes, N: Stored>(
     columns: usize,
     out: Out,
     add: bool,
+    next: usize,
 ) {
     let mut token = 0;
     while token < tokens {
@@ -115,9 +119,8 @@ unsafe fn strip<L: Lanes, N: Stored>(
         // SAFETY: within what the caller promised.
         unsafe {
             let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
-            // The processor guesses by itself what is read next, but not across the end of a tile. Wide numbers that meet a
-            // single token are fetched fast enough without.
-            let ahead = if token > 0 || (tokens == 1 && N::DTYPE.size() == 4) { 0 } else { ROWS * columns * 4 };
+            // The processor guesses by itself what is read next, but not across the end of a tile.
+            let ahead = if token > 0 { 0 } else { next };
             match (rows, L::WIDE) {
                 (1, _) => few::<L, N, 1>(matrix, x, size, columns, out, add, ahead),
                 (ROWS, true) => many::<L, N>(matrix, x, size, columns, out, add, ahead),
