@@ -89,7 +89,7 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
             unsafe {
                 let matrix = matrix.from(row, start * N::DTYPE.size());
                 let (x, out) = (x.from(0, start * 4), Out { start: out.start.add(row), ..out });
-                strip::<L, N>(matrix, rows, x, tokens, size, out, start > 0, next);
+                strip::<L, N>(matrix, rows, x, tokens, out, Chunk { columns: size, add: start > 0, next });
             }
             start += size;
         }
@@ -97,21 +97,23 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
     }
 }
 
-/// A few rows of the matrix with all tokens. `next` is how many bytes further what is read after them begins.
+/// Some columns of a product.
+#[derive(Clone, Copy)]
+struct Chunk {
+    columns: usize,
+    /// Whether there were columns before, whose sums these are added to.
+    add: bool,
+    /// How many bytes further what is read after them begins.
+    next: usize,
+}
+
+/// A few rows of the matrix with all tokens.
 ///
 /// # Safety
 /// As [`products`].
 #[inline(always)]
-unsafe fn strip<L: Lanes, N: Stored>(
-    matrix: Rows,
-    rows: usize,
-    x: Rows,
-    tokens: usize,
-    columns: usize,
-    out: Out,
-    add: bool,
-    next: usize,
-) {
+unsafe fn strip<L: Lanes, N: Stored>(matrix: Rows, rows: usize, x: Rows, tokens: usize, out: Out, chunk: Chunk) {
+    let Chunk { columns, add, next } = chunk;
     let mut token = 0;
     while token < tokens {
         let left = tokens - token;
