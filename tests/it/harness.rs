@@ -74,7 +74,12 @@ fn ours(case: &Case, model: &Path, places: &[usize]) -> Vec<Value> {
     let mut args = vec!["eval", "--model", &model, "--tasks", tasks, "--data", &data];
     args.extend(["--profile", case.profile, "--keep", "kept"]);
     let examples = format!("{}={}", case.task, fixtures.join("gsm8k_train.jsonl").display());
-    args.extend(more.iter().map(|more| if *more == "EXAMPLES" { &examples } else { *more }));
+    let of_mmlu = format!("mmlu={}", fixtures.join("mmlu_dev.jsonl").display());
+    args.extend(more.iter().map(|more| match *more {
+        "EXAMPLES" => examples.as_str(),
+        "EXAMPLES OF MMLU" => of_mmlu.as_str(),
+        more => more,
+    }));
     let ran = world.run(&args);
     assert_eq!(ran.code, 0, "{}\n{}", ran.stdout, ran.stderr);
     lines(&world.path("kept").join(format!("samples/{}.jsonl", case.task)))
@@ -198,6 +203,7 @@ macro_rules! cases {
 cases! {
     arc: "lm_eval/arc_challenge.jsonl", "arc-challenge", "lm-eval", "arc_challenge.jsonl", FEW, [];
     mmlu: "lm_eval/mmlu.jsonl", "mmlu", "lm-eval", "mmlu.jsonl", FEW, [];
+    mmlu_five: "lm_eval/mmlu_5shot.jsonl", "mmlu", "lm-eval", "mmlu.jsonl", 12, ["--shots", "5", "--examples", "EXAMPLES OF MMLU"];
     hellaswag: "lm_eval/hellaswag.jsonl", "hellaswag", "lm-eval", "hellaswag.jsonl", FEW, [];
     clams: "lm_eval/clams_fr.jsonl", "multiblimp-fr", "lm-eval", "clams_fr.jsonl", FEW, [];
     xwinograd: "lm_eval/xwinograd_fr.jsonl", "xwinograd-fr", "lm-eval", "xwinograd_fr.jsonl", FEW, [];
