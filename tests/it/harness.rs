@@ -239,7 +239,7 @@ prompt: |-
   C. {{option_c}}
   D. {{option_d}}
   Answer:
-request: {choices: {texts: [A, B, C, D], gold: answer}}
+request: {choices: {texts: [A, B, C, D], gold: "index_of(['A', 'B', 'C', 'D'], answer)"}}
 metrics: [acc]
 ";
     compare(&Case {
