@@ -232,6 +232,8 @@ fn mmlu_french_by_a_task_file() {
 task: m_mmlu_fr
 about: MMLU in French, translated by Okapi
 source: {dataset: rows.jsonl}
+let:
+  place: index_of(['A', 'B', 'C', 'D'], answer)
 prompt: |-
   {{instruction.strip()}}
   A. {{option_a}}
@@ -239,7 +241,7 @@ prompt: |-
   C. {{option_c}}
   D. {{option_d}}
   Answer:
-request: {choices: {texts: [A, B, C, D], gold: "index_of(['A', 'B', 'C', 'D'], answer)"}}
+request: {choices: {texts: [A, B, C, D], gold: place}}
 metrics: [acc]
 ";
     compare(&Case {
