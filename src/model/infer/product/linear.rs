@@ -217,10 +217,12 @@ impl Piece<'_> {
                     let x = Rows { start: x.as_ptr().add(first * columns).cast(), stride: columns * 4 };
                     let panel = |matrix: *const u8| Rows { start: matrix.add(row * stride), stride };
                     let out = Out { start: first_half.as_mut_ptr(), stride: PANEL };
-                    products::<L, N>(panel(matrix), count, x, tokens, columns, out);
+                    let below = matrix.wrapping_add((row + count) * stride);
+                    let after = up.map_or(below, |up| up.add(row * stride));
+                    products::<L, N>(panel(matrix), count, x, tokens, columns, out, after);
                     if let Some(up) = up {
                         let out = Out { start: second_half.as_mut_ptr(), stride: PANEL };
-                        products::<L, N>(panel(up), count, x, tokens, columns, out);
+                        products::<L, N>(panel(up), count, x, tokens, columns, out, below);
                     }
                     let scratch = first_half.chunks_exact_mut(PANEL).zip(second_half.chunks_exact_mut(PANEL));
                     for (token, (products, up)) in scratch.take(tokens).enumerate() {

@@ -198,7 +198,7 @@ impl Work for Loops<'_> {
         // SAFETY: there is room for a row of products for each token, and in the matrix for as many groups as columns.
         unsafe {
             let out = Out { start: self.out.as_mut_ptr(), stride: rows };
-            products::<L, F32>(matrix, rows, x, tokens, self.columns, out);
+            products::<L, F32>(matrix, rows, x, tokens, self.columns, out, std::ptr::null());
             let (groups, out) =
                 (Rows { stride: LANES * 4, ..matrix }, Out { start: self.mixed.as_mut_ptr(), stride: LANES });
             mix::<L>(x, tokens, groups, self.columns, LANES, out);

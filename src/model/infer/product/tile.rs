@@ -57,7 +57,7 @@ pub(super) struct Out {
 }
 
 /// Computes the products of `count` rows of a matrix with `tokens` rows `x`, of `columns` numbers each; `out` has a row for
-/// each token.
+/// each token. At `after` lies what is read after these rows, if anything.
 ///
 /// # Safety
 /// The machine has the instructions of `L`; all rows are there.
@@ -69,6 +69,7 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
     tokens: usize,
     columns: usize,
     out: Out,
+    after: *const u8,
 ) {
     let mut row = 0;
     while row < count {
@@ -82,12 +83,16 @@ pub(super) unsafe fn products<L: Lanes, N: Stored>(
         let mut start = 0;
         while start < columns {
             let size = CHUNK.min(columns - start);
-            // What is read after this: more of the same rows, or the first numbers of the rows below.
-            let bytes = |columns: usize| columns * N::DTYPE.size();
-            let next = if start + size < columns { bytes(size) } else { rows * matrix.stride - bytes(start) };
             // SAFETY: rows and columns are within what the caller promised.
             unsafe {
+                // What is read after this: more of the same rows, or the first numbers of the rows below.
+                let next = match (start + size < columns, row + rows < count) {
+                    (true, _) => matrix.at(row, (start + size) * N::DTYPE.size()),
+                    (false, true) => matrix.at(row + rows, 0),
+                    (false, false) => after,
+                };
                 let matrix = matrix.from(row, start * N::DTYPE.size());
+                let next = next.addr().wrapping_sub(matrix.start.addr());
                 let (x, out) = (x.from(0, start * 4), Out { start: out.start.add(row), ..out });
                 strip::<L, N>(matrix, rows, x, tokens, out, Chunk { columns: size, add: start > 0, next });
             }
@@ -103,7 +108,7 @@ struct Chunk {
     columns: usize,
     /// Whether there were columns before, whose sums these are added to.
     add: bool,
-    /// How many bytes further what is read after them begins.
+    /// How many bytes further what is read after them begins; it may lie before them.
     next: usize,
 }
 
@@ -121,18 +126,16 @@ unsafe fn strip<L: Lanes, N: Stored>(matrix: Rows, rows: usize, x: Rows, tokens:
         // SAFETY: within what the caller promised.
         unsafe {
             let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
-            // The processor guesses by itself what is read next, but not across the end of a tile.
-            let ahead = if token > 0 { 0 } else { next };
             match (rows, L::WIDE) {
-                (1, _) => few::<L, N, 1>(matrix, x, size, columns, out, add, ahead),
-                (ROWS, true) => many::<L, N>(matrix, x, size, columns, out, add, ahead),
-                (ROWS, false) if size == 1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, ahead),
+                (1, _) => few::<L, N, 1>(matrix, x, size, columns, out, add, next),
+                (ROWS, true) => many::<L, N>(matrix, x, size, columns, out, add, next),
+                (ROWS, false) if size == 1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, next),
                 (ROWS, false) => {
-                    few::<L, N, 2>(matrix, x, size, columns, out, add, ahead);
+                    few::<L, N, 2>(matrix, x, size, columns, out, add, next);
                     let out = Out { start: out.start.add(2), ..out };
-                    few::<L, N, 2>(matrix.from(2, 0), x, size, columns, out, add, ahead);
+                    few::<L, N, 2>(matrix.from(2, 0), x, size, columns, out, add, next);
                 }
-                _ => tile::<L, N, { 2 * ROWS }, 1>(matrix, x, columns, out, add, ahead),
+                _ => tile::<L, N, { 2 * ROWS }, 1>(matrix, x, columns, out, add, next),
             }
         }
         token += size;
@@ -151,17 +154,17 @@ unsafe fn many<L: Lanes, N: Stored>(
     columns: usize,
     out: Out,
     add: bool,
-    ahead: usize,
+    next: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         match size {
-            1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, ahead),
-            2 => tile::<L, N, ROWS, 2>(matrix, x, columns, out, add, ahead),
-            3 => tile::<L, N, ROWS, 3>(matrix, x, columns, out, add, ahead),
-            4 => tile::<L, N, ROWS, 4>(matrix, x, columns, out, add, ahead),
-            5 => tile::<L, N, ROWS, 5>(matrix, x, columns, out, add, ahead),
-            _ => tile::<L, N, ROWS, TOKENS>(matrix, x, columns, out, add, ahead),
+            1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, next),
+            2 => tile::<L, N, ROWS, 2>(matrix, x, columns, out, add, next),
+            3 => tile::<L, N, ROWS, 3>(matrix, x, columns, out, add, next),
+            4 => tile::<L, N, ROWS, 4>(matrix, x, columns, out, add, next),
+            5 => tile::<L, N, ROWS, 5>(matrix, x, columns, out, add, next),
+            _ => tile::<L, N, ROWS, TOKENS>(matrix, x, columns, out, add, next),
         }
     }
 }
@@ -178,7 +181,7 @@ unsafe fn few<L: Lanes, N: Stored, const R: usize>(
     columns: usize,
     out: Out,
     add: bool,
-    ahead: usize,
+    next: usize,
 ) {
     let mut token = 0;
     while token < size {
@@ -186,9 +189,9 @@ unsafe fn few<L: Lanes, N: Stored, const R: usize>(
         unsafe {
             let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
             match size - token {
-                1 => tile::<L, N, R, 1>(matrix, x, columns, out, add, ahead),
-                2 => tile::<L, N, R, 2>(matrix, x, columns, out, add, ahead),
-                _ => tile::<L, N, R, 3>(matrix, x, columns, out, add, ahead),
+                1 => tile::<L, N, R, 1>(matrix, x, columns, out, add, next),
+                2 => tile::<L, N, R, 2>(matrix, x, columns, out, add, next),
+                _ => tile::<L, N, R, 3>(matrix, x, columns, out, add, next),
             }
         }
         token += 3;
@@ -206,42 +209,38 @@ unsafe fn tile<L: Lanes, N: Stored, const R: usize, const T: usize>(
     columns: usize,
     out: Out,
     add: bool,
-    ahead: usize,
+    next: usize,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        if ahead > 0 {
-            L::apart(Tile::<N, R, T, true> { matrix, x, columns, out, add, ahead, stored: PhantomData });
-        } else {
-            L::apart(Tile::<N, R, T, false> { matrix, x, columns, out, add, ahead, stored: PhantomData });
-        }
+        L::apart(Tile::<N, R, T> { matrix, x, columns, out, add, next, stored: PhantomData });
     }
 }
 
 /// A tile is a function of its own: inlined into each other, dozens of them leave no registers to any.
-struct Tile<N, const R: usize, const T: usize, const AHEAD: bool> {
+struct Tile<N, const R: usize, const T: usize> {
     matrix: Rows,
     x: Rows,
     columns: usize,
     out: Out,
     add: bool,
-    ahead: usize,
+    next: usize,
     stored: PhantomData<N>,
 }
 
-impl<N: Stored, const R: usize, const T: usize, const AHEAD: bool> Work for Tile<N, R, T, AHEAD> {
+impl<N: Stored, const R: usize, const T: usize> Work for Tile<N, R, T> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the caller's promise.
-        unsafe { compute::<L, N, R, T, AHEAD>(&self) }
+        unsafe { compute::<L, N, R, T>(&self) }
     }
 }
 
 /// # Safety
 /// As [`products`].
 #[inline(always)]
-unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHEAD: bool>(tile: &Tile<N, R, T, AHEAD>) {
-    let Tile { matrix, x, columns, out, add, ahead, .. } = *tile;
+unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize>(tile: &Tile<N, R, T>) {
+    let Tile { matrix, x, columns, out, add, next, .. } = *tile;
     let size = N::DTYPE.size();
     // SAFETY: the caller's promise; a remainder is copied by its length.
     unsafe {
@@ -252,9 +251,9 @@ unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const AHE
             let mut weights: [L; R] = std::mem::zeroed();
             unroll!(r < R, {
                 let at = matrix.at(r, i * size);
-                if AHEAD {
-                    L::prefetch(at.wrapping_add(ahead));
-                }
+                // Of what is read next the processor knows nothing at the end of a row. Each tile of these rows asks again:
+                // one alone cannot ask for so much so early, and what it got has left the nearest cache when it is needed.
+                L::prefetch(at.wrapping_add(next));
                 weights[r] = N::load(at);
             });
             unroll!(t < T, {
