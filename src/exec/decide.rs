@@ -199,11 +199,17 @@ impl<'a> Decider<'a> {
         // A selection compares metrics and gives all on that it chose, and not only the output that others read by this
         // name: rows can stay as they are while the count of those that were dropped changes.
         let selects = matches!(instance.op, Op::Select(_));
+        // A report marks the scores of a model that was chosen, whatever it is called there.
+        let scored = |artifact: &Artifacts| {
+            let model = self.plan.scored(artifact.from).filter(|_| matches!(instance.op, Op::Report(_)))?;
+            known(model).map(|known| format!(" of {}", known.whole))
+        };
         for slot in &instance.slots {
             let part = |artifact: &Artifacts| {
                 let known = known(artifact).unwrap_or_else(Known::missing);
                 let name = slot.gathers.then(|| {
-                    let name = self.gathered_name(artifact.from, known.chosen.as_ref());
+                    let mut name = self.gathered_name(artifact.from, known.chosen.as_ref());
+                    name.extend(scored(artifact));
                     // The metric of a selection is no part of the artifact that it gives on.
                     match known.chosen.as_ref().filter(|_| selects) {
                         Some(chosen) => format!("{name} {}", chosen.value),

@@ -182,8 +182,16 @@ impl Scheduler<'_, '_, '_> {
             label,
             axes: chosen.map_or_else(|| from.axes.clone(), |chosen| chosen.axes),
             path: self.cache.artifact_path(&action.artifact).join(&*artifact.output.path),
-            digest: None,
+            digest: self.model_of(artifact.from).map(|action| action.artifact.to_string()),
             chosen: from.kind() == Kind::Select,
+        }
+    }
+
+    /// What was made of the model that an instance scores or chose.
+    fn model_of(&self, id: InstanceId) -> Option<&Action> {
+        match self.plan.instance(id).kind() {
+            Kind::Select => self.done[id.index()].as_ref(),
+            _ => self.plan.scored(id).and_then(|model| self.done_of(model)),
         }
     }
 

@@ -89,7 +89,8 @@ pub struct InputArtifact {
     pub path: PathBuf,
     /// In the slot `files` of a source: what the file's content was when the source was looked up, as BLAKE3 in hex, or
     /// as a hub gives it for a file that does not lie on this machine, whose `path` is an address. What is brought in
-    /// must still be that. Nothing for everything else: an artifact does not change.
+    /// must still be that. Of scores, and of what a selection chose: the artifact of the model. Nothing for everything else: an
+    /// artifact does not change.
     #[serde(default)]
     pub digest: Option<String>,
     /// Whether it comes from a `select`. Then `label` and `axes` are those of the instance that was chosen.

@@ -162,12 +162,14 @@ impl Plan {
 
     /// Returns what an instance is about, for tables: the model an `eval` scored, otherwise its own name.
     pub fn label(&self, id: InstanceId) -> &str {
+        self.scored(id).map_or(&self.instance(id).name, |model| &self.instance(model.from).name)
+    }
+
+    /// Returns the model that an instance scores, if it is an eval.
+    pub fn scored(&self, id: InstanceId) -> Option<&Artifacts> {
         let instance = self.instance(id);
-        let model = instance.slots.iter().find(|slot| slot.name == "model");
-        match (instance.kind(), model.and_then(|slot| slot.artifacts.first())) {
-            (Kind::Eval, Some(model)) => &self.instance(model.from).name,
-            _ => &instance.name,
-        }
+        let of_model = |slot: &&Slot| instance.kind() == Kind::Eval && slot.name == "model";
+        instance.slots.iter().find(of_model).and_then(|slot| slot.artifacts.first())
     }
 }
 

@@ -14,12 +14,13 @@ use serde_json::{Value, json};
 struct World {
     dir: tempfile::TempDir,
     inputs: Inputs,
+    averages: BTreeMap<String, Vec<String>>,
     made: usize,
 }
 
 impl World {
     fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), inputs: Inputs::default(), made: 0 }
+        Self { dir: tempfile::tempdir().unwrap(), inputs: Inputs::default(), averages: BTreeMap::new(), made: 0 }
     }
 
     fn add(&mut self, slot: &str, label: &str, axes: &Value, file: &str, content: &str) {
@@ -77,6 +78,7 @@ impl World {
         let params = ReportParams {
             over: vec![InputRef::default(); slots("over")],
             curves: vec![InputRef::default(); slots("curves")],
+            averages: self.averages.clone(),
             title: title.map(str::to_owned),
         };
         let out = self.dir.path().join(out);
@@ -151,6 +153,43 @@ fn what_a_select_chose_is_marked() {
     );
     let old = read(&before, "report.json") + &read(&before, "report.html");
     assert!(!old.contains("chosen") && !old.contains("<circle fill"));
+}
+
+/// A search has instances of its own; what it found is marked where the same model stands in the sweep.
+#[test]
+fn what_a_search_found_is_marked_in_the_sweep() {
+    let mut world = sweep();
+    for (number, artifact) in world.inputs.0.get_mut("over[3]").unwrap().iter_mut().enumerate() {
+        artifact.digest = Some(format!("model {number}"));
+    }
+    world.choose("over[4]", "found", "trial[r=0.5]", &json!({"r": 0.5}));
+    world.inputs.0.get_mut("over[4]").unwrap()[0].digest = Some("model 2".into());
+    let (_, out) = world.report(None, "out").unwrap();
+    let text = read(&out, "report.txt");
+    assert!(text.contains("slerp[t=0.5] ← found") && text.matches('←').count() == 1, "{text}");
+}
+
+/// A mean counts each task once, its error is that of independent scores, and all of them have one unit.
+#[test]
+fn averages_are_columns_like_others() {
+    let average = |name: &str, of: &[&str]| (name.to_owned(), of.iter().map(|task| (*task).to_owned()).collect());
+    let mut world = sweep();
+    world.averages = BTreeMap::from([average("both", &["fr", "en"])]);
+    let (outcome, out) = world.report(None, "out").unwrap();
+    assert_eq!(outcome.metrics["tasks"] as usize, 4);
+    let report: Value = serde_json::from_str(&read(&out, "report.json")).unwrap();
+    assert_eq!(report["tasks"][3]["metric"], "mean of fr, en");
+    let cell = &report["rows"][0]["scores"][3];
+    assert_eq!((&cell["value"], &cell["n"]), (&json!(f64::midpoint(2.61, 1.98)), &json!(400)));
+    let error = cell["stderr"].as_f64().unwrap();
+    assert!((error - 0.012 / 2f64.sqrt()).abs() < 1e-12, "{error}");
+    let told = |world: &World| world.report(None, "wrong").unwrap_err().to_string();
+    world.averages = BTreeMap::from([average("all", &["fr", "clams"])]);
+    insta::assert_snapshot!(told(&world), @"");
+    world.averages = BTreeMap::from([average("all", &["fr", "english"])]);
+    insta::assert_snapshot!(told(&world), @"");
+    world.averages = BTreeMap::from([average("en", &["fr"])]);
+    insta::assert_snapshot!(told(&world), @"");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! have a fixed count of decimals, nothing is dated, and the page asks for nothing from outside. Labels and task names
 //! are foreign text and are escaped wherever they are drawn.
 
+mod averages;
 mod chart;
 mod curves;
 mod page;
@@ -35,7 +36,7 @@ struct Report<'a> {
 /// Runs the node.
 pub(super) fn run(params: &ReportParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
     let title = params.title.as_deref().unwrap_or("Scores");
-    let table = Table::gather(cx.inputs.list("over"))?;
+    let table = Table::gather(cx.inputs.list("over"), &params.averages)?;
     let curves = cx.inputs.list("curves").map(Curve::read).collect::<Result<Vec<_>, _>>()?;
     fs_err::write(cx.out.join("report.txt"), text::render(title, &table))?;
     let report = Report { version: VERSION, title, table: &table, curves: &curves };

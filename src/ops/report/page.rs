@@ -61,7 +61,7 @@ pub(super) fn render(title: &str, table: &Table, curves: &[Curve]) -> Result<Str
 }
 
 fn columns(table: &Table) -> Vec<Column<'_>> {
-    table.tasks.iter().map(|task| Column { name: &task.name, unit: &task.unit, direction: task.direction() }).collect()
+    table.tasks.iter().map(|task| Column { name: &task.title, unit: &task.unit, direction: task.direction() }).collect()
 }
 
 fn rows(table: &Table) -> Vec<Line<'_>> {

@@ -66,9 +66,10 @@ impl<'a> Sweep<'a> {
         let counted = values.iter_mut().map(|(name, values)| (distinct(values), *name));
         let (_, axis) = counted.filter(|(count, _)| *count > 1).max_by_key(|(count, _)| *count)?;
         let place = |row: &Row| row.axes.get(axis).and_then(Value::as_f64);
+        let beside: Vec<&str> = values.keys().copied().filter(|other| moves_with(table, axis, other)).collect();
         let mut series: Vec<Series<'a>> = Vec::new();
         for (row, x) in table.rows.iter().filter_map(|row| Some((row, place(row)?))) {
-            let name = series_name(row, axis);
+            let name = series_name(row, &beside);
             match series.iter_mut().find(|series| series.name == name) {
                 Some(series) => series.models.push((x, row)),
                 None => series.push(Series { name, models: vec![(x, row)] }),
@@ -112,7 +113,7 @@ impl<'a> Sweep<'a> {
         };
         let numbers = lines.iter().flat_map(|line| line.points.iter().flat_map(spread));
         let chart = Chart {
-            title: &format!("{} ({}, {}) over {}", task.name, task.unit, task.direction(), self.axis),
+            title: &format!("{} ({}, {}) over {}", task.title, task.unit, task.direction(), self.axis),
             width: 460.0,
             height: 300.0,
             right: 92.0,
@@ -124,7 +125,7 @@ impl<'a> Sweep<'a> {
             references,
         };
         Some(Figure {
-            heading: task.name.clone(),
+            heading: task.title.clone(),
             note: format!("{}, {}", task.unit, task.direction()),
             svg: chart.svg(),
             legend: if self.series.len() > 1 { self.series_legend(index) } else { Vec::new() },
@@ -142,7 +143,7 @@ impl<'a> Sweep<'a> {
         for (task, gap) in &drawn {
             lines.extend(self.lines(*task, |x, row, cell| {
                 let y = gap.percent(cell.value);
-                let name = &self.table.tasks[*task].name;
+                let name = &self.table.tasks[*task].title;
                 Some(Point {
                     x,
                     y,
@@ -190,7 +191,7 @@ impl<'a> Sweep<'a> {
             names.join(", ")
         );
         let omitted = gaps.iter().zip(&self.table.tasks).filter(|(gap, _)| gap.is_none());
-        let omitted: Vec<&str> = omitted.map(|(_, task)| task.name.as_str()).collect();
+        let omitted: Vec<&str> = omitted.map(|(_, task)| task.title.as_str()).collect();
         if !omitted.is_empty() {
             note.push_str(" Not drawn, because these models do not clearly differ on it: ");
             note.push_str(&omitted.join(", "));
@@ -200,7 +201,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn overlay_numbers(&self, drawn: &[(usize, &Gap)]) -> (Vec<String>, Vec<Vec<String>>) {
-        let names = drawn.iter().map(|(task, _)| self.table.tasks[*task].name.clone());
+        let names = drawn.iter().map(|(task, _)| self.table.tasks[*task].title.clone());
         let head = std::iter::once("model".to_owned()).chain(names).collect();
         let models = self.series.iter().flat_map(|series| series.models.iter().map(|(_, row)| *row));
         let percent = |row: &Row, task: usize, gap: &Gap| {
@@ -237,7 +238,7 @@ impl<'a> Sweep<'a> {
     }
 
     fn series_legend(&self, task: usize) -> Vec<LegendEntry> {
-        let name = &self.table.tasks[task].name;
+        let name = &self.table.tasks[task].title;
         let entry = |(place, series): (usize, &Series<'_>)| LegendEntry {
             swatch: swatch(task, place),
             text: if self.series.len() > 1 { format!("{name}, {}", series.name) } else { name.clone() },
@@ -262,10 +263,20 @@ impl Gap {
     }
 }
 
-/// Returns what a model is called without its place on the axis: `slerp`, `merged, method=slerp`.
-fn series_name(row: &Row, axis: &str) -> String {
+/// Says whether a numeric axis goes along with `axis` (itself, or one zipped to it): each value of one stands with one of the
+/// other. Then it tells no series from another.
+fn moves_with(table: &Table, axis: &str, other: &str) -> bool {
+    let both =
+        table.rows.iter().filter_map(|row| Some([row.axes.get(axis)?.as_f64()?, row.axes.get(other)?.as_f64()?]));
+    let pairs: Vec<[f64; 2]> = both.collect();
+    let same = |left: f64, right: f64| left.total_cmp(&right).is_eq();
+    pairs.iter().all(|[x, y]| pairs.iter().all(|[u, v]| same(*x, *u) == same(*y, *v))) && !pairs.is_empty()
+}
+
+/// Returns what a model is called without its place on the axes `beside`: `slerp`, `merged, method=slerp`.
+fn series_name(row: &Row, beside: &[&str]) -> String {
     let stem = row.label.split('[').next().unwrap_or_default().trim().to_owned();
-    let others = row.axes.iter().filter(|(name, _)| *name != axis);
+    let others = row.axes.iter().filter(|(name, _)| !beside.contains(&name.as_str()));
     let others = others.map(|(name, value)| match value {
         Value::String(text) => format!("{name}={text}"),
         value => format!("{name}={value}"),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::averages;
 use crate::ops::eval::{Score, Scores};
 use crate::ops::{InputArtifact, OpError};
 
@@ -22,6 +23,9 @@ pub(super) struct Task {
     pub(super) metric: String,
     pub(super) unit: String,
     pub(super) higher_is_better: bool,
+    /// What stands above the column: the task, and the metric where the task has several.
+    #[serde(skip)]
+    pub(super) title: String,
     /// Decimals that all of its values are shown with.
     #[serde(skip)]
     pub(super) decimals: usize,
@@ -51,12 +55,16 @@ pub(super) struct Cell {
 }
 
 impl Table {
-    /// Reads the scores of each input, one row each, in order. A task is a column from its first appearance on.
-    pub(super) fn gather<'a>(inputs: impl Iterator<Item = &'a InputArtifact>) -> Result<Self, OpError> {
+    /// Reads the scores of each input, one row each, in order. A task is a column from its first appearance on; behind them come
+    /// `averages`.
+    pub(super) fn gather<'a>(
+        inputs: impl Iterator<Item = &'a InputArtifact>,
+        averages: &BTreeMap<String, Vec<String>>,
+    ) -> Result<Self, OpError> {
         let mut tasks: Vec<Task> = Vec::new();
         let mut rows: Vec<Row> = Vec::new();
         let (choices, tables): (Vec<_>, Vec<_>) = inputs.partition(|input| input.chosen);
-        for input in tables {
+        for input in &tables {
             let scores = Scores::read(&input.path)
                 .map_err(|error| OpError::caused(format!("cannot read the scores of `{}`", input.name), error))?;
             let mut cells = vec![None; tasks.len()];
@@ -76,13 +84,20 @@ impl Table {
                 scores: cells,
             });
         }
-        for row in &mut rows {
+        for (row, input) in rows.iter_mut().zip(&tables) {
             row.scores.resize(tasks.len(), None);
-            let of_it = |choice: &&&InputArtifact| choice.label == row.label;
+            // The same model may be an instance of two nodes: of a sweep and of a search.
+            let same = |choice: &InputArtifact| choice.digest.is_some() && choice.digest == input.digest;
+            let of_it = |choice: &&&InputArtifact| choice.label == row.label || same(choice);
             row.chosen_by = choices.iter().filter(of_it).map(|choice| choice.name.clone()).collect();
         }
+        averages::add(averages, &mut tasks, &mut rows)?;
         let mut table = Self { tasks, rows };
         for task in 0..table.tasks.len() {
+            let (name, metric) = (&table.tasks[task].name, &table.tasks[task].metric);
+            if table.tasks.iter().filter(|other| other.name == *name).count() > 1 {
+                table.tasks[task].title = format!("{name} {metric}");
+            }
             table.finish(task);
         }
         Ok(table)
@@ -126,6 +141,7 @@ impl Task {
             metric: score.metric.clone(),
             unit: score.unit.clone(),
             higher_is_better: score.higher_is_better,
+            title: score.name.clone(),
             decimals: 4,
         }
     }

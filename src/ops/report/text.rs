@@ -16,7 +16,7 @@ pub(super) fn render(title: &str, table: &Table) -> String {
     drawn.set_style(TableComponent::BottomBorder, '─').set_style(TableComponent::BottomBorderIntersections, '─');
     drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     let heads = table.tasks.iter().map(|task| {
-        let text = format!("{}\n{}\n{}", plain(&task.name), plain(&task.unit), task.direction());
+        let text = format!("{}\n{}\n{}", plain(&task.title), plain(&task.unit), task.direction());
         TableCell::new(text).set_alignment(CellAlignment::Right)
     });
     drawn.set_header(std::iter::once(TableCell::new("model")).chain(heads));

@@ -1,5 +1,7 @@
 //! `kind: report`: tables and curves over everything gathered.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +17,10 @@ pub struct ReportParams {
     /// The trainings whose loss curves are drawn: `[base.log, french.log]`.
     #[serde(default, skip_serializing)]
     pub curves: Vec<InputRef>,
+    /// Further columns, each the mean of tasks that have one unit: `{french: [clams-fr, ifeval-fr.prompt_strict]}`. Shares of
+    /// different things count as one unit; a task alone stands for the first of its metrics.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub averages: BTreeMap<String, Vec<String>>,
     /// The heading of the page.
     #[serde(default)]
     pub title: Option<String>,
@@ -27,7 +33,7 @@ impl ReportParams {
 
 impl Params for ReportParams {
     const KIND: Kind = Kind::Report;
-    const VERSION: u32 = 1;
+    const VERSION: u32 = 2;
 
     fn inputs(&self) -> Vec<Input<'_>> {
         let over = self.over.iter().enumerate();
@@ -42,9 +48,9 @@ impl Params for ReportParams {
     }
 
     fn check(&self) -> Vec<Mistake> {
-        if self.over.is_empty() {
-            return vec![Mistake::new("over", "there is nothing to report on")];
-        }
-        Vec::new()
+        let nothing = self.over.is_empty().then(|| Mistake::new("over", "there is nothing to report on"));
+        let empty = self.averages.iter().filter(|(_, tasks)| tasks.is_empty());
+        let empty = empty.map(|(name, _)| Mistake::new(format!("averages.{name}"), "there is nothing to average"));
+        nothing.into_iter().chain(empty).collect()
     }
 }
