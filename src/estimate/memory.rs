@@ -1,13 +1,15 @@
 //! The memory of a training: what each weight takes, what is kept of each token of a forward pass, and a piece of the logits.
 //!
 //! On the CPU all of it is the host's. With a GPU the host has masters, sums of gradients and moments, and the device weights, gradients and
-//! passes (`model::twin`), whose attention holds the scores of all pairs of a document.
+//! passes (`model::twin`), whose attention holds the scores of some queries.
 
 use super::{Cost, Figure, Ground, Shape, rates};
 use crate::spec::params::{OptimizerName, SftParams};
 
 /// Rows whose logits are in the memory of a device together (`model::composed`).
 const ROWS_TOGETHER: f64 = 1024.0;
+/// Queries whose scores are in the memory of a device together (`model::composed`).
+const QUERIES_TOGETHER: f64 = 512.0;
 /// Logits in the memory of the host at a time (`model::kernel::loss`).
 const LOGITS: f64 = (1 << 24) as f64;
 
@@ -58,14 +60,13 @@ pub(super) fn add(
         return;
     }
     cost.host_memory = Figure::Assumed(host);
-    // Scores of all pairs of the longest document, in 16 and in 32 bits, and softmax and its gradient beside them.
-    let attention = longest.map(|longest| shape.heads * longest * longest * (2.0 + 3.0 * 4.0));
-    let layers = if params.gradient_checkpointing { 1.0 } else { shape.costs.windows.len() as f64 };
+    // Scores of the last block of the longest document, in 16 and in 32 bits, and softmax and its gradient beside them.
+    let attention = longest.map(|longest| shape.heads * longest.min(QUERIES_TOGETHER) * longest * (2.0 + 3.0 * 4.0));
     // Logits, their logarithms and their gradient.
     let logits = 3.0 * 4.0 * ROWS_TOGETHER * shape.vocabulary;
     let on_device = shape.stored * (shape.parameters + beside.unwrap_or(0.0)) + (4.0 + shape.stored) * trained + logits;
     let passes = in_pass.map(|tokens| activations(params, shape, tokens, shape.stored));
-    cost.device_memory = (passes + attention * layers + Figure::Known(on_device)).assumed();
+    cost.device_memory = (passes + attention + Figure::Known(on_device)).assumed();
     if longest == Figure::Assumed(params.sequence_len as f64) {
         cost.note("the memory of attention is that of a sample of `sequence_len` tokens; shorter ones take less");
     }

@@ -190,7 +190,7 @@ fn this_machine_is_measured() {
 #[test]
 fn what_does_not_fit_is_told_with_ways_out() {
     let world = World::empty();
-    let ran = offline(&world, &["plan", "--estimate", "--device", "4090", "--json", &luth("luth-0.6b")]);
+    let ran = offline(&world, &["plan", "--estimate", "--device", "4090", "--json", &luth("luth-1.7b")]);
     let plan: Value = serde_json::from_str(&ran.stdout).unwrap();
     let why = node(&plan, "sft")["fits"].as_str().unwrap().to_owned();
     assert!(

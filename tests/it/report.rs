@@ -185,11 +185,11 @@ fn averages_are_columns_like_others() {
     assert!((error - 0.012 / 2f64.sqrt()).abs() < 1e-12, "{error}");
     let told = |world: &World| world.report(None, "wrong").unwrap_err().to_string();
     world.averages = BTreeMap::from([average("all", &["fr", "clams"])]);
-    insta::assert_snapshot!(told(&world), @"");
+    insta::assert_snapshot!(told(&world), @"`averages.all`: `fr` in bits per byte (lower is better) and `clams` in share of pairs (higher is better) have no mean");
     world.averages = BTreeMap::from([average("all", &["fr", "english"])]);
-    insta::assert_snapshot!(told(&world), @"");
+    insta::assert_snapshot!(told(&world), @"`averages.all`: no model has a score `english`; there are fr.bits_per_byte, en.bits_per_byte, clams.acc");
     world.averages = BTreeMap::from([average("en", &["fr"])]);
-    insta::assert_snapshot!(told(&world), @"");
+    insta::assert_snapshot!(told(&world), @"`averages.en`: there is a column `en` already");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Two models use them: [`super::Reference`], the oracle of the fused engine, which computes gradients in f32, and
 //! [`super::OnDevice`], which runs a model on a GPU in the type of its weights. Written to be read: weights are tensors,
-//! and each document attends by itself, so the memory of scores is that of the longest document squared.
+//! and each document attends by itself.
 //!
 //! In 16 bits the places of rounding are those of transformers: norms and softmax are computed in f32 and rounded, what
 //! norms multiply is rounded before (after it for norms whose weight is an offset), sums of products are the device's.
@@ -20,7 +20,7 @@ use super::kernel::gated::Activation;
 use super::kernel::noise;
 use super::kernel::rotary::RotaryTable;
 pub(super) use adapter::AdapterTensors;
-use attention::{attend, join, split};
+use attention::{join, split};
 pub(super) use memory::{Kept, Memory};
 use segments::Segments;
 
@@ -224,7 +224,7 @@ impl Engine for Composed<'_> {
                 Some(memory) => memory.append(number, attention.layer, &keys, &values)?,
                 None => (keys, values),
             };
-            attend(&split(&rows, heads, 0, heads.query)?, &keys, &values, attention)
+            attention::attention(&split(&rows, heads, 0, heads.query)?, &keys, &values, attention)
         });
         Tensor::cat(&attended.collect::<Result<Vec<Tensor>>>()?, 0)
     }
