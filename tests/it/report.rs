@@ -169,6 +169,25 @@ fn what_a_search_found_is_marked_in_the_sweep() {
     assert!(text.contains("slerp[t=0.5] ← found") && text.matches('←').count() == 1, "{text}");
 }
 
+/// Where there is no room for every metric, the terminal shows the first of each task and says how many more there are.
+#[test]
+fn many_metrics_leave_the_terminal_one_a_task() {
+    let mut world = World::new();
+    let score = |name: &str, metric: &str| {
+        json!({"name": name, "type": "choices", "metric": metric, "value": 0.5, "stderr": 0.1, "n": 9, "unit": "share of questions",
+            "higher_is_better": true})
+    };
+    let tasks: Vec<Value> = ["arc", "mmlu"]
+        .iter()
+        .flat_map(|name| ["acc_norm", "acc", "a", "b"].map(|metric| score(name, metric)))
+        .collect();
+    world.add("over[0]", "base", &json!({}), "scores.json", &json!({"version": 1, "tasks": tasks}).to_string());
+    let (_, out) = world.report(None, "out").unwrap();
+    let text = read(&out, "report.txt");
+    assert!(text.contains("arc acc_norm") && text.contains("mmlu acc_norm") && !text.contains("arc acc\n"), "{text}");
+    assert!(text.ends_with("6 more metrics of the same tasks: report.html, report.json\n"), "{text}");
+}
+
 /// A mean counts each task once, its error is that of independent scores, and all of them have one unit.
 #[test]
 fn averages_are_columns_like_others() {

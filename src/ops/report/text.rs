@@ -6,6 +6,8 @@ use super::table::Table;
 
 /// Columns of text.
 const WIDTH: u16 = 120;
+/// The most columns of scores whose words stay whole there.
+const MOST: usize = 7;
 
 /// Returns the table, and below it what the marks mean.
 pub(super) fn render(title: &str, table: &Table) -> String {
@@ -15,13 +17,14 @@ pub(super) fn render(title: &str, table: &Table) -> String {
     drawn.set_style(TableComponent::TopBorder, '─').set_style(TableComponent::TopBorderIntersections, '─');
     drawn.set_style(TableComponent::BottomBorder, '─').set_style(TableComponent::BottomBorderIntersections, '─');
     drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    let heads = table.tasks.iter().map(|task| {
+    let shown = shown(table);
+    let heads = shown.iter().map(|place| &table.tasks[*place]).map(|task| {
         let text = format!("{}\n{}\n{}", plain(&task.title), plain(&task.unit), task.direction());
         TableCell::new(text).set_alignment(CellAlignment::Right)
     });
     drawn.set_header(std::iter::once(TableCell::new("model")).chain(heads));
     for row in &table.rows {
-        let cells = row.scores.iter().zip(&table.tasks).map(|(cell, task)| {
+        let cells = shown.iter().map(|place| (&row.scores[*place], &table.tasks[*place])).map(|(cell, task)| {
             let text = cell.as_ref().map_or_else(
                 || "–".to_owned(),
                 |cell| format!("{}{}", task.value_and_error(cell), if cell.best { " *" } else { "  " }),
@@ -35,7 +38,17 @@ pub(super) fn render(title: &str, table: &Table) -> String {
     if table.rows.iter().flat_map(|row| row.scores.iter().flatten()).any(|cell| cell.best) {
         lines.push("* best of the column; ± is one standard error".to_owned());
     }
+    if shown.len() < table.tasks.len() {
+        let more = table.tasks.len() - shown.len();
+        lines.push(format!("{more} more metrics of the same tasks: report.html, report.json"));
+    }
     lines.join("\n") + "\n"
+}
+
+/// Returns which columns are drawn: all if there is room, otherwise the first of each task.
+fn shown(table: &Table) -> Vec<usize> {
+    let first = |place: &usize| !table.tasks[..*place].iter().any(|task| task.name == table.tasks[*place].name);
+    (0..table.tasks.len()).filter(|place| table.tasks.len() <= MOST || first(place)).collect()
 }
 
 /// Returns foreign text without what would move the cursor or change colours.
