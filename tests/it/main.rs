@@ -64,6 +64,7 @@ mod moe;
 mod on_device;
 mod op;
 mod oracle;
+mod pdf;
 mod pipelines;
 mod provenance;
 mod races;
