@@ -81,6 +81,7 @@ mod sft_lora;
 mod sft_masks;
 mod sft_parity;
 mod sft_resume;
+mod smoke_models;
 mod snapshot;
 mod sweep;
 mod templates;
