@@ -39,6 +39,7 @@ mod generate;
 mod generate_kind;
 mod gguf;
 mod gguf_hostile;
+mod guides;
 mod harness;
 mod hostile_tokenizers;
 mod hub;
