@@ -12,7 +12,7 @@ use fs_err as fs;
 use serde::{Deserialize, Serialize};
 
 use super::reader::FileRows;
-use super::{DataError, Format, Reading, Record, Row, TextUnit};
+use super::{DataError, Format, NoText, Reading, Record, Row, TextUnit};
 
 /// The rows of a curated data set.
 const DATA_FILE: &str = "data.jsonl";
@@ -41,6 +41,9 @@ pub struct SourceManifest {
     /// Whether rows that are none are passed over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     skip_bad: bool,
+    /// What becomes of a PDF without text.
+    #[serde(default, skip_serializing_if = "NoText::is_error")]
+    no_text: NoText,
 }
 
 /// Some rows of a data set, counted from 0 over all its files.
@@ -56,7 +59,7 @@ pub struct RowRange {
 impl SourceManifest {
     /// Returns the description of files in `format` (by file name if `None`).
     pub fn new(format: Option<Format>, rows: TextUnit) -> Self {
-        Self { version: SOURCE_VERSION, format, rows, columns: None, range: None, skip_bad: false }
+        Self { version: SOURCE_VERSION, format, rows, columns: None, range: None, skip_bad: false, no_text: NoText::Error }
     }
 
     /// Takes only these columns.
@@ -80,6 +83,13 @@ impl SourceManifest {
         self
     }
 
+    /// Says what becomes of a PDF without text.
+    #[must_use]
+    pub fn no_text(mut self, no_text: NoText) -> Self {
+        self.no_text = no_text;
+        self
+    }
+
     /// Returns where in the folder `dir` a file called `name` belongs.
     pub fn file_path(dir: &Path, name: &str) -> PathBuf {
         dir.join(FILES_FOLDER).join(name)
@@ -94,7 +104,8 @@ impl SourceManifest {
 
     /// Opens a file that is called `name` in the data set and lies at `path`.
     pub fn open_file(&self, name: &str, path: &Path) -> Result<FileRows, DataError> {
-        let reading = Reading { format: self.format, unit: self.rows, columns: self.columns.clone() };
+        let Self { format, rows: unit, columns, no_text, .. } = self.clone();
+        let reading = Reading { format, unit, columns, no_text };
         FileRows::open(name, path, &reading)
     }
 

@@ -12,6 +12,7 @@ use super::batches::{Batches, bad};
 use super::json::JsonFile;
 use super::lines::Lines;
 use super::packed::{Unpacked, without_packing};
+use super::pdf::PdfFile;
 use super::table::Table;
 use super::{DataError, Record, Row};
 
@@ -35,19 +36,41 @@ pub enum Format {
     Text,
     /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
     Clams,
+    /// PDF; the text of its pages.
+    Pdf,
 }
 
-/// What becomes one row of a plain text file.
+/// What becomes one row of a plain text file, or of a PDF.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TextUnit {
-    /// Every line that isn't blank.
+    /// Every line that isn't blank; of a PDF, a page.
     #[default]
     Line,
     /// Every block of lines between blank ones.
     Paragraph,
     /// The whole file.
     File,
+    /// Every page of a PDF.
+    Page,
+}
+
+/// What becomes of a PDF that has no text to be read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NoText {
+    /// It is an error.
+    #[default]
+    Error,
+    /// Its pages are rows with empty text.
+    Keep,
+}
+
+impl NoText {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    pub(super) fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
 }
 
 impl Format {
@@ -61,6 +84,7 @@ impl Format {
             "parquet" => Some(Format::Parquet),
             "arrow" | "feather" => Some(Format::Arrow),
             "txt" => Some(Format::Text),
+            "pdf" => Some(Format::Pdf),
             _ => None,
         }
     }
@@ -74,6 +98,9 @@ impl Format {
         if start.starts_with(b"PAR1") {
             let reason = || bad(path, "it is a compressed Parquet file; unpack it, it is compressed inside".into());
             return if packed { Err(reason()) } else { Ok(Format::Parquet) };
+        }
+        if start.starts_with(b"%PDF-") {
+            return Ok(Format::Pdf);
         }
         if start.starts_with(b"ARROW1\0\0") || start.starts_with(&[0xff; 4]) {
             return Ok(Format::Arrow);
@@ -102,6 +129,8 @@ pub struct Reading {
     pub unit: TextUnit,
     /// The columns that are wanted; all of them if it is left out.
     pub columns: Option<Vec<String>>,
+    /// What becomes of a PDF without text.
+    pub no_text: NoText,
 }
 
 /// The rows of one file.
@@ -118,6 +147,7 @@ enum Source {
     Json(JsonFile),
     Table(Box<Table>),
     Batches(Box<Batches>),
+    Pdf(Box<PdfFile>),
 }
 
 /// The rows of a file of lines.
@@ -132,6 +162,7 @@ impl FileRows {
     pub fn open(name: &str, path: &Path, reading: &Reading) -> Result<Self, DataError> {
         let format = reading.format.map_or_else(|| Format::find(name, path), Ok)?;
         let columns = reading.columns.clone();
+        check_unit(format, reading.unit, path)?;
         let source = match format {
             Format::Jsonl | Format::Text | Format::Clams => Source::Text(TextRows::open(path, format, reading.unit)?),
             Format::Json => Source::Json(JsonFile::open(path)?),
@@ -139,6 +170,10 @@ impl FileRows {
             Format::Tsv => Source::Table(Box::new(Table::open(path, b'\t', columns.as_deref())?)),
             Format::Parquet => Source::Batches(Box::new(Batches::parquet(path, columns.clone())?)),
             Format::Arrow => Source::Batches(Box::new(Batches::arrow(path, columns.clone())?)),
+            Format::Pdf => {
+                let whole = reading.unit == TextUnit::File;
+                Source::Pdf(Box::new(PdfFile::open(name, path, whole, reading.no_text)?))
+            }
         };
         Ok(Self { source, path: path.to_owned(), shown: path.display().to_string(), columns })
     }
@@ -149,6 +184,7 @@ impl FileRows {
             Source::Text(text) => text.next_record()?,
             Source::Json(json) => json.next_record()?,
             Source::Table(table) => table.next_record()?,
+            Source::Pdf(pdf) => pdf.next_record()?,
             // It has no others.
             Source::Batches(batches) => return batches.next_record(),
         };
@@ -178,6 +214,7 @@ impl FileRows {
             Source::Json(json) => json.skip_rows(count),
             Source::Table(table) => table.skip_rows(count),
             Source::Batches(batches) => batches.skip_rows(count),
+            Source::Pdf(pdf) => pdf.skip_rows(count),
         }
     }
 
@@ -188,8 +225,22 @@ impl FileRows {
             Source::Json(json) => json.row(),
             Source::Table(table) => table.row(),
             Source::Batches(batches) => batches.row(),
+            Source::Pdf(pdf) => pdf.row(),
         };
         (&self.shown, row)
+    }
+}
+
+/// Says whether files of a format have such units.
+fn check_unit(format: Format, unit: TextUnit, path: &Path) -> Result<(), DataError> {
+    match (format, unit) {
+        (Format::Pdf, TextUnit::Paragraph) => {
+            Err(bad(path, "a PDF has no paragraphs; set `rows` to page or file".into()))
+        }
+        (Format::Text, TextUnit::Page) => {
+            Err(bad(path, "a text has no pages; set `rows` to line, paragraph or file".into()))
+        }
+        _ => Ok(()),
     }
 }
 

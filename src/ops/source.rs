@@ -20,11 +20,11 @@ use fs_err as fs;
 
 use super::export::stopped_or;
 use super::{InputArtifact, OpCx, OpError, Outcome};
-use crate::data::{Format, RowRange, SourceManifest, TextUnit};
+use crate::data::{self, Format, RowRange, SourceManifest, TextUnit};
 use crate::digest::{Digest, file_digest};
 use crate::gguf::{self, GgufFile};
 use crate::hub::{self, Access, Address, HubError, Wanted};
-use crate::spec::params::{OnBadRow, SourceFormat, SourceParams, TextRows, WeightType};
+use crate::spec::params::{NoText, OnBadRow, SourceFormat, SourceParams, TextRows, WeightType};
 use crate::tensor::Dtype;
 
 /// The slot with the files to bring in.
@@ -104,6 +104,10 @@ pub(super) fn manifest(params: &SourceParams) -> SourceManifest {
         .columns(params.columns.clone())
         .range(params.range.map(|range| RowRange { from: range.from, to: range.to }))
         .skipping_bad(params.on_bad_row == OnBadRow::Skip)
+        .no_text(match params.no_text {
+            NoText::Error => data::NoText::Error,
+            NoText::Keep => data::NoText::Keep,
+        })
 }
 
 /// Reads all rows, since how many of them are none must be known now.
@@ -317,6 +321,7 @@ fn format_of(format: SourceFormat) -> Format {
         SourceFormat::Arrow => Format::Arrow,
         SourceFormat::Text => Format::Text,
         SourceFormat::Clams => Format::Clams,
+        SourceFormat::Pdf => Format::Pdf,
     }
 }
 
@@ -325,5 +330,6 @@ fn unit_of(rows: TextRows) -> TextUnit {
         TextRows::Line => TextUnit::Line,
         TextRows::Paragraph => TextUnit::Paragraph,
         TextRows::File => TextUnit::File,
+        TextRows::Page => TextUnit::Page,
     }
 }

@@ -85,7 +85,7 @@ const LANGUAGES: [Language; 12] = [
 ];
 
 /// A hub with everything that the twelve languages ask for.
-fn everywhere(hub: &Hub) {
+pub(crate) fn everywhere(hub: &Hub) {
     let (mut chats, mut mmlu, mut belebele) = (String::new(), Vec::new(), Vec::new());
     let rows = fixture("exams_fr_mmmlu");
     let (mut of_mmlu, mut of_belebele) = (String::new(), String::new());

@@ -2,29 +2,21 @@
 //! (`--profile smoke`); and the figures that were published, beside what was measured.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
 use crate::hub::server::Hub;
 use crate::op::repository;
+use crate::smoke_models;
 use crate::world::{Finished, Ran, World};
 
-/// Two models as small as they can be, with a tokenizer trained on the spot.
-const MODELS: &str = "\
+/// The vocabulary of the two models; all else of them is `smoke_models`.
+const VOCABULARY: &str = "\
 version: 1
 nodes:
   text: {kind: source, dataset: text.jsonl}
   bpe: {kind: tokenizer, data: [text], vocab_size: 400}
-  qwen3:
-    kind: init
-    tokenizer: bpe
-    config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 4096}
-  lfm2:
-    kind: init
-    architecture: lfm2
-    tokenizer: bpe
-    config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16, max_position_embeddings: 4096, layer_types: [conv, full_attention], conv_L_cache: 3}
 ";
 
 /// A data set on the hub: its name, its configuration, its files and the fixture that each one holds.
@@ -45,6 +37,9 @@ const SETS: &[Set] = &[
     ("Rowan/hellaswag", "", &[("validation.jsonl", "hellaswag")]),
 ];
 
+/// The model of the profile `small`.
+const SMALL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
+
 pub(crate) const COMMIT: &str = "038c7808122969ead7456361af05cb8f47d247f8";
 
 pub(crate) fn fixture(name: &str) -> Vec<u8> {
@@ -56,19 +51,15 @@ pub(crate) fn world() -> (World, Hub) {
     let (world, hub) = (World::empty(), Hub::start());
     let chats = fs_err::read(repository().join("pipelines/data/fr_chats/oasst1_fr.jsonl")).unwrap();
     world.write("models/text.jsonl", &String::from_utf8(chats.clone()).unwrap());
-    world.write("models/pipeline.yaml", MODELS);
+    world.write("models/pipeline.yaml", VOCABULARY);
     let ran = world.run(&["--cache-dir", "models/cache", "run", "models/pipeline.yaml"]);
     assert_eq!(ran.code, 0, "{}", ran.stderr);
-    for name in ["qwen3", "lfm2"] {
-        let shown = world.json(&["--cache-dir", "models/cache", "show", name, "-p", "models/pipeline.yaml", "--json"]);
-        let folder = shown["path"].as_str().unwrap().to_owned();
-        let mut files = Vec::new();
-        for entry in fs_err::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            files.push((path.file_name().unwrap().to_str().unwrap().to_owned(), fs_err::read(&path).unwrap()));
-        }
+    let shown = world.json(&["--cache-dir", "models/cache", "show", "bpe", "-p", "models/pipeline.yaml", "--json"]);
+    let trained = PathBuf::from(shown["path"].as_str().unwrap());
+    for (name, family) in [("smoke/qwen3", "qwen3"), ("smoke/lfm2", "lfm2"), (SMALL, "qwen3")] {
+        let files = smoke_models::files(&trained, family);
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.as_slice())).collect();
-        hub.commit(&format!("models/smoke/{name}"), "main", COMMIT, &files);
+        hub.commit(&format!("models/{name}"), "main", COMMIT, &files);
     }
     hub.commit("datasets/kurakurai/luth-sft", "main", COMMIT, &[("data.jsonl", &chats)]);
     for (name, config, files) in SETS {
@@ -147,6 +138,25 @@ fn all_five_models_run_from_the_hub_to_their_tables() {
     }
     let all = ["curate", "eval", "merge", "report", "select", "sft", "source"];
     assert_eq!(kinds.iter().map(String::as_str).collect::<Vec<_>>(), all);
+}
+
+/// The profile `small` is the same graph with other numbers; here its model is a small one behind its name.
+#[test]
+fn the_small_profile_runs_the_same_graph() {
+    let (world, hub) = world();
+    for model in ["luth-0.6b", "luth-lfm2-1.2b"] {
+        let file = format!("pipelines/luth/{model}.yaml");
+        let fewer = ["--set", "limit=1", "--set", "max_tokens=2", "--set", "max_steps=2", "--set", "rows=32"];
+        let ran = run(&world, &hub, &[&["run", "--json", "--profile", "small"][..], &fewer, &[&file]].concat());
+        assert_eq!(ran.code, 0, "{model}: {}\n{}", ran.stdout, ran.stderr);
+        let names = |profile: &str| -> BTreeSet<String> {
+            let plan = run(&world, &hub, &["plan", "--json", "--profile", profile, &file]);
+            let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+            let nodes = plan["nodes"].as_array().unwrap().iter();
+            nodes.map(|node| node["name"].as_str().unwrap().split('[').next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(names("small"), names("smoke"), "{model}");
+    }
 }
 
 #[test]

@@ -52,8 +52,8 @@ fn with_shipped() -> World {
         .unwrap();
     // What `tests/models/fetch.sh` fetches; for a plan, any bytes will do.
     world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
-    // What a user of `scholar.yaml` has.
-    world.write("target/scholar/pairs.csv", "sujet,corrige,subject,level,year,document\nA,B,maths,bac,2001,d1\n");
+    // What a user of `scholar.yaml` has; for a plan, any bytes will do.
+    world.write("target/scholar/papers/mathematiques-2019-sujet.pdf", "%PDF-");
     world
 }
 

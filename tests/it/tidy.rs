@@ -87,6 +87,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("arrow_schema", &["data"]),
     ("parquet", &["data"]),
     ("csv", &["data"]),
+    ("lopdf", &["data"]),
     ("bzip2", &["data"]),
     ("flate2", &["data", "metrics"]),
     // Rows that wait for a step to see all others.

@@ -31,11 +31,11 @@ pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
     CheckAnswers, CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
     Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode,
-    FixEntities, FixForm, FixProfile, FixSpaces, FixText, KeepRule, Language, LanguageCode, LanguageDetector,
+    FixEntities, FixForm, FixProfile, FixSpaces, FixText, Join, KeepRule, Language, LanguageCode, LanguageDetector,
     LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize, OutputFormat,
     PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename, Replace,
-    RuleMode, Sample, SelectColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking,
-    Threshold, Toxicity, UnicodeForm, Where, WordKind, WordListName,
+    RuleMode, Sample, SelectColumns, SetColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking,
+    Threshold, Toxicity, UnicodeForm, Unmatched, Where, WordKind, WordListName,
 };
 pub use eval::{
     Average, BitsPerByte, Choices, Draw, EvalParams, Exit, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
@@ -61,7 +61,7 @@ pub use sft::{
     BranchParams, DpoSettings, EarlyExitParams, ExitHead, ExitWeights, LongSamples, LoraOutput, LoraParams,
     OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TargetModules, TrainOn, TrainOnEos, names_module,
 };
-pub use source::{Expect, OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
+pub use source::{Expect, NoText, OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;
 
 use std::borrow::{Borrow, Cow};

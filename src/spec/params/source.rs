@@ -50,7 +50,7 @@ pub struct SourceParams {
     /// gzip, zstd or bzip2.
     #[serde(default)]
     pub format: Option<SourceFormat>,
-    /// What becomes one row of a plain text file.
+    /// What becomes one row of a plain text file, or of a PDF.
     #[serde(default)]
     pub rows: TextRows,
     /// The columns of a data set that are taken; all of them when left out. Others are not read where the format can do
@@ -64,6 +64,10 @@ pub struct SourceParams {
     /// What is done with a row of a data set that is none. Not more than a tenth of the rows are passed over.
     #[serde(default, skip_serializing_if = "OnBadRow::is_error")]
     pub on_bad_row: OnBadRow,
+    /// What becomes of a PDF that has no text to be read: one whose pages are pictures, or an encrypted one. A page without
+    /// text among others is a row with empty text in any case.
+    #[serde(default, skip_serializing_if = "NoText::is_error")]
+    pub no_text: NoText,
     /// How the weights of a GGUF file are stored once they are decoded; `bf16` when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dtype: Option<WeightType>,
@@ -118,6 +122,9 @@ pub enum SourceFormat {
     Text,
     /// Minimal pairs as CLAMS writes them: consecutive lines `True<TAB>sentence`, `False<TAB>sentence`.
     Clams,
+    /// PDF: the columns `file`, `page` (counted from 1) and `text`, in the order in which the file draws it; with `rows: file`,
+    /// `pages` is their number.
+    Pdf,
 }
 
 /// Some rows of a data set.
@@ -150,6 +157,24 @@ impl OnBadRow {
     }
 }
 
+/// What becomes of a PDF that has no text.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum NoText {
+    /// The source fails, and names the file. With `on_bad_row: skip` the file counts as one row that is none.
+    #[default]
+    Error,
+    /// Its pages are rows with empty text; of an encrypted one, whose pages are not known, one row.
+    Keep,
+}
+
+impl NoText {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+    fn is_error(&self) -> bool {
+        *self == Self::Error
+    }
+}
+
 /// How weights are stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -162,17 +187,19 @@ pub enum WeightType {
     F32,
 }
 
-/// What becomes one row of a plain text file.
+/// What becomes one row of a plain text file, or of a PDF.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TextRows {
-    /// Every non-empty line.
+    /// Every non-empty line; of a PDF, every page.
     #[default]
     Line,
     /// Every block of lines between empty ones.
     Paragraph,
     /// The whole file.
     File,
+    /// Every page of a PDF.
+    Page,
 }
 
 impl SourceParams {
@@ -194,6 +221,7 @@ impl SourceParams {
             ("range", self.range.is_some()),
             ("on_bad_row", self.on_bad_row != OnBadRow::Error),
             ("expect", self.expect.is_some()),
+            ("no_text", self.no_text != NoText::Error),
         ];
         for (field, _) in given.into_iter().filter(|(_, given)| *given && self.dataset.is_none()) {
             mistakes.push(Mistake::new(field, format!("only a data set has `{field}`")).help("leave it out"));

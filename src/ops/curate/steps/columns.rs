@@ -1,11 +1,12 @@
-//! `rename`, `select`, `explode`: the columns of a row.
+//! `rename`, `select`, `set`, `explode`: the columns of a row.
 
 use serde_json::{Map, Value};
 
+use crate::data::TextTemplate;
 use crate::ops::OpError;
-use crate::ops::curate::flow::{Needs, Step, Verdict, each};
+use crate::ops::curate::flow::{Needs, Step, Verdict, each, try_each};
 use crate::ops::curate::item::Item;
-use crate::spec::params::{Explode, Rename, SelectColumns};
+use crate::spec::params::{Explode, Rename, SelectColumns, SetColumns};
 
 /// Judges items by whether `change` changed their columns.
 fn changed(items: Vec<Item>, change: impl Fn(&Map<String, Value>) -> Map<String, Value> + Sync + Send) -> Vec<Verdict> {
@@ -50,6 +51,39 @@ impl Step for KeepColumns {
         Ok(changed(items, |columns| {
             names.iter().filter_map(|name| Some((name.clone(), columns.get(name)?.clone()))).collect()
         }))
+    }
+}
+
+pub(super) struct WriteColumns(Vec<(String, TextTemplate)>);
+
+impl WriteColumns {
+    pub(super) fn new(columns: &SetColumns) -> Result<Self, OpError> {
+        let template = |(name, source): (&String, &String)| {
+            let template = TextTemplate::new(source);
+            let template = template.map_err(|why| OpError::new(format!("`{name}` is no template: {why}")))?;
+            Ok((name.clone(), template))
+        };
+        columns.0.iter().map(template).collect::<Result<_, OpError>>().map(Self)
+    }
+}
+
+impl Step for WriteColumns {
+    fn needs(&self) -> Needs {
+        Needs::Columns
+    }
+
+    fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
+        try_each(items, |mut item| {
+            let mut written = Vec::new();
+            for (name, template) in &self.0 {
+                let text = template.render(item.columns());
+                let text =
+                    text.map_err(|why| OpError::new(format!("{}: `{name}` has no value: {why}", item.place())))?;
+                written.push((name.clone(), Value::String(text)));
+            }
+            item.columns_mut().extend(written);
+            Ok(Verdict::Change(item))
+        })
     }
 }
 

@@ -7,6 +7,7 @@ mod decontaminate;
 mod dedup;
 mod exact;
 mod fix_text;
+mod join;
 mod language;
 mod length;
 mod measure;
@@ -44,8 +45,10 @@ pub(super) fn begin<'a>(
         CurateStep::Messages(messages) => Box::new(messages::ToMessages::new(messages)?),
         CurateStep::Rename(names) => Box::new(columns::RenameColumns(names.clone())),
         CurateStep::Select(names) => Box::new(columns::KeepColumns(names.clone())),
+        CurateStep::Set(columns) => Box::new(columns::WriteColumns::new(columns)?),
         CurateStep::Where(condition) => Box::new(where_::KeepWhere::new(condition, entries)?),
         CurateStep::Explode(column) => Box::new(columns::ExplodeColumn(column.clone())),
+        CurateStep::Join(join) => Box::new(join::JoinRows::new(join, at, cx)?),
         CurateStep::CheckAnswers(check) => Box::new(check_answers::CheckTexts { settings: check.clone() }),
         CurateStep::FixText(fix) => Box::new(fix_text::MendText::new(fix)),
         CurateStep::Normalize(normalize) => Box::new(normalize::Tidy { form: normalize.form }),

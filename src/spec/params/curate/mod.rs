@@ -10,6 +10,7 @@ mod decontaminate;
 mod duplicates;
 mod entry;
 mod filter;
+mod join;
 mod measure;
 mod output;
 mod quality;
@@ -29,11 +30,12 @@ pub use duplicates::{
 };
 pub use entry::CurateEntry;
 pub use filter::{FilterMode, Language, LanguageCode, LanguageDetector, LanguageScope, Length, Matches, NoProse};
+pub use join::{Join, Unmatched};
 pub use measure::{CountTokens, Perplexity};
 pub use output::{CurateOutput, OutputFormat};
 pub use quality::{Quality, QualityProfile, QualityRule, Threshold, Toxicity, WordKind, WordListName};
 pub use shape::{
-    Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, Shuffle, Sort, Split, TemplateMessage,
+    Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, SetColumns, Shuffle, Sort, Split, TemplateMessage,
     Thinking, Where,
 };
 pub use text::{Dedup, Normalize, Replace, UnicodeForm};
@@ -109,10 +111,14 @@ steps! {
     Rename(Rename) = "rename",
     /// Keeps the named columns and drops the others.
     Select(SelectColumns) = "select",
+    /// Writes columns from others.
+    Set(SetColumns) = "set",
     /// Keeps rows for which an expression holds.
     Where(Where) = "where",
     /// Makes a row of every element of a column that is a list.
     Explode(Explode) = "explode",
+    /// Gives every row columns of the row of another data set that has the same key.
+    Join(Join) = "join",
     /// Drops or flags answers that are cut off, refuse, repeat, or leave something open.
     CheckAnswers(CheckAnswers) = "check_answers",
     /// Mends damaged text.
@@ -170,6 +176,7 @@ impl CurateStep {
             Step::Messages(_)
                 | Step::Rename(_)
                 | Step::Select(_)
+                | Step::Set(_)
                 | Step::Where(_)
                 | Step::Explode(_)
                 | Step::CheckMessages(_)

@@ -127,6 +127,18 @@ impl StepParams for SelectColumns {
     }
 }
 
+/// Writes columns as text, each by a MiniJinja template over the row's columns: `{subject: "{{file.split('/')[0]}}"}`. All of
+/// them see the row as it was before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct SetColumns(pub BTreeMap<String, String>);
+
+impl StepParams for SetColumns {
+    fn mistakes(&self) -> Vec<Mistake> {
+        if self.0.is_empty() { vec![Mistake::new("", "no column is written")] } else { Vec::new() }
+    }
+}
+
 /// Keeps rows for which an expression holds: `language_code == 'fra' and score >= 4`.
 ///
 /// The expression is one of MiniJinja, over the row's columns; `source` is the name of the entry of `from`, `flags` what
