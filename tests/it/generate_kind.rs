@@ -432,16 +432,8 @@ fn a_model_of_the_pipeline_answers_by_what_it_is_asked_alone() {
 #[test]
 fn mistakes_are_told_before_anything_is_asked() {
     let server = Server::echo();
-    for (settings, why) in [
-        (json!({"prompt": "{{nothing}}"}), "`prompt` cannot be filled from row 1"),
-        (json!({"prompt": "{{text"}), "`prompt` is no template"),
-        (json!({"keep_if": "answer =="}), "`keep_if` is no expression"),
-        (json!({"keep_matching": "("}), "no regular expression"),
-        (json!({"output": {"json_schema": {"type": 7}}}), "no JSON Schema"),
-    ] {
-        let said = failure(&world(&server, 2, &settings));
-        assert!(said.contains(why), "{said}");
-    }
+    let said = failure(&world(&server, 2, &json!({"prompt": "{{nothing}}"})));
+    assert!(said.contains("`prompt` cannot be filled from row 1"), "{said}");
     for (settings, why) in [
         (json!({"endpoint": null}), "nobody is there to answer"),
         (json!({"model": "rows"}), "not both"),

@@ -90,3 +90,4 @@ mod tiny;
 mod tokenizer;
 mod verify;
 mod world;
+mod written;

@@ -85,6 +85,11 @@ pub trait Params: Serialize {
     fn check(&self) -> Vec<Mistake> {
         Vec::new()
     }
+
+    /// What is no mistake and probably not meant.
+    fn advice(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
 }
 
 /// A mistake in a node's settings that the types alone cannot catch.
@@ -327,6 +332,11 @@ impl Op {
     /// Returns the mistakes that no single field shows.
     pub fn check(&self) -> Vec<Mistake> {
         with_params!(self, params => params.check())
+    }
+
+    /// Returns what is no mistake and probably not meant.
+    pub fn advice(&self) -> Vec<Mistake> {
+        with_params!(self, params => params.advice())
     }
 
     /// Returns the settings that decide the result, defaults included and input names left out.

@@ -11,6 +11,7 @@ mod duplicates;
 mod entry;
 mod filter;
 mod measure;
+mod order;
 mod output;
 mod quality;
 mod shape;
@@ -237,6 +238,10 @@ impl Params for CurateParams {
         }
     }
 
+    fn advice(&self) -> Vec<Mistake> {
+        order::advice(&self.steps)
+    }
+
     fn check(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         if self.from.is_empty() {
@@ -250,6 +255,9 @@ impl Params for CurateParams {
                     field => format!("steps[{i}].{}.{field}", step.name()),
                 };
                 mistakes.push(mistake);
+            }
+            if let CurateStep::Mix(mix) = step {
+                mistakes.extend(mix.strangers(&self.entry_names(), &format!("steps[{i}].mix.weights")));
             }
             if matches!(step, CurateStep::Split(_)) && i + 1 != self.steps.len() {
                 mistakes.push(Mistake::new(format!("steps[{i}]"), "`split` must be the last step"));
