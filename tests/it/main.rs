@@ -52,6 +52,7 @@ mod locked;
 mod lora;
 mod luth;
 mod machine;
+mod measured;
 mod merge;
 mod merge_config;
 mod merge_engine;

@@ -45,6 +45,7 @@ fn of_step(step: &CurateStep) -> Vec<Found> {
         }
         CurateStep::DedupExact(exact) => computed("score", exact.score.as_ref()),
         CurateStep::DedupFuzzy(fuzzy) => computed("score", fuzzy.score.as_ref()),
+        CurateStep::DedupSemantic(semantic) => computed("score", semantic.score.as_ref()),
         CurateStep::Matches(matches) => found("pattern", &matches.pattern),
         CurateStep::Replace(replace) => found("pattern", &replace.pattern),
         CurateStep::Messages(messages) => {

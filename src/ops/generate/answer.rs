@@ -36,8 +36,10 @@ pub(super) enum Verdict {
     Kept(Value),
     /// A rule is against it.
     LeftOut,
-    /// It did not come to its end.
-    Unfinished,
+    /// It is one vote among others.
+    Counted,
+    /// It did not come to its end, for this reason.
+    Unfinished(String),
 }
 
 impl Judge {
@@ -67,10 +69,18 @@ impl Judge {
         if self.is_unfinished(reply) { Ok(()) } else { self.value(&reply.text).map(drop) }
     }
 
+    /// Returns what an answer that was accepted says; nothing if it did not come to its end.
+    pub(super) fn said(&self, reply: &Reply) -> Result<Option<Value>, OpError> {
+        if self.is_unfinished(reply) {
+            return Ok(None);
+        }
+        self.value(&reply.text).map(Some).map_err(OpError::new)
+    }
+
     /// Says what becomes of an answer that was accepted.
     pub(super) fn verdict(&self, reply: &Reply, row: &Record, number: u64) -> Result<Verdict, OpError> {
         if self.is_unfinished(reply) {
-            return Ok(Verdict::Unfinished);
+            return Ok(Verdict::Unfinished(reply.finish_reason.clone()));
         }
         let value = self.value(&reply.text).map_err(OpError::new)?;
         if self.keep_matching.as_ref().is_some_and(|pattern| !pattern.is_match(&reply.text)) {

@@ -12,6 +12,7 @@ mod local;
 mod prompt;
 mod remote;
 mod results;
+mod votes;
 
 use fs_err as fs;
 

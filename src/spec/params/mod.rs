@@ -30,7 +30,7 @@ mod tokenizer;
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
     CheckAnswers, CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
-    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode,
+    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSemantic, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode,
     FixEntities, FixForm, FixProfile, FixSpaces, FixText, KeepRule, Language, LanguageCode, LanguageDetector,
     LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize, OutputFormat,
     PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename, Replace,
@@ -44,7 +44,7 @@ pub use eval::{
 };
 pub use export::{ExportFormat, ExportParams, ExportType};
 pub use generate::{
-    AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings,
+    AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings, Votes,
 };
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};

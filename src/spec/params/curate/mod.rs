@@ -14,6 +14,7 @@ mod measure;
 mod order;
 mod output;
 mod quality;
+mod semantic;
 mod shape;
 mod text;
 
@@ -33,6 +34,7 @@ pub use filter::{FilterMode, Language, LanguageCode, LanguageDetector, LanguageS
 pub use measure::{CountTokens, Perplexity};
 pub use output::{CurateOutput, OutputFormat};
 pub use quality::{Quality, QualityProfile, QualityRule, Threshold, Toxicity, WordKind, WordListName};
+pub use semantic::DedupSemantic;
 pub use shape::{
     Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, Shuffle, Sort, Split, TemplateMessage,
     Thinking, Where,
@@ -142,6 +144,8 @@ steps! {
     DedupExact(DedupExact) = "dedup_exact",
     /// Drops rows that are nearly the same as another one, and keeps the best of them.
     DedupFuzzy(DedupFuzzy) = "dedup_fuzzy",
+    /// Drops rows that mean nearly the same as another one to a model, and keeps the best of them.
+    DedupSemantic(DedupSemantic) = "dedup_semantic",
     /// Finds passages that stood earlier in the data.
     DedupSubstring(DedupSubstring) = "dedup_substring",
     /// Drops rows that give items of evaluation sets away.

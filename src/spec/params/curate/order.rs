@@ -78,7 +78,10 @@ fn against(first: &Step, then: &Step) -> Option<(Rule, String)> {
 
 /// Says whether a step compares rows with each other.
 fn compares(step: &Step) -> bool {
-    matches!(step, Step::Dedup(_) | Step::DedupExact(_) | Step::DedupFuzzy(_) | Step::DedupSubstring(_))
+    matches!(
+        step,
+        Step::Dedup(_) | Step::DedupExact(_) | Step::DedupFuzzy(_) | Step::DedupSemantic(_) | Step::DedupSubstring(_)
+    )
 }
 
 fn changes_text(step: &Step) -> bool {
@@ -97,7 +100,7 @@ fn changes_text(step: &Step) -> bool {
 /// Returns how much a row costs: a look at it, a comparison with all others, a model.
 fn cost(step: &Step) -> u32 {
     match step {
-        Step::Perplexity(_) => 3,
+        Step::Perplexity(_) | Step::DedupSemantic(_) => 3,
         Step::DedupFuzzy(_) | Step::DedupSubstring(_) => 2,
         Step::Dedup(_) | Step::DedupExact(_) => 1,
         _ => 0,
@@ -129,6 +132,7 @@ fn reads_what_it_left(first: &Step, then: &Step) -> bool {
         Step::Where(condition) => Some(condition.0.as_str()),
         Step::DedupExact(settings) => settings.score.as_deref(),
         Step::DedupFuzzy(settings) => settings.score.as_deref(),
+        Step::DedupSemantic(settings) => settings.score.as_deref(),
         _ => None,
     };
     let names = left.into_iter().chain(["flags"]);
