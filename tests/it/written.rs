@@ -121,7 +121,7 @@ fn an_eval_whose_items_nobody_searched_for_is_a_warning() {
         format!(
             "  set: {{kind: curate, from: [rows], steps: [length: {{min_chars: 1}}{step}]}}
   bpe: {{kind: tokenizer, data: [set], vocab_size: 300}}
-  base: {{kind: init, tokenizer: bpe, config: {{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1}}}}
+  base: {{kind: init, tokenizer: bpe, config: {{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16}}}}
   tuned: {{kind: sft, model: base, data: [set], max_steps: 1}}
   items: {{kind: source, dataset: rows.jsonl}}
   scores: {{kind: eval, model: tuned, tasks: [{{ifeval: {{data: items}}}}, {{bits_per_byte: {{name: b, data: items}}}}]}}

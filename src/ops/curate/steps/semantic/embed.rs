@@ -65,7 +65,9 @@ impl<'a> Embedder<'a> {
         for texts in tokens.chunks(TOGETHER) {
             self.cx.check_cancelled()?;
             let mut packed = Packed::default();
-            texts.iter().for_each(|(_, ids)| packed.push(ids));
+            for (_, ids) in texts {
+                packed.push(ids);
+            }
             let means = match &self.model {
                 Model::Cpu(model) => model.mean_states(&packed),
                 Model::Device(model) => model.mean_states(&packed),
