@@ -183,7 +183,7 @@ fn decont(name: &str) -> String {
 }
 
 /// Runs `decontaminate` over a file of `fixtures/decont`.
-fn decontaminated(rows: &str, settings: Value) -> Ran {
+fn decontaminated(rows: &str, settings: &Value) -> Ran {
     let (ours, eval) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     fs::write(ours.path().join("data.jsonl"), decont(rows)).unwrap();
     fs::write(eval.path().join("data.jsonl"), decont("items.jsonl")).unwrap();
@@ -195,7 +195,7 @@ fn decontaminated(rows: &str, settings: Value) -> Ran {
 fn datatrove_and_luthflow_find_the_same_rows_contaminated() {
     let expected: Value = serde_json::from_str(&decont("expected.json")).unwrap();
     let set = json!({"node": "other", "name": "novels", "fields": ["question"], "answer": "answer"});
-    let ran = decontaminated("rows.jsonl", json!({"evals": [set], "method": "datatrove"}));
+    let ran = decontaminated("rows.jsonl", &json!({"evals": [set], "method": "datatrove"}));
     let left: BTreeSet<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     let all = decont("rows.jsonl");
     let ids = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned());
@@ -218,7 +218,7 @@ fn texts_are_cut_as_the_janitor_cuts_them() {
         settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         settings
     };
-    let ran = decontaminated("long.jsonl", settings(json!({"max_pieces": 100})));
+    let ran = decontaminated("long.jsonl", &settings(json!({"max_pieces": 100})));
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for row in kept(&ran) {
         found.entry(row["id"].as_str().unwrap().into()).or_default().push(row["text"].as_str().unwrap().into());
@@ -239,7 +239,7 @@ fn texts_are_cut_as_the_janitor_cuts_them() {
     let stats: Value = serde_json::from_str(&ran.read("stats.json")).unwrap();
     assert_eq!(stats["steps"][0]["figures"]["rows_cut"], 9, "{}", stats["steps"][0]);
     // The one with twelve items is too dirty, where ten pieces are the most; the one that is an item is gone anyway.
-    let ran = decontaminated("long.jsonl", settings(json!({})));
+    let ran = decontaminated("long.jsonl", &settings(json!({})));
     let left: BTreeSet<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     assert!(!left.contains("l7") && !left.contains("l8") && left.len() == 9, "{left:?}");
 }
