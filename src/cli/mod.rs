@@ -3,6 +3,7 @@
 //! A command is one thin file under `commands`: it reads its arguments, calls the library, and prints. Data goes to
 //! standard output, all else to standard error.
 
+mod advice;
 mod alone;
 mod args;
 mod cache_args;

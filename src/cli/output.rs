@@ -47,9 +47,14 @@ pub(super) fn say(text: &str) {
 pub(super) fn error(error: CliError) {
     for report in error.into_reports() {
         if !report.to_string().is_empty() {
-            say(format!("{report:?}").trim_end());
+            self::report(&report);
         }
     }
+}
+
+/// Draws a mistake or a warning.
+pub(super) fn report(report: &miette::Report) {
+    say(format!("{report:?}").trim_end());
 }
 
 /// Writes a number of bytes the way people read it.

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
+use super::advice::{self, Advice};
 use super::args::{Cli, PipelineArgs};
 use super::output;
 use super::report::CliError;
 use crate::cache::{Access, Cache};
 use crate::digest::Digest;
 use crate::exec::outside::Outside;
-use crate::exec::{Decider, rounds};
+use crate::exec::{Decider, rounds, unreadable};
 use crate::plan::{InstanceId, Plan, resolve, select};
 use crate::spec::lock::Lock;
 use crate::spec::params::{Kind, Search};
@@ -79,6 +80,8 @@ pub(super) struct Project {
     pub(super) names: Vec<String>,
     /// What the text stands for besides: the files that it includes, and variables of the environment.
     pub(super) reads: Vec<String>,
+    /// What is no mistake in it and probably not meant.
+    pub(super) advice: Advice,
     written: Written,
 }
 
@@ -106,9 +109,9 @@ impl Project {
     }
 
     fn resolve(written: Written) -> Result<Self, CliError> {
-        let (plan, searches, reads) = understand(&written)?;
+        let (plan, searches, reads, advice) = understand(&written)?;
         let (file, names) = (written.file.clone(), written.names.clone());
-        Ok(Self { file, plan, searches, names, reads, written })
+        Ok(Self { file, plan, searches, names, reads, advice, written })
     }
 
     /// Resolves the pipeline again, with the values that its searches have tried and are to try next, by the whole name
@@ -176,7 +179,7 @@ impl Project {
 }
 
 /// What a pipeline means, its searches, and what its text stands for besides.
-type Understood = (Plan, Vec<(String, Search)>, Vec<String>);
+type Understood = (Plan, Vec<(String, Search)>, Vec<String>, Advice);
 
 /// Reads all that a pipeline includes, and resolves it.
 fn understand(written: &Written) -> Result<Understood, CliError> {
@@ -189,24 +192,29 @@ fn understand(written: &Written) -> Result<Understood, CliError> {
     if let Some(pipeline) = &mut parsed.pipeline {
         parsed.files.extend(merge_files(pipeline, folder)?);
         parsed.diagnostics.extend(merge_file::settle(pipeline));
+        pipeline.further = Some(unreadable);
     }
     let mut diagnostics = parsed.diagnostics;
     let mut understood = None;
     if let Some(pipeline) = &parsed.pipeline {
         match resolve(pipeline) {
-            Ok(plan) => understood = Some((plan, pipeline.searches.clone(), reads(&parsed.files))),
+            Ok(plan) => {
+                let advice = Advice { said: advice::of_plan(&plan, pipeline), files: Vec::new() };
+                understood = Some((plan, pipeline.searches.clone(), reads(&parsed.files), advice));
+            }
             Err(more) => diagnostics.extend(more),
         }
     }
     diagnostics.sort();
     diagnostics.dedup();
+    let files: Vec<(PathBuf, String)> =
+        parsed.files.into_iter().map(|source| (folder.join(source.path), source.text)).collect();
     match understood {
-        Some(understood) if diagnostics.is_empty() => Ok(understood),
-        _ => {
-            let files: Vec<(PathBuf, String)> =
-                parsed.files.into_iter().map(|source| (folder.join(source.path), source.text)).collect();
-            Err(CliError::mistakes(file, &files, diagnostics))
+        Some(mut understood) if diagnostics.is_empty() => {
+            understood.3.files = files;
+            Ok(understood)
         }
+        _ => Err(CliError::mistakes(file, &files, diagnostics)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, NamedSource, SourceCode};
+use miette::{Diagnostic as MietteDiagnostic, LabeledSpan, NamedSource, Severity, SourceCode};
 
 use super::exit::Exit;
 use crate::cache::CacheError;
@@ -146,11 +146,22 @@ impl MietteDiagnostic for CliError {
 struct Mistake {
     diagnostic: Diagnostic,
     source: NamedSource<String>,
+    severity: Severity,
+}
+
+/// Draws what is no mistake in a pipeline and probably not meant.
+pub(super) fn warnings(files: &[(PathBuf, String)], diagnostics: &[Diagnostic]) -> Vec<miette::Report> {
+    let drawn = |diagnostic: &Diagnostic| {
+        let (file, text) = files.get(diagnostic.file).map_or((Path::new(""), ""), |(file, text)| (file, text));
+        let mistake = Mistake::new(&file.display().to_string(), text, diagnostic.clone());
+        miette::Report::new(Mistake { severity: Severity::Warning, ..mistake })
+    };
+    diagnostics.iter().map(drawn).collect()
 }
 
 impl Mistake {
     fn new(name: &str, text: &str, diagnostic: Diagnostic) -> Self {
-        Self { diagnostic, source: NamedSource::new(name, text.to_owned()) }
+        Self { diagnostic, source: NamedSource::new(name, text.to_owned()), severity: Severity::Error }
     }
 
     fn is_of_arguments(&self) -> bool {
@@ -171,6 +182,10 @@ impl fmt::Display for Mistake {
 impl StdError for Mistake {}
 
 impl MietteDiagnostic for Mistake {
+    fn severity(&self) -> Option<Severity> {
+        Some(self.severity)
+    }
+
     fn help<'a>(&'a self) -> Option<Box<dyn fmt::Display + 'a>> {
         self.diagnostic.help.as_ref().map(|help| Box::new(help) as Box<dyn fmt::Display>)
     }

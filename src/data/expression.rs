@@ -10,6 +10,7 @@ use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use regex::Regex;
 use serde::Serialize;
 
+use super::calls::{self, Known};
 use super::functions;
 
 /// How many steps one evaluation may take.
@@ -32,7 +33,10 @@ impl Expression {
     /// Reads an expression; the error says what is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
         let environment = environment(source)?;
-        environment.compile_expression(source).map_err(|error| told(&error))?;
+        let expression = environment.compile_expression(source).map_err(|error| told(&error))?;
+        let undeclared = expression.undeclared_variables(false);
+        calls::of_expression(source, &Known { environment: &environment, undeclared })?;
+        drop(expression);
         Ok(Self { environment, source: source.to_owned() })
     }
 
@@ -73,6 +77,8 @@ impl TextTemplate {
     pub fn new(source: &str) -> Result<Self, String> {
         let mut environment = environment(source)?;
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| told(&error))?;
+        let undeclared = environment.get_template(NAME).map_err(|error| told(&error))?.undeclared_variables(false);
+        calls::of_template(source, &Known { environment: &environment, undeclared })?;
         Ok(Self { environment })
     }
 
@@ -100,12 +106,21 @@ fn environment(source: &str) -> Result<Environment<'static>, String> {
 /// Reads a regular expression, whose size is bounded; the error says what is wrong with it.
 pub fn pattern_of(pattern: &str) -> Result<Regex, String> {
     let built = regex::RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).build();
-    built.map_err(|error| format!("`{pattern}` is no regular expression: {error}"))
+    built.map_err(|error| {
+        // The last line says what is wrong; those before it draw where, which needs a line of its own.
+        let told = error.to_string();
+        let told = told.lines().next_back().unwrap_or_default();
+        format!("`{pattern}` is no regular expression: {}", told.strip_prefix("error: ").unwrap_or(told))
+    })
 }
 
-/// Returns what minijinja says, on one line, without the place: expressions are short.
+/// Returns what minijinja says, on one line, with the line where there are several.
 fn told(error: &minijinja::Error) -> String {
-    error.detail().map_or_else(|| error.kind().to_string(), str::to_owned)
+    let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_owned);
+    match error.line() {
+        Some(line) if line > 1 => format!("{what} (in its line {line})"),
+        _ => what,
+    }
 }
 
 #[cfg(test)]
@@ -139,7 +154,11 @@ mod tests {
         assert!(Expression::new("missing").unwrap().holds(&row).unwrap_err().contains("undefined"));
         assert!(Expression::new("missing > 3").unwrap().holds(&row).is_err());
         assert!(
-            Expression::new("matches('a', '(')").unwrap().holds(&row).unwrap_err().contains("no regular expression")
+            Expression::new("matches('a', '(' ~ '')")
+                .unwrap()
+                .holds(&row)
+                .unwrap_err()
+                .contains("no regular expression")
         );
         assert!(TextTemplate::new("{{a").is_err());
         assert!(TextTemplate::new("{{b}}").unwrap().render(&row).is_err());

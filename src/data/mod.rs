@@ -7,6 +7,7 @@
 
 mod batches;
 mod bpe;
+mod calls;
 mod chat;
 mod continuation;
 mod control;

@@ -134,7 +134,7 @@ pub(super) fn generate(params: &GenerateParams, model: Option<&Content>, from: &
             from.from
         ));
     }
-    let texts = rows.rows * f64::from(params.n);
+    let texts = rows.rows * f64::from(params.answers());
     let words = rows.tokens.with(rows.rows, |tokens, rows| tokens / rows.max(1.0)).value();
     if words.is_none() {
         cost.note(format!("a question has {:.0} tokens", rates::QUESTION));

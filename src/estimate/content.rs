@@ -143,7 +143,7 @@ pub(super) fn outputs(instance: &Instance, facts: &Facts, contents: &Contents) -
         Op::Curate(params) => curated(params, facts, &inputs),
         Op::Generate(params) => {
             let from = inputs("from").first(params.limit);
-            let answers = from.rows * (f64::from(params.n) * rates::ANSWER);
+            let answers = from.rows * (f64::from(params.answers()) * rates::ANSWER);
             let tokens = (from.tokens + answers).assumed();
             let rows = facts.metrics.get("rows_out").copied().map_or(from.rows.assumed(), Figure::Known);
             one(Content { rows, tokens, ..Content::default() })

@@ -26,6 +26,7 @@ pub mod sources;
 pub mod verify;
 pub mod worker;
 
+pub use crate::ops::unreadable;
 pub use decide::{Decider, Decision, NodeState};
 pub use error::ExecError;
 pub use event::{Event, Observer};

@@ -224,6 +224,20 @@ impl CausalLm {
         Ok(states)
     }
 
+    /// Returns of each document the mean of the rows that the output layer gets, that of its first token left out; zeros for a
+    /// document of one token.
+    pub fn mean_states(&self, packed: &Packed) -> Result<Vec<Vec<f32>>, ModelError> {
+        packed.places(self.config.vocab_size)?;
+        let engine = Fused::to_score(&self.parameters, self.active(None));
+        let mut means = Vec::with_capacity(packed.lengths.len());
+        for group in packed.groups() {
+            let frame = self.frame(group.places(self.config.vocab_size)?);
+            let rows = self.arch.forward(&engine, &group.ids, &frame)?.flatten_all()?.to_vec1::<f32>()?;
+            means.extend(group.means(&rows));
+        }
+        Ok(means)
+    }
+
     /// Adds the gradient of the loss that `pass` describes to the gradients of the parameters; returns the plain sum of
     /// the losses (nats), neither scaled nor smoothed.
     ///

@@ -73,6 +73,19 @@ impl OnDevice {
         Ok(out)
     }
 
+    /// Returns the mean of the last states of each document, as [`super::CausalLm::mean_states`] does.
+    pub fn mean_states(&self, packed: &Packed) -> Result<Vec<Vec<f32>>, ModelError> {
+        packed.places(self.config.vocab_size)?;
+        let blocks = self.blocks();
+        let mut means = Vec::with_capacity(packed.lengths.len());
+        for group in packed.groups() {
+            let places = group.places(self.config.vocab_size)?;
+            let rows = self.arch.forward(&blocks, &group.ids, &self.frame(places))?;
+            means.extend(group.means(&rows.to_dtype(DType::F32)?.flatten_all()?.to_vec1::<f32>()?));
+        }
+        Ok(means)
+    }
+
     /// Continues texts by the documents of a batch, each from the position in `starts` with what was kept of it; returns
     /// the logits of the last token of each, `[texts, vocab_size]` row by row, and what is kept now.
     pub(super) fn feed(

@@ -38,6 +38,23 @@ impl Packed {
         groups
     }
 
+    /// Returns of each document the mean of its tokens' rows, the first row left out.
+    pub(super) fn means(&self, rows: &[f32]) -> Vec<Vec<f32>> {
+        let width = rows.len() / self.ids.len().max(1);
+        let mut start = 0;
+        let mean = |length: &usize| {
+            let own = &rows[start * width..(start + length) * width];
+            start += length;
+            let mut sums = vec![0.0_f64; width];
+            for row in own.chunks_exact(width.max(1)).skip(1) {
+                sums.iter_mut().zip(row).for_each(|(sum, x)| *sum += f64::from(*x));
+            }
+            let count = (length - 1).max(1) as f64;
+            sums.into_iter().map(|sum| (sum / count) as f32).collect()
+        };
+        self.lengths.iter().map(mean).collect()
+    }
+
     /// Returns where each document lies, after checking everything a model relies on.
     pub(crate) fn places(&self, vocabulary: usize) -> Result<Places, ModelError> {
         let bad = |reason: String| ModelError::Input { reason };

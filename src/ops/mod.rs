@@ -22,11 +22,13 @@ mod report;
 mod sft;
 mod source;
 mod tokenizer;
+mod written;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
 pub use look::{Speeds, configuration, rows, speeds};
 pub use sft::{Lengths, lengths};
+pub use written::unreadable;
 
 pub use crate::tensor::DeviceChoice;
 

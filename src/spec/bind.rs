@@ -141,7 +141,8 @@ fn read(
     for _ in 0..MAX_MISTAKES {
         let error = match Op::from_fields(node.kind, left.as_ref()) {
             Ok(op) => {
-                let mistakes = op.check();
+                let mut mistakes = op.check();
+                mistakes.extend(pipeline.further.iter().flat_map(|further| further(&op)));
                 let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));
                 diagnostics.extend(own.map(|mistake| checked(pipeline, node, mistake, removed)));
                 return Some(op);

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::diagnostic::Place;
 use super::document::Document;
 use super::env::Environment;
-use super::params::{Kind, Search};
+use super::params::{Kind, Mistake, Op, Search};
 use super::path::FieldPath;
 use super::substitute::Bindings;
 
@@ -39,6 +39,8 @@ pub struct Pipeline {
     pub unreadable_params: Vec<String>,
     /// The variables of the environment that `${env:…}` may stand for.
     pub environment: Environment,
+    /// What else is looked for in the settings of a node: what only those know who run it. Nothing while it is not set.
+    pub further: Option<fn(&Op) -> Vec<Mistake>>,
     /// Parameters whose value holds a `${…}` itself, and where the names in it are looked up.
     pub(super) given: BTreeMap<String, Scope>,
     /// Where the names of parameters stand.

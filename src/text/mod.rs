@@ -12,4 +12,4 @@ pub mod repair;
 pub mod simplify;
 pub mod words;
 
-pub use simplify::simplify_into;
+pub use simplify::{is_punctuation, simplify_into};

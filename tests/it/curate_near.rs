@@ -177,3 +177,69 @@ fn rows_that_give_an_item_away_go_with_a_report() {
     let error = with(json!({"fail_if_over": 0.3})).err().unwrap();
     assert_eq!(error.to_string(), "2 of 3 items of `maths` are in the data, which is more than `fail_if_over` allows");
 }
+
+fn decont(name: &str) -> String {
+    fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/decont").join(name)).unwrap()
+}
+
+/// Runs `decontaminate` over a file of `fixtures/decont`.
+fn decontaminated(rows: &str, settings: &Value) -> Ran {
+    let (ours, eval) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    fs::write(ours.path().join("data.jsonl"), decont(rows)).unwrap();
+    fs::write(eval.path().join("data.jsonl"), decont("items.jsonl")).unwrap();
+    let slot = "steps[0].decontaminate.evals[0].node";
+    curate(2, &json!([{"decontaminate": settings}]), &[ours.path()], &[(slot, eval.path())]).unwrap()
+}
+
+#[test]
+fn datatrove_and_luthflow_find_the_same_rows_contaminated() {
+    let expected: Value = serde_json::from_str(&decont("expected.json")).unwrap();
+    let set = json!({"node": "other", "name": "novels", "fields": ["question"], "answer": "answer"});
+    let ran = decontaminated("rows.jsonl", &json!({"evals": [set], "method": "datatrove"}));
+    let left: BTreeSet<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    let all = decont("rows.jsonl");
+    let ids = all.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned());
+    let gone: Vec<String> = ids.filter(|id| !left.contains(id)).collect();
+    assert!(gone.len() > 100, "{}", gone.len());
+    assert_eq!(json!(gone), expected["datatrove"]);
+    for language in ["datatrove_french", "datatrove_english"] {
+        assert_eq!(expected["datatrove"], expected[language], "its tokenizers change nothing here");
+    }
+}
+
+/// lm-evaluation-harness cuts as GPT-3 did, but that its last piece alone begins where it should: others begin with the
+/// last character of the window before them. And a text that it has nothing against goes if it is short.
+#[test]
+fn texts_are_cut_as_the_janitor_cuts_them() {
+    let expected: Value = serde_json::from_str(&decont("expected.json")).unwrap();
+    let set = json!({"node": "other", "name": "novels", "fields": ["question"]});
+    let settings = |more: Value| {
+        let mut settings = json!({"evals": [set], "method": "gpt3"});
+        settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        settings
+    };
+    let ran = decontaminated("long.jsonl", &settings(json!({"max_pieces": 100})));
+    let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in kept(&ran) {
+        found.entry(row["id"].as_str().unwrap().into()).or_default().push(row["text"].as_str().unwrap().into());
+    }
+    let texts = decont("long.jsonl");
+    let texts = texts.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    for row in texts {
+        let (id, text) = (row["id"].as_str().unwrap(), row["text"].as_str().unwrap());
+        let wanted: Vec<String> = serde_json::from_value(expected["gpt3_pieces"][id].clone()).unwrap();
+        let ours = found.remove(id).unwrap_or_default();
+        assert_eq!(ours.len(), wanted.len(), "{id}");
+        for (ours, wanted) in ours.iter().zip(&wanted) {
+            let first = wanted.chars().next().map_or(0, char::len_utf8);
+            let begins = text.starts_with(wanted.as_str()) || text.ends_with(wanted.as_str());
+            assert_eq!(ours, if begins { wanted } else { &wanted[first..] }, "{id}");
+        }
+    }
+    let stats: Value = serde_json::from_str(&ran.read("stats.json")).unwrap();
+    assert_eq!(stats["steps"][0]["figures"]["rows_cut"], 9, "{}", stats["steps"][0]);
+    // The one with twelve items is too dirty, where ten pieces are the most; the one that is an item is gone anyway.
+    let ran = decontaminated("long.jsonl", &settings(json!({})));
+    let left: BTreeSet<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    assert!(!left.contains("l7") && !left.contains("l8") && left.len() == 9, "{left:?}");
+}

@@ -124,10 +124,10 @@ fn a_split_keeps_groups_together_and_strata_even() {
 #[test]
 fn mistakes_of_steps_name_the_step_and_the_way_out() {
     for (steps, error) in [
-        ("      - where: \"score >\"\n", "step 1 (`where`)"),
+        ("      - where: \"score >\"\n", "`steps[0].where`: `score >` cannot be read"),
         ("      - where: \"score > 3\"\n", "aya.jsonl, line 1"),
         ("      - normalize: {}\n", "there is neither `text` nor `messages`"),
-        ("      - messages: {}\n      - matches: {pattern: \"(\"}\n", "step 2 (`matches`)"),
+        ("      - messages: {}\n      - matches: {pattern: \"(\"}\n", "`steps[1].matches.pattern`"),
         ("      - messages: {}\n      - mix: {weights: {aya: 1, nobody: 2}}\n", "`weights` knows an entry `nobody`"),
         (
             "      - messages: {}\n      - mix: {weights: {aya: 1, share: 1, alpaca: 1}, rows: 90}\n",

@@ -12,6 +12,9 @@ pub(in crate::cli) fn run(args: &PipelineArgs, cli: &Cli) -> Result<Exit, CliErr
     let nodes = project.plan.instances().len();
     // The files of the sources are part of what can be wrong. No request is made: a file is as right without a network.
     project.decider(&cache).find_sources_here()?;
+    for advice in project.advice.reports() {
+        output::report(&advice);
+    }
     output::say(&format!("{} is right: {nodes} nodes", project.file.display()));
     Ok(Exit::Success)
 }

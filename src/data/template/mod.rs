@@ -16,7 +16,7 @@ mod methods;
 mod percent;
 mod python;
 mod rewrite;
-mod tokens;
+pub(super) mod tokens;
 mod tuple;
 
 use std::io::{self, Write};

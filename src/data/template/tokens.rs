@@ -4,7 +4,7 @@
 const KEYWORDS: &[&str] = &["and", "or", "not", "in", "is", "if", "else", "elif"];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(in crate::data) enum Kind {
     Word,
     Literal,
     Open,
@@ -13,16 +13,16 @@ pub(super) enum Kind {
 }
 
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Token<'a> {
-    pub(super) kind: Kind,
-    pub(super) text: &'a str,
-    pub(super) end: usize,
+pub(in crate::data) struct Token<'a> {
+    pub(in crate::data) kind: Kind,
+    pub(in crate::data) text: &'a str,
+    pub(in crate::data) end: usize,
     /// The bracket that belongs to this one.
-    pub(super) partner: usize,
+    pub(in crate::data) partner: usize,
 }
 
 /// Reads the tokens of a tag up to its end, which is returned too.
-pub(super) fn scan<'a>(source: &'a str, from: usize, close: &str) -> Option<(Vec<Token<'a>>, usize)> {
+pub(in crate::data) fn scan<'a>(source: &'a str, from: usize, close: &str) -> Option<(Vec<Token<'a>>, usize)> {
     let bytes = source.as_bytes();
     let mut tokens: Vec<Token<'a>> = Vec::new();
     let mut open: Vec<usize> = Vec::new();
@@ -107,7 +107,7 @@ impl Token<'_> {
         self.ends_operand() || self.is(",")
     }
 
-    pub(super) fn is(&self, text: &str) -> bool {
+    pub(in crate::data) fn is(&self, text: &str) -> bool {
         self.kind != Kind::Literal && self.text == text
     }
 }

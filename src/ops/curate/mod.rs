@@ -19,6 +19,7 @@ mod sorter;
 mod spool;
 mod stats;
 mod steps;
+mod written;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use self::item::Item;
 use self::memo::FileMemo;
 use self::outputs::Outputs;
 use self::stats::{Counts, Source, Stats};
+pub(super) use self::written::{PATTERN, unreadable};
 use super::{OpCx, OpError, Outcome};
 use crate::data;
 use crate::spec::params::{CurateParams, CurateStep};

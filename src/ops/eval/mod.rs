@@ -33,10 +33,11 @@ pub(super) use scorer::TextScorer;
 pub(super) use scores::{Score, Scores};
 
 use super::fit::check_positions;
+use super::written::mistake;
 use super::{OpCx, OpError, Outcome};
 use crate::data::{self, Row, Tokenizer};
 use crate::model::{CausalLm, Config, ModelError, OnDevice, Packed};
-use crate::spec::params::{EvalParams, Exit, Task};
+use crate::spec::params::{EvalParams, Exit, Mistake, Task};
 use crate::tensor::device_suffix;
 
 /// What can say how likely tokens are.
@@ -133,6 +134,20 @@ impl<'a> Models<'a> {
         let opened = Witness::open(self.dir, self.params, self.cx)?;
         Ok(self.witness.get_or_init(|| opened))
     }
+}
+
+/// Returns what cannot be read in tasks of the user's own, by task. Those of the list are read by our tests.
+pub(super) fn unreadable(params: &EvalParams) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for (i, task) in params.tasks.iter().enumerate() {
+        let Task::Named(task) = task else { continue };
+        let Some(definition) = task.definition.as_ref().filter(|_| task.define.is_some()) else { continue };
+        let templates = task::Templates::new(&task.name, definition).err();
+        let judge = judge::Judge::new(definition, &task.name, params.profile, params.seed).err();
+        let judge = judge.filter(|_| !definition.metrics.is_empty());
+        mistakes.extend(templates.into_iter().chain(judge).map(|error| mistake(format!("tasks[{i}]"), &error)));
+    }
+    mistakes
 }
 
 /// Runs the node.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use crate::data::{Expression, Record, pattern_of};
 use crate::endpoint::Reply;
 use crate::ops::OpError;
+use crate::ops::curate::PATTERN;
 use crate::spec::params::{AnswerForm, GenerateParams};
 
 /// How much of what is wrong is told, in characters.
@@ -35,39 +36,32 @@ pub(super) enum Verdict {
     Kept(Value),
     /// A rule is against it.
     LeftOut,
-    /// It did not come to its end.
-    Unfinished,
+    /// It is one vote among others.
+    Counted,
+    /// It did not come to its end, for this reason.
+    Unfinished(String),
 }
 
 impl Judge {
     pub(super) fn new(params: &GenerateParams) -> Result<Self, OpError> {
-        let form = match &params.output {
-            AnswerForm::Text => Form::Text,
-            AnswerForm::Bool => Form::Bool,
-            AnswerForm::Score => {
-                let [least, most] = params.score_range;
-                Form::Score { number: pattern_of(r"-?\d+(?:\.\d+)?").map_err(OpError::new)?, least, most }
-            }
-            AnswerForm::JsonSchema(schema) => {
-                let schema = Value::Object(schema.clone());
-                let validator = jsonschema::validator_for(&schema)
-                    .map_err(|error| OpError::new(format!("`output.json_schema` is no JSON Schema: {error}")))?;
-                Form::Json(Box::new(validator))
-            }
-        };
-        let keep_if = params.keep_if.as_ref().map(|source| {
-            let read = Expression::new(source);
-            read.map(|expression| (source.clone(), expression))
-                .map_err(|why| OpError::new(format!("`keep_if` is no expression: {why}")))
-        });
-        let pattern =
-            |pattern: &String| pattern_of(pattern).map_err(|why| OpError::new(format!("`keep_matching`: {why}")));
         Ok(Self {
-            form,
-            keep_if: keep_if.transpose()?,
-            keep_matching: params.keep_matching.as_ref().map(pattern).transpose()?,
+            form: Form::new(params)?,
+            keep_if: params.keep_if.as_ref().map(rule).transpose()?,
+            keep_matching: params.keep_matching.as_ref().map(|text| pattern(text)).transpose()?,
             keep_unfinished: params.keep_unfinished,
         })
+    }
+
+    /// Returns what cannot be read of it, with the field that it stands in.
+    pub(super) fn unreadable(params: &GenerateParams) -> Vec<(String, OpError)> {
+        [
+            ("output.json_schema", Form::new(params).err()),
+            ("keep_if", params.keep_if.as_ref().and_then(|source| rule(source).err())),
+            ("keep_matching", params.keep_matching.as_ref().and_then(|text| pattern(text).err())),
+        ]
+        .into_iter()
+        .filter_map(|(field, error)| Some((field.to_owned(), error?)))
+        .collect()
     }
 
     /// Says whether an answer is of the form that was asked for. One that was cut off need not be, if it is not kept.
@@ -75,10 +69,18 @@ impl Judge {
         if self.is_unfinished(reply) { Ok(()) } else { self.value(&reply.text).map(drop) }
     }
 
+    /// Returns what an answer that was accepted says; nothing if it did not come to its end.
+    pub(super) fn said(&self, reply: &Reply) -> Result<Option<Value>, OpError> {
+        if self.is_unfinished(reply) {
+            return Ok(None);
+        }
+        self.value(&reply.text).map(Some).map_err(OpError::new)
+    }
+
     /// Says what becomes of an answer that was accepted.
     pub(super) fn verdict(&self, reply: &Reply, row: &Record, number: u64) -> Result<Verdict, OpError> {
         if self.is_unfinished(reply) {
-            return Ok(Verdict::Unfinished);
+            return Ok(Verdict::Unfinished(reply.finish_reason.clone()));
         }
         let value = self.value(&reply.text).map_err(OpError::new)?;
         if self.keep_matching.as_ref().is_some_and(|pattern| !pattern.is_match(&reply.text)) {
@@ -137,6 +139,36 @@ impl Judge {
             }
         }
     }
+}
+
+impl Form {
+    fn new(params: &GenerateParams) -> Result<Self, OpError> {
+        Ok(match &params.output {
+            AnswerForm::Text => Form::Text,
+            AnswerForm::Bool => Form::Bool,
+            AnswerForm::Score => {
+                let [least, most] = params.score_range;
+                Form::Score { number: pattern_of(r"-?\d+(?:\.\d+)?").map_err(OpError::new)?, least, most }
+            }
+            AnswerForm::JsonSchema(schema) => {
+                let schema = Value::Object(schema.clone());
+                let validator = jsonschema::validator_for(&schema)
+                    .map_err(|error| OpError::new(format!("this is no JSON Schema: {error}")))?;
+                Form::Json(Box::new(validator))
+            }
+        })
+    }
+}
+
+fn rule(source: &String) -> Result<(String, Expression), OpError> {
+    let read = Expression::new(source).map_err(|why| OpError::new(format!("`{source}` cannot be read: {why}")));
+    read.map(|expression| (source.clone(), expression)).map_err(|error| {
+        error.help("the expression is one of MiniJinja, over the row's columns, `answer` and `finish_reason`")
+    })
+}
+
+fn pattern(text: &str) -> Result<Regex, OpError> {
+    pattern_of(text).map_err(|why| OpError::new(why).help(PATTERN))
 }
 
 /// Returns JSON without the fence that models like to put around it.

@@ -80,7 +80,7 @@ fn requests(work: &Work<'_>, block: &[Record], before: u64, model: (&str, &str))
     let of_row = |(number, row): (u64, &Record)| {
         let conversation = work.prompts.conversation(row, number)?;
         let request = |sample| work.prompts.request((model.0, Some(model.1)), &conversation, sample);
-        Ok((0..work.params.n).map(request).map(|request| (request.key(), request)).collect())
+        Ok((0..work.params.answers()).map(request).map(|request| (request.key(), request)).collect())
     };
     (before + 1..).zip(block).map(of_row).collect()
 }

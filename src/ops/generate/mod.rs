@@ -12,16 +12,18 @@ mod local;
 mod prompt;
 mod remote;
 mod results;
+mod votes;
 
 use fs_err as fs;
 
 use self::answer::Judge;
 use self::prompt::Prompts;
 use self::results::Results;
+use super::written::mistake;
 use super::{OpCx, OpError, Outcome};
 use crate::data;
 use crate::endpoint::{EndpointError, Store, Trouble};
-use crate::spec::params::GenerateParams;
+use crate::spec::params::{GenerateParams, Mistake};
 
 /// The store of answers, below the folder for what nodes remember. The cache's collection leaves it alone.
 const STORE: &str = "answers/answers.sqlite";
@@ -49,6 +51,12 @@ pub(super) fn run(params: &GenerateParams, cx: &OpCx<'_>) -> Result<Outcome, OpE
     };
     let metrics = results.finish()?;
     Ok(Outcome { metrics, ..told })
+}
+
+/// Returns what cannot be read in the settings, with the field that it stands in.
+pub(super) fn unreadable(params: &GenerateParams) -> Vec<Mistake> {
+    let prompts = Prompts::unreadable(params);
+    prompts.into_iter().chain(Judge::unreadable(params)).map(|(field, error)| mistake(field, &error)).collect()
 }
 
 fn open_store(cx: &OpCx<'_>) -> Result<Store, OpError> {

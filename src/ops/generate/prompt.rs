@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::data::{Record, TextTemplate};
 use crate::endpoint::Request;
 use crate::ops::OpError;
-use crate::spec::params::{AnswerForm, GenerateParams};
+use crate::spec::params::{AnswerForm, GenerateParams, PromptMessage};
 
 /// What is the same in all requests, and templates for what is not.
 pub(super) struct Prompts {
@@ -17,11 +17,16 @@ impl Prompts {
     pub(super) fn new(params: &GenerateParams) -> Result<Self, OpError> {
         let mut messages = Vec::new();
         for (field, message) in params.conversation() {
-            let template = TextTemplate::new(&message.content)
-                .map_err(|why| OpError::new(format!("`{field}` is no template: {why}")))?;
+            let template = template(&message.content)?;
             messages.push((field, message.role, template));
         }
         Ok(Self { messages, params: sent(params) })
+    }
+
+    /// Returns the templates that cannot be read, with their fields.
+    pub(super) fn unreadable(params: &GenerateParams) -> Vec<(String, OpError)> {
+        let read = |(field, message): (String, PromptMessage)| Some((field, template(&message.content).err()?));
+        params.conversation().into_iter().filter_map(read).collect()
     }
 
     /// Returns the conversation about a row: role and content of each message.
@@ -52,6 +57,13 @@ impl Prompts {
             sample,
         }
     }
+}
+
+fn template(source: &str) -> Result<TextTemplate, OpError> {
+    TextTemplate::new(source).map_err(|why| {
+        let error = OpError::new(format!("`{source}` is no template: {why}"));
+        error.help("the template is one of MiniJinja, over the row's columns: `{{text}}`")
+    })
 }
 
 /// Returns what is sent beside the conversation.

@@ -192,7 +192,7 @@ impl Window<'_, '_, '_, '_, '_> {
     fn begin(&mut self, row: Record) -> Result<(), OpError> {
         let number = self.first + self.open.len() as u64;
         let conversation = self.work.prompts.conversation(&row, number + 1)?;
-        let mut answers = vec![None; self.work.params.n as usize];
+        let mut answers = vec![None; self.work.params.answers() as usize];
         for (sample, place) in (0..).zip(&mut answers) {
             let model = (self.endpoint.model.as_str(), self.endpoint.revision.as_deref());
             let request = self.work.prompts.request(model, &conversation, sample);

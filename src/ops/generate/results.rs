@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::{Judge, Verdict};
+use super::votes::Poll;
 use crate::data::{Record, RowWriter};
 use crate::endpoint::{Reply, Trouble};
 use crate::ops::OpError;
@@ -28,14 +29,20 @@ pub(super) struct Results<'a> {
 
 /// `stats.json`.
 #[derive(Debug, Default, Serialize)]
-struct Stats {
+pub(super) struct Stats {
     rows_in: u64,
     rows_out: u64,
     /// Answers of all rows; one that several rows share counts for each.
     answers: u64,
     kept: u64,
     /// Answers that a rule was against.
-    left_out: u64,
+    pub(super) left_out: u64,
+    /// Votes for another answer than the one that is kept.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) outvoted: u64,
+    /// Rows in which too few agree.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) rows_undecided: u64,
     /// Answers that did not come to their end.
     unfinished: u64,
     /// Answers that did not come, or were of no use, by reason.
@@ -47,6 +54,11 @@ struct Stats {
     /// What these tokens cost.
     #[serde(skip_serializing_if = "Option::is_none")]
     cost: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 impl<'a> Results<'a> {
@@ -70,13 +82,18 @@ impl<'a> Results<'a> {
         self.stats.rows_in += 1;
         let number = self.stats.rows_in;
         let (mut kept, mut failed) = (Vec::new(), false);
+        let mut votes = Poll::default();
         for (sample, answer) in answers.into_iter().enumerate() {
             let missing = match answer {
                 Ok(reply) => {
                     self.stats.answers += 1;
                     self.stats.prompt_tokens += reply.prompt_tokens;
                     self.stats.completion_tokens += reply.completion_tokens;
-                    match judge.verdict(&reply, &row, number)? {
+                    let verdict = match self.params.votes {
+                        Some(_) => votes.cast(reply, judge)?,
+                        None => judge.verdict(&reply, &row, number)?,
+                    };
+                    match verdict {
                         Verdict::Kept(value) => {
                             kept.push(value);
                             continue;
@@ -85,9 +102,10 @@ impl<'a> Results<'a> {
                             self.stats.left_out += 1;
                             continue;
                         }
-                        Verdict::Unfinished => {
+                        Verdict::Counted => continue,
+                        Verdict::Unfinished(reason) => {
                             self.stats.unfinished += 1;
-                            format!("finish_reason {}", reply.finish_reason)
+                            format!("finish_reason {reason}")
                         }
                     }
                 }
@@ -100,9 +118,12 @@ impl<'a> Results<'a> {
             };
             writeln!(self.failures, "{}", json!({"row": number, "sample": sample, "reason": missing}))?;
         }
+        if let Some(settings) = &self.params.votes {
+            kept.extend(votes.elected(settings, (&mut row, number), (self.params, judge), &mut self.stats)?);
+        }
         self.stats.kept += kept.len() as u64;
         if kept.is_empty() {
-            self.stats.rows_failed += u64::from(failed);
+            self.stats.rows_failed += u64::from(failed && !votes.any());
             return self.check_share(self.stats.rows_in >= EARLY);
         }
         let value = if self.params.n == 1 { kept.remove(0) } else { Value::Array(kept) };

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use super::tied;
 use super::{OpError, several};
 use crate::data::Pattern;
-use crate::spec::params::ExtractLoraParams;
+use crate::spec::params::{ExtractLoraParams, Mistake};
 use crate::tensor::ModelTensors;
 
 /// What becomes of the modules, sorted by name.
@@ -43,10 +43,8 @@ struct Patterns {
 impl Patterns {
     fn new(params: &ExtractLoraParams) -> Result<Self, OpError> {
         let read = |field: &str, all: &[String]| {
-            let one = |text: &String| {
-                Pattern::new(text).map_err(|error| OpError::new(format!("`{field}`: `{text}` is no pattern: {error}")))
-            };
-            all.iter().map(one).collect::<Result<Vec<_>, _>>()
+            let wrong = |why: String| OpError::new(format!("`{field}`: {why}"));
+            all.iter().map(|text| pattern(text).map_err(wrong)).collect::<Result<Vec<_>, _>>()
         };
         let include = read("include_regex", &params.include_regex)?;
         Ok(Self { include, exclude: read("exclude_regex", &params.exclude_regex)? })
@@ -59,6 +57,17 @@ impl Patterns {
     fn takes(&self, name: &str) -> bool {
         !self.excludes(name) && (self.include.is_empty() || self.include.iter().any(|pattern| pattern.is_in(name)))
     }
+}
+
+fn pattern(text: &str) -> Result<Pattern, String> {
+    Pattern::new(text).map_err(|error| format!("`{text}` is no pattern: {error}"))
+}
+
+/// Returns the patterns that cannot be read, with the fields that they stand in.
+pub(in crate::ops) fn unreadable(params: &ExtractLoraParams) -> Vec<Mistake> {
+    let fields = [("include_regex", &params.include_regex), ("exclude_regex", &params.exclude_regex)];
+    let all = fields.into_iter().flat_map(|(field, all)| all.iter().enumerate().map(move |(i, text)| (field, i, text)));
+    all.filter_map(|(field, i, text)| Some(Mistake::new(format!("{field}[{i}]"), pattern(text).err()?))).collect()
 }
 
 fn last(name: &str) -> &str {

@@ -17,6 +17,7 @@ mod tied;
 
 pub(super) use apply::{apply_adapter, run as apply};
 pub(super) use extract::run as extract;
+pub(super) use factors::unreadable;
 pub(super) use save::{AdapterTensor, save_adapter};
 pub(super) use svd::singular_values;
 

@@ -43,6 +43,10 @@ pub struct GenerateParams {
     /// How many answers each row gets. With more than one the column holds the list of those that are kept.
     #[serde(default = "one")]
     pub n: u32,
+    /// Asks so many times and keeps the answer that was given most often (self-consistency), of equally frequent ones the
+    /// one that came first. In place of `n`; `keep_if` and `keep_matching` then judge that answer alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub votes: Option<Votes>,
     /// What an answer is: `text`; `bool`, for an answer in which either `true` or `false` stands; `score`, for the first
     /// number in it; `{json_schema: {…}}`, for JSON that fits the schema, which the server is told too.
     #[serde(default)]
@@ -72,6 +76,20 @@ pub struct GenerateParams {
     /// How the server is asked. Decides no answer.
     #[serde(default, skip_serializing)]
     pub request: RequestSettings,
+}
+
+/// How one answer is chosen of many.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Votes {
+    /// How many times each row is asked. Answers that are cut off, or not of the form of `output`, are no votes.
+    pub of: u32,
+    /// The column for the share of all times asked that gave the answer which is kept; `INTO_share` when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub share: Option<String>,
+    /// The least share; a row with less is left out.
+    #[serde(default)]
+    pub min_share: f64,
 }
 
 /// A server that speaks OpenAI's chat interface.
@@ -250,6 +268,34 @@ impl GenerateParams {
         system.chain(prompt).chain(messages).collect()
     }
 
+    /// Returns how many answers each row is asked for.
+    pub fn answers(&self) -> u32 {
+        self.votes.as_ref().map_or(self.n, |votes| votes.of)
+    }
+
+    fn check_votes(&self) -> Vec<Mistake> {
+        let Some(votes) = &self.votes else { return Vec::new() };
+        let mut mistakes = Vec::new();
+        let mut wrong = |field: &str, message: &str| mistakes.push(Mistake::new(field, message));
+        if !(2..=MOST_ANSWERS).contains(&votes.of) {
+            wrong("votes.of", "out of range: from 2 to 1000");
+        }
+        if !(0.0..=1.0).contains(&votes.min_share) {
+            wrong("votes.min_share", "out of range: a share from 0 to 1");
+        }
+        if self.n != 1 {
+            wrong("n", "`votes` says how often is asked, and one answer is kept");
+        }
+        if votes.share.as_ref().is_some_and(|column| *column == self.into || column.is_empty()) {
+            wrong("votes.share", "the share needs a column of its own");
+        }
+        if self.params.temperature == Some(0.0) {
+            let mistake = Mistake::new("params.temperature", "at the temperature 0 every vote is the same");
+            mistakes.push(mistake.help("leave `votes` out, or set a temperature above 0"));
+        }
+        mistakes
+    }
+
     fn check_model(&self) -> Option<Mistake> {
         let help = "give `endpoint: {url: http://localhost:8000/v1, model: NAME}` or `model: NODE`";
         let Some(endpoint) = &self.endpoint else {
@@ -361,6 +407,7 @@ impl Params for GenerateParams {
             mistakes.push(Mistake::new("params.extra", "a model of the pipeline understands no other settings"));
         }
         mistakes.extend(self.check_numbers());
+        mistakes.extend(self.check_votes());
         mistakes
     }
 }

@@ -30,12 +30,12 @@ mod tokenizer;
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
     CheckAnswers, CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
-    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSubstring, DuplicateKey, EvalSet, Explode, FilterMode,
-    FixEntities, FixForm, FixProfile, FixSpaces, FixText, Join, KeepRule, Language, LanguageCode, LanguageDetector,
-    LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize, OutputFormat,
-    PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename, Replace,
-    RuleMode, Sample, SelectColumns, SetColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split, TemplateMessage, TextForm, Thinking,
-    Threshold, Toxicity, UnicodeForm, Unmatched, Where, WordKind, WordListName,
+    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSemantic, DedupSubstring, DuplicateKey, EvalSet, Explode,
+    FilterMode, FixEntities, FixForm, FixProfile, FixSpaces, FixText, Join, KeepRule, Language, LanguageCode,
+    LanguageDetector, LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize,
+    OutputFormat, PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename,
+    Replace, RuleMode, Sample, SelectColumns, SetColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split,
+    TemplateMessage, TextForm, Thinking, Threshold, Toxicity, UnicodeForm, Unmatched, Where, WordKind, WordListName,
 };
 pub use eval::{
     Average, BitsPerByte, Choices, Draw, EvalParams, Exit, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
@@ -44,7 +44,7 @@ pub use eval::{
 };
 pub use export::{ExportFormat, ExportParams, ExportType};
 pub use generate::{
-    AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings,
+    AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings, Votes,
 };
 pub use init::{Architecture, ChatTemplate, InitParams, ModelShape};
 pub use input::{Input, InputRef, InputType};
@@ -83,6 +83,11 @@ pub trait Params: Serialize {
 
     /// Mistakes that no single field shows, as `(field, message, help)`.
     fn check(&self) -> Vec<Mistake> {
+        Vec::new()
+    }
+
+    /// What is no mistake and probably not meant.
+    fn advice(&self) -> Vec<Mistake> {
         Vec::new()
     }
 }
@@ -327,6 +332,11 @@ impl Op {
     /// Returns the mistakes that no single field shows.
     pub fn check(&self) -> Vec<Mistake> {
         with_params!(self, params => params.check())
+    }
+
+    /// Returns what is no mistake and probably not meant.
+    pub fn advice(&self) -> Vec<Mistake> {
+        with_params!(self, params => params.advice())
     }
 
     /// Returns the settings that decide the result, defaults included and input names left out.

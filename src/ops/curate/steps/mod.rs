@@ -20,6 +20,7 @@ mod pattern;
 mod pii;
 mod quality;
 mod sample;
+mod semantic;
 mod spoken;
 mod substring;
 mod toxicity;
@@ -67,6 +68,10 @@ pub(super) fn begin<'a>(
         CurateStep::DedupFuzzy(fuzzy) => {
             let ranks = near::Ranks::new(&fuzzy.keep, fuzzy.score.as_ref(), from)?;
             Box::new(near::DropNear::new(fuzzy, at, ranks, cx)?)
+        }
+        CurateStep::DedupSemantic(semantic) => {
+            let ranks = near::Ranks::new(&semantic.keep, semantic.score.as_ref(), from)?;
+            Box::new(semantic::DropAlike::new(semantic, at, ranks, cx)?)
         }
         CurateStep::DedupSubstring(settings) => {
             Box::new(substring::DropPassages::new(settings, Spool::new(cx.scratch, &file)))

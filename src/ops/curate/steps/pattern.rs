@@ -4,12 +4,13 @@ use regex::Regex;
 
 use crate::data::{Chat, Row, pattern_of};
 use crate::ops::OpError;
+use crate::ops::curate::PATTERN;
 use crate::ops::curate::flow::{Step, Verdict, each};
 use crate::ops::curate::item::Item;
 use crate::spec::params::{Matches, Replace};
 
 fn compiled(pattern: &str) -> Result<Regex, OpError> {
-    pattern_of(pattern).map_err(|why| OpError::new(why).help("the syntax is that of Rust's `regex`: no look-around"))
+    pattern_of(pattern).map_err(|why| OpError::new(why).help(PATTERN))
 }
 
 pub(super) struct KeepMatches {

@@ -16,7 +16,7 @@ pub struct Decontaminate {
     /// When a row counts as contaminated.
     #[serde(default)]
     pub method: ContaminationMethod,
-    /// How many words an n-gram has; 8, and 12 for `datatrove`, when left out.
+    /// How many words an n-gram has; 8, 12 for `datatrove` and 13 for `gpt3`, when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ngram: Option<usize>,
     /// For `coverage`: which share of an item's words must lie in n-grams that a row has too.
@@ -29,6 +29,15 @@ pub struct Decontaminate {
     /// nothing.
     #[serde(default = "thousandth")]
     pub common_share: f64,
+    /// For `gpt3`: how many characters go on either side of a shared n-gram; 200 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// For `gpt3`: pieces must have more characters than this; 200 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_piece: Option<usize>,
+    /// For `gpt3`: a text that falls into more pieces goes whole; 10 when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_pieces: Option<usize>,
     /// The node fails if a greater share of some evaluation set's items is found: then the data set itself is in question.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fail_if_over: Option<f64>,
@@ -70,8 +79,13 @@ pub enum ContaminationMethod {
     /// The n-grams that it shares with an item cover enough of the item (Tülu 3).
     #[default]
     Coverage,
-    /// It shares one n-gram with an item (GPT-3 with `ngram: 13`, Open R1 with 8).
+    /// It shares one n-gram with an item (Open R1).
     AnyNgram,
+    /// GPT-3's way: of a plain text that shares an n-gram with an item, the n-gram and the characters around it are cut out,
+    /// and each piece that is left is a row. n-grams that more than ten rows have count for nothing, and items with fewer
+    /// words than an n-gram are passed over. What is no plain text goes whole.
+    #[serde(rename = "gpt3")]
+    Gpt3,
     /// It shares one n-gram with an item's answer, or with the seam between question and answer (datatrove).
     Datatrove,
 }
@@ -96,7 +110,11 @@ fn thousandth() -> f64 {
 impl Decontaminate {
     /// Returns how many words an n-gram has.
     pub fn words(&self) -> usize {
-        self.ngram.unwrap_or(if self.method == ContaminationMethod::Datatrove { 12 } else { 8 })
+        self.ngram.unwrap_or(match self.method {
+            ContaminationMethod::Coverage | ContaminationMethod::AnyNgram => 8,
+            ContaminationMethod::Datatrove => 12,
+            ContaminationMethod::Gpt3 => 13,
+        })
     }
 }
 
@@ -119,6 +137,15 @@ impl StepParams for Decontaminate {
             if share.is_some_and(|share| !(0.0..=1.0).contains(&share)) {
                 wrong(field, "a share is between 0 and 1");
             }
+        }
+        let of_cuts = [("window", self.window), ("min_piece", self.min_piece), ("max_pieces", self.max_pieces)];
+        for (field, _) in of_cuts.into_iter().filter(|(_, given)| given.is_some()) {
+            if self.method != ContaminationMethod::Gpt3 {
+                wrong(field, "only `method: gpt3` cuts texts");
+            }
+        }
+        if self.max_pieces == Some(0) {
+            wrong("max_pieces", "a text has at least one piece");
         }
         for (i, set) in self.evals.iter().enumerate() {
             let needs_answer = self.method == ContaminationMethod::Datatrove;

@@ -48,11 +48,11 @@ pub enum KeepRule {
     Datatrove,
 }
 
-fn usual_keep() -> Vec<KeepRule> {
+pub(super) fn usual_keep() -> Vec<KeepRule> {
     vec![KeepRule::Priority, KeepRule::Longest, KeepRule::First]
 }
 
-fn check_keep(keep: &[KeepRule], score: Option<&String>) -> Vec<Mistake> {
+pub(super) fn check_keep(keep: &[KeepRule], score: Option<&String>) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     if keep.contains(&KeepRule::Datatrove) && keep.len() > 1 {
         mistakes.push(Mistake::new("keep", "`datatrove` stands alone").help("write `keep: [datatrove]`"));

@@ -12,8 +12,10 @@ mod entry;
 mod filter;
 mod join;
 mod measure;
+mod order;
 mod output;
 mod quality;
+mod semantic;
 mod shape;
 mod text;
 
@@ -34,9 +36,10 @@ pub use join::{Join, Unmatched};
 pub use measure::{CountTokens, Perplexity};
 pub use output::{CurateOutput, OutputFormat};
 pub use quality::{Quality, QualityProfile, QualityRule, Threshold, Toxicity, WordKind, WordListName};
+pub use semantic::DedupSemantic;
 pub use shape::{
-    Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, SetColumns, Shuffle, Sort, Split, TemplateMessage,
-    Thinking, Where,
+    Explode, Messages, MessagesFormat, Mix, Rename, Sample, SelectColumns, SetColumns, Shuffle, Sort, Split,
+    TemplateMessage, Thinking, Where,
 };
 pub use text::{Dedup, Normalize, Replace, UnicodeForm};
 
@@ -147,6 +150,8 @@ steps! {
     DedupExact(DedupExact) = "dedup_exact",
     /// Drops rows that are nearly the same as another one, and keeps the best of them.
     DedupFuzzy(DedupFuzzy) = "dedup_fuzzy",
+    /// Drops rows that mean nearly the same as another one to a model, and keeps the best of them.
+    DedupSemantic(DedupSemantic) = "dedup_semantic",
     /// Finds passages that stood earlier in the data.
     DedupSubstring(DedupSubstring) = "dedup_substring",
     /// Drops rows that give items of evaluation sets away.
@@ -244,6 +249,10 @@ impl Params for CurateParams {
         }
     }
 
+    fn advice(&self) -> Vec<Mistake> {
+        order::advice(&self.steps)
+    }
+
     fn check(&self) -> Vec<Mistake> {
         let mut mistakes = Vec::new();
         if self.from.is_empty() {
@@ -257,6 +266,9 @@ impl Params for CurateParams {
                     field => format!("steps[{i}].{}.{field}", step.name()),
                 };
                 mistakes.push(mistake);
+            }
+            if let CurateStep::Mix(mix) = step {
+                mistakes.extend(mix.strangers(&self.entry_names(), &format!("steps[{i}].mix.weights")));
             }
             if matches!(step, CurateStep::Split(_)) && i + 1 != self.steps.len() {
                 mistakes.push(Mistake::new(format!("steps[{i}]"), "`split` must be the last step"));

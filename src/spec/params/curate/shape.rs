@@ -220,6 +220,25 @@ impl StepParams for Mix {
     }
 }
 
+impl Mix {
+    /// Returns the weights of entries that there are not, and the entries without a weight.
+    pub(super) fn strangers(&self, entries: &[String], field: &str) -> Vec<Mistake> {
+        let stranger = |name: &&String| !entries.contains(*name);
+        let mistake = |name: &String| {
+            let message = format!("`weights` knows an entry `{name}` that `from` does not");
+            let help = format!("its entries are `{}`; `name` gives one a name", entries.join("`, `"));
+            Mistake::new(format!("{field}.{name}"), message).help(help)
+        };
+        let without = |name: &&String| !self.weights.contains_key(*name);
+        let missing = |name: &String| {
+            let message = format!("`weights` says nothing about the entry `{name}`");
+            Mistake::new(field, message).help("write the weight 0 to leave an entry out")
+        };
+        let strangers = self.weights.keys().filter(stranger).map(mistake);
+        strangers.chain(entries.iter().filter(without).map(missing)).collect()
+    }
+}
+
 /// Keeps a reproducible random sample, in the rows' own order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]

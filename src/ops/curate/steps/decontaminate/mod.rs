@@ -5,6 +5,7 @@
 //! long it is, and one that shares a turn of phrase is not. n-grams that many rows have are no evidence; which ones these are
 //! is known only when all rows have come, so rows wait.
 
+mod cut;
 mod index;
 
 use std::collections::BTreeMap;
@@ -14,13 +15,14 @@ use rayon::prelude::*;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use self::cut::Cut;
 use self::index::{EvalItem, Hit, Index, Shared, word_hashes};
 use crate::data::{self, Record, Row, beginning};
 use crate::ops::curate::flow::{Step, Verdict, Why};
 use crate::ops::curate::item::Item;
 use crate::ops::curate::spool::{Spool, SpoolReader};
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::{ContaminationMethod, Decontaminate, EvalSet};
+use crate::spec::params::{ContaminationMethod, Decontaminate, EvalSet, FilterMode};
 
 /// Fewer rows than these are no evidence that an n-gram is common.
 const FEW_ROWS: u64 = 10;
@@ -42,6 +44,8 @@ pub(super) struct DropContaminated {
     found: Vec<std::collections::BTreeSet<u64>>,
     dropped: Vec<u64>,
     skipped: Vec<u64>,
+    /// Rows that stay in pieces.
+    cut: u64,
     hits: Vec<Reported>,
     entries: Vec<String>,
 }
@@ -72,6 +76,7 @@ impl DropContaminated {
             found: vec![std::collections::BTreeSet::new(); sets],
             dropped: vec![0; sets],
             skipped: vec![0; sets],
+            cut: 0,
             hits: Vec::new(),
             entries: entries.to_vec(),
         };
@@ -93,7 +98,7 @@ impl DropContaminated {
         let n = self.settings.words();
         let texts =
             texts_of(eval, record).map_err(|why| OpError::new(format!("item {number} of `{}`: {why}", eval.name)))?;
-        let simple: Vec<Vec<u64>> = texts.iter().map(|text| word_hashes(&simplified(text))).collect();
+        let simple: Vec<Vec<u64>> = texts.iter().map(|text| self.hashes(&self.simple(text))).collect();
         let item = |words: usize, text: &str| EvalItem {
             set: set as u32,
             number,
@@ -112,7 +117,8 @@ impl DropContaminated {
             return Ok(());
         }
         for (text, words) in texts.iter().zip(simple) {
-            if words.len() < self.settings.min_eval_words {
+            let whole = if self.settings.method == ContaminationMethod::Gpt3 { n } else { 0 };
+            if words.len() < self.settings.min_eval_words.max(whole) {
                 self.skipped[set] += 1;
                 continue;
             }
@@ -121,11 +127,53 @@ impl DropContaminated {
         Ok(())
     }
 
+    /// Brings a text to the form in which its words are compared.
+    fn simple(&self, text: &str) -> String {
+        if self.settings.method == ContaminationMethod::Gpt3 { cut::words(text).0 } else { simplified(text) }
+    }
+
+    fn hashes(&self, simple: &str) -> Vec<u64> {
+        if self.settings.method == ContaminationMethod::Gpt3 { cut::hashes(simple) } else { word_hashes(simple) }
+    }
+
+    /// Says whether n-grams that many rows have are no evidence.
+    fn counts(&self) -> bool {
+        matches!(self.settings.method, ContaminationMethod::Coverage | ContaminationMethod::Gpt3)
+    }
+
+    /// Says whether so many rows have an n-gram that it is no evidence.
+    fn is_common(&self, (length, gram): (u32, u32)) -> bool {
+        let few = match self.settings.method {
+            ContaminationMethod::Gpt3 => FEW_ROWS,
+            _ => FEW_ROWS.max((self.settings.common_share * self.rows as f64) as u64),
+        };
+        self.counts() && u64::from(self.rows_with[length as usize][gram as usize].load(Ordering::Relaxed)) > few
+    }
+
+    /// Returns what stays of a contaminated row, GPT-3's way; nothing where the row goes.
+    fn cut(&self, item: &Item) -> Vec<Item> {
+        let Row::Text(text) = item.row() else { return Vec::new() };
+        if self.settings.method != ContaminationMethod::Gpt3 || self.settings.mode != FilterMode::Drop {
+            return Vec::new();
+        }
+        let (plain, places) = cut::words(text);
+        let shared = self.index.search(&cut::hashes(&plain));
+        let n = self.settings.words();
+        let found = shared.iter().filter(|shared| !self.is_common(shared.gram)).map(|shared| shared.at as usize);
+        let found: Vec<_> = found.map(|at| places[at].start..places[at + n - 1].end).collect();
+        let piece = |piece: &str| {
+            let mut item = item.clone();
+            *item.row_mut() = Row::Text(piece.to_owned());
+            item
+        };
+        Cut::of(&self.settings).pieces(text, &found).into_iter().map(piece).collect()
+    }
+
     /// Returns what the texts of a row share with items; each text by itself.
     fn search(&self, row: &Row) -> Vec<(Vec<Shared>, String)> {
         let found = texts_of_row(row).into_iter().map(|text| {
-            let simple = simplified(&text);
-            (self.index.search(&word_hashes(&simple)), simple)
+            let simple = self.simple(&text);
+            (self.index.search(&self.hashes(&simple)), simple)
         });
         found.filter(|(shared, _)| !shared.is_empty()).collect()
     }
@@ -142,12 +190,9 @@ impl DropContaminated {
 
     /// Returns the hit that decides about a row, with the words that were shared.
     fn worst(&self, row: &Row) -> Option<(Hit, String)> {
-        let counts = self.settings.method == ContaminationMethod::Coverage;
-        let few = FEW_ROWS.max((self.settings.common_share * self.rows as f64) as u64);
-        let common = |(length, gram): (u32, u32)| {
-            counts && u64::from(self.rows_with[length as usize][gram as usize].load(Ordering::Relaxed)) > few
-        };
-        let least = if counts { self.settings.min_coverage } else { 0.0 };
+        let common = |gram: (u32, u32)| self.is_common(gram);
+        let least =
+            if self.settings.method == ContaminationMethod::Coverage { self.settings.min_coverage } else { 0.0 };
         let of_text = |(shared, simple): (Vec<Shared>, String)| {
             let hit = *self.index.coverage(&shared, common).first()?;
             let (from, to) = (hit.span.0 as usize, hit.span.1 as usize);
@@ -208,7 +253,7 @@ impl DropContaminated {
 impl Step for DropContaminated {
     fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
         self.rows += items.len() as u64;
-        if self.settings.method == ContaminationMethod::Coverage {
+        if self.counts() {
             items.par_iter().for_each(|item| self.count(item.row()));
         }
         self.spool.as_mut().map_or(Ok(()), |spool| spool.push(items))?;
@@ -226,12 +271,14 @@ impl Step for DropContaminated {
             self.check_sets()?;
             return Ok(None);
         }
-        let hits: Vec<Option<(Hit, String)>> = items.par_iter().map(|item| self.worst(item.row())).collect();
+        let judge = |item: &Item| self.worst(item.row()).map(|(hit, shared)| (hit, shared, self.cut(item)));
+        let hits: Vec<Option<(Hit, String, Vec<Item>)>> = items.par_iter().map(judge).collect();
         let judged = items.into_iter().zip(hits).map(|(item, hit)| match hit {
             None => Verdict::Keep(item),
-            Some((hit, shared)) => {
+            Some((hit, shared, pieces)) => {
                 let why = self.report(&item, hit, shared);
-                Verdict::Drop(item, why)
+                self.cut += u64::from(!pieces.is_empty());
+                if pieces.is_empty() { Verdict::Drop(item, why) } else { Verdict::Become(pieces) }
             }
         });
         Ok(Some(judged.collect()))
@@ -244,7 +291,11 @@ impl Step for DropContaminated {
             let about = json!({"items": items, "items_found": found, "rows": self.dropped[set], "texts_too_short": self.skipped[set]});
             sets.insert(eval.name.clone(), about);
         }
-        Some(json!({"evals": sets, "worst": self.hits}))
+        let mut figures = json!({"evals": sets, "worst": self.hits});
+        if self.settings.method == ContaminationMethod::Gpt3 {
+            figures["rows_cut"] = self.cut.into();
+        }
+        Some(figures)
     }
 }
 
