@@ -59,7 +59,15 @@ pub struct RowRange {
 impl SourceManifest {
     /// Returns the description of files in `format` (by file name if `None`).
     pub fn new(format: Option<Format>, rows: TextUnit) -> Self {
-        Self { version: SOURCE_VERSION, format, rows, columns: None, range: None, skip_bad: false, no_text: NoText::Error }
+        Self {
+            version: SOURCE_VERSION,
+            format,
+            rows,
+            columns: None,
+            range: None,
+            skip_bad: false,
+            no_text: NoText::Error,
+        }
     }
 
     /// Takes only these columns.

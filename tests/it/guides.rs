@@ -38,8 +38,14 @@ fn the_guide_to_luth_can_be_followed() {
     {
         fs_err::copy(repository().join("tests/fixtures/pdf").join(fixture), papers.join(name)).unwrap();
     }
-    // What `tests/models/fetch.sh` fetches; for a check, any bytes will do.
+    // What `tests/models/fetch.sh` fetches, and the data of `small.yaml`; for a check, any bytes will do.
     world.write("target/test-models/SmolLM2-135M-Instruct.Q4_1.gguf", "a model");
+    for data in ["fr_chats/a.jsonl", "fr_novels/a.txt", "en_novels/a.txt", "clams_fr/a.txt"] {
+        world.write(&format!("pipelines/data/{data}"), "a row");
+    }
+    for rows in ["exams_fr", "arc_challenge"] {
+        world.write(&format!("tests/fixtures/eval/data/{rows}.jsonl"), "{}");
+    }
     let server = Server::start(|came, _| crate::pdf::teacher(came));
     let teacher = format!("endpoint={}", server.url);
     let commands = commands("docs/reproduce-luth.md");

@@ -49,8 +49,7 @@ pub(super) fn text(glyphs: &[Glyph]) -> String {
         if down.abs() > SAME_LINE * size || along < -BACK * size || !is_parallel(before, glyph) {
             let down = frame(before, moved).1;
             text.push_str(if down > PARAGRAPH * size { "\n\n" } else { "\n" });
-        } else if is_accent(before) && along < -0.3 * before.size && on_letter(&mut text, before, glyph)
-        {
+        } else if is_accent(before) && along < -0.3 * before.size && on_letter(&mut text, before, glyph) {
             last = Some(glyph);
             continue;
         } else if is_accent(glyph) && along < 0.0 && accented(&mut text, &glyph.text) {

@@ -25,6 +25,11 @@ const TEMPLATE: &str = "the template is one of MiniJinja, over the row's columns
 /// What to do about a regular expression.
 pub(in crate::ops) const PATTERN: &str = "the syntax is that of Rust's `regex`: no look-around, no back references";
 
+fn template(field: String, content: &str) -> Option<Found> {
+    let why = TextTemplate::new(content).err()?;
+    Some((field, format!("`{content}` cannot be read: {why}"), TEMPLATE))
+}
+
 fn of_step(step: &CurateStep) -> Vec<Found> {
     let computed = |field: &str, source: Option<&String>| -> Vec<Found> {
         let wrong = source.and_then(|source| Some((source, crate::data::Expression::new(source).err()?)));
@@ -49,11 +54,15 @@ fn of_step(step: &CurateStep) -> Vec<Found> {
         CurateStep::Matches(matches) => found("pattern", &matches.pattern),
         CurateStep::Replace(replace) => found("pattern", &replace.pattern),
         CurateStep::Messages(messages) => {
-            let read = |(i, content): (usize, &String)| {
-                let why = TextTemplate::new(content).err()?;
-                Some((format!("template[{i}].content"), format!("`{content}` cannot be read: {why}"), TEMPLATE))
-            };
-            messages.template.iter().map(|message| &message.content).enumerate().filter_map(read).collect()
+            let contents = messages.template.iter().map(|message| &message.content).enumerate();
+            contents.filter_map(|(i, content)| template(format!("template[{i}].content"), content)).collect()
+        }
+        CurateStep::Set(columns) => {
+            columns.0.iter().filter_map(|(column, content)| template(column.clone(), content)).collect()
+        }
+        CurateStep::Join(join) => {
+            let keys = [("key", Some(&join.key)), ("with_key", join.with_key.as_ref())];
+            keys.into_iter().filter_map(|(field, key)| template(field.into(), key?)).collect()
         }
         CurateStep::Toxicity(toxicity) => {
             let words: Vec<&str> = toxicity.words.iter().map(String::as_str).collect();
