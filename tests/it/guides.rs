@@ -29,13 +29,15 @@ fn follow(world: &World, hub: &Hub, words: &[String], more: &[&str]) {
 #[test]
 fn the_guide_to_luth_can_be_followed() {
     let (world, hub) = world();
-    let file = "pipelines/scholar.yaml";
-    world.write(file, &fs_err::read_to_string(repository().join(file)).unwrap());
+    world.write("pipelines/scholar.yaml", &crate::pdf::whole_scholar());
     let papers = world.path("target/scholar/papers");
     fs_err::create_dir_all(&papers).unwrap();
-    for (name, fixture) in
-        [("mathematiques-2019-sujet.pdf", "sujet.pdf"), ("mathematiques-2019-corrige.pdf", "corrige.pdf")]
-    {
+    for (name, fixture) in [
+        ("mathematiques-2019-sujet.pdf", "sujet.pdf"),
+        ("mathematiques-2019-corrige.pdf", "corrige.pdf"),
+        ("ccinp_physique_2012_e.pdf", "colonnes.pdf"),
+        ("ccinp_physique_2012_ca.pdf", "corrige.pdf"),
+    ] {
         fs_err::copy(repository().join("tests/fixtures/pdf").join(fixture), papers.join(name)).unwrap();
     }
     // What `tests/models/fetch.sh` fetches, and the data of `small.yaml`; for a check, any bytes will do.

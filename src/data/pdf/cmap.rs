@@ -24,10 +24,9 @@ impl ToUnicode {
     /// Reads a table. What cannot be read in it is passed over.
     pub(super) fn read(bytes: &[u8]) -> Self {
         let mut table = Self::default();
-        let mut tokens = Tokens(bytes);
         let mut section: &[u8] = b"";
         let mut waiting: Vec<Token<'_>> = Vec::new();
-        while let Some(token) = tokens.next() {
+        for token in Tokens(bytes) {
             match token {
                 Token::Word(word) if word.starts_with(b"begin") => section = word,
                 Token::Word(_) => section = b"",

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Verdict;
 use crate::exec::select::Chosen;
+use crate::hub::Content;
 use crate::spec::lock::LockedNode;
 
 /// By how much metrics may differ.
@@ -135,7 +136,14 @@ fn contradictions(locked: &LockedNode, found: &Found) -> Vec<String> {
         if locked.artifact == found.artifact && locked.size != *size {
             why.push(format!("its size is {} in the lockfile, {size} on record", locked.size));
         }
-        if locked.files != *files {
+        // A key has for a file of a hub what stands for its digest, the lockfile has the digest.
+        let in_keys = |content: &String| match content.parse::<Content>() {
+            Ok(content) => content.digest().hex(),
+            Err(_) => content.clone(),
+        };
+        let in_lock: BTreeMap<_, _> =
+            locked.files.iter().map(|(name, content)| (name.clone(), in_keys(content))).collect();
+        if in_lock != *files {
             why.push("its files are others in the lockfile than on record".into());
         }
         let locked_choice = locked.chosen.clone().and_then(|chosen| serde_json::from_value(chosen).ok());
