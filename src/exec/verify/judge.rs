@@ -138,8 +138,8 @@ fn contradictions(locked: &LockedNode, found: &Found) -> Vec<String> {
         }
         // A key has for a file of a hub what stands for its digest, the lockfile has the digest.
         let in_keys = |content: &String| match content.parse::<Content>() {
-            Ok(content) => content.digest().hex(),
-            Err(_) => content.clone(),
+            Ok(read) if read.to_string() == *content => read.digest().hex(),
+            _ => content.clone(),
         };
         let in_lock: BTreeMap<_, _> =
             locked.files.iter().map(|(name, content)| (name.clone(), in_keys(content))).collect();
