@@ -3,6 +3,9 @@
 //! Only what such a table needs is read of PostScript: ranges of codes and what they mean. Ranges stay ranges, so that one
 //! that claims all codes there could be costs no more than any other.
 
+/// The most ranges of lengths, which are gone through for every code. Real tables have one to four.
+const MOST_SPACES: usize = 256;
+
 /// What codes mean.
 #[derive(Debug, Default)]
 pub(super) struct ToUnicode {
@@ -47,7 +50,9 @@ impl ToUnicode {
     }
 
     fn space(&mut self, waiting: &[Token<'_>]) -> bool {
-        if let [Token::Hex(first), Token::Hex(last)] = waiting {
+        if let [Token::Hex(first), Token::Hex(last)] = waiting
+            && self.spaces.len() < MOST_SPACES
+        {
             self.spaces.push((first.len().clamp(1, 4), number(first), number(last)));
         }
         waiting.len() >= 2
@@ -174,5 +179,7 @@ mod tests {
         }
         assert_eq!((table.text(0x27), table.text(0), table.length(&[0, 3, 9])), (None, None, Some(2)));
         assert_eq!(ToUnicode::read(b"beginbfchar <41").text(0x41), None);
+        let many = ToUnicode::read(&[&b"begincodespacerange "[..], &b"<00> <01> ".repeat(100_000)].concat());
+        assert_eq!(many.spaces.len(), MOST_SPACES);
     }
 }
