@@ -13,6 +13,7 @@ run() { echo "== $* (load $(cut -d' ' -f1-3 /proc/loadavg))"; "$python" "$here/m
 cat "$model"/*.safetensors > /dev/null
 for kind in full lora; do
     run luthflow $kind
+    run luthflow-selective $kind
     run luthflow-recompute $kind
     run sdpa $kind
     run eager $kind

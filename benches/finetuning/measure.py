@@ -95,7 +95,7 @@ def of_torch(attention):
 
 
 if trainer.startswith("luthflow"):
-    figures = of_luthflow(trainer.endswith("recompute"))
+    figures = of_luthflow({"luthflow": False, "luthflow-selective": "selective", "luthflow-recompute": True}[trainer])
 else:
     figures = of_torch(trainer)
 print(f"{trainer:20} {kind:5} {figures[0]:8.1f} tokens/s {figures[1]:8.1f} tokens a CPU second {figures[2]:8.0f} MB")

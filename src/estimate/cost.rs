@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{Device, Figure};
 use crate::plan::graph::Instance;
-use crate::spec::params::Op;
+use crate::spec::params::{GradientCheckpointing, Op};
 
 /// Writes a large count the way people say it.
 pub(super) fn short(count: f64) -> String {
@@ -109,7 +109,7 @@ impl Cost {
                 if params.micro_batch_size > 1 {
                     ways.push("lower `micro_batch_size`");
                 }
-                if !params.gradient_checkpointing {
+                if params.gradient_checkpointing != GradientCheckpointing::Full {
                     ways.push("`gradient_checkpointing: true`");
                 }
                 ways.push("lower `sequence_len`");

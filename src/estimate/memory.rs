@@ -4,7 +4,7 @@
 //! passes (`model::twin`), whose attention holds the scores of some queries.
 
 use super::{Cost, Figure, Ground, Shape, rates};
-use crate::spec::params::{OptimizerName, SftParams};
+use crate::spec::params::{GradientCheckpointing, OptimizerName, SftParams};
 
 /// Rows whose logits are in the memory of a device together (`model::composed`).
 const ROWS_TOGETHER: f64 = 1024.0;
@@ -31,9 +31,13 @@ fn moments(params: &SftParams, shape: &Shape, beside: Option<f64>) -> f64 {
 fn activations(params: &SftParams, shape: &Shape, tokens: f64, wide: f64) -> f64 {
     let (query, keys) = (shape.costs.width, shape.keys);
     // What a layer keeps of a token: the inputs of its two halves and of its four products, and what they give.
-    let layer = 2.0 * shape.hidden + 2.0 * query + 2.0 * keys + 2.0 * shape.intermediate;
-    let a_token =
-        if params.gradient_checkpointing { shape.layers * shape.hidden + layer } else { shape.layers * layer };
+    let inside = 2.0 * shape.intermediate;
+    let layer = 2.0 * shape.hidden + 2.0 * query + 2.0 * keys + inside;
+    let a_token = match params.gradient_checkpointing {
+        GradientCheckpointing::None => shape.layers * layer,
+        GradientCheckpointing::Selective => shape.layers * (layer - inside) + inside,
+        GradientCheckpointing::Full => shape.layers * shape.hidden + layer,
+    };
     wide * tokens * (a_token + 2.0 * shape.hidden)
 }
 

@@ -1,11 +1,12 @@
 //! What a training costs.
 //!
 //! Operations are those that the node itself counts (`model::flops`), over the tokens of its steps; what
-//! `gradient_checkpointing` computes again is one forward pass more through the layers.
+//! `gradient_checkpointing` computes again is one forward pass more through the layers, or through the inside of their
+//! feed-forward layers.
 
 use super::content::Content;
 use super::{Cost, Facts, Figure, Ground, Shape, memory};
-use crate::spec::params::{Packing, SftParams, TrainOn};
+use crate::spec::params::{GradientCheckpointing, Packing, SftParams, TrainOn};
 
 /// The data of a training, once through.
 struct Epoch {
@@ -44,8 +45,14 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
         two.map(|tokens| make(tokens, trained, pairs))
     };
     cost.flops = three(&|tokens, trained, pairs| costs.training(tokens, trained, pairs, beside));
-    if params.gradient_checkpointing {
-        cost.recomputed_flops = three(&|tokens, _, pairs| costs.forward(tokens, 0.0, pairs));
+    // The processor computes gate and up again, a device their layer.
+    let inside = if ground.device.is_host { 2.0 } else { 3.0 } * shape.layers * shape.hidden * shape.intermediate;
+    match params.gradient_checkpointing {
+        GradientCheckpointing::None => {}
+        GradientCheckpointing::Selective => cost.recomputed_flops = tokens.map(|tokens| 2.0 * inside * tokens),
+        GradientCheckpointing::Full => {
+            cost.recomputed_flops = three(&|tokens, _, pairs| costs.forward(tokens, 0.0, pairs));
+        }
     }
     cost.tokens = tokens;
     if params.dpo.is_some() {

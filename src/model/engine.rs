@@ -161,6 +161,27 @@ pub(crate) struct Loss {
     pub(crate) sum: f64,
 }
 
+/// What a training pass computes again in its backward pass instead of keeping it. Changes no bit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Recompute {
+    /// Nothing but what costs next to nothing.
+    #[default]
+    Nothing,
+    /// What is widest: the inside of feed-forward layers.
+    FeedForward,
+    /// Whole layers: of each only what it got is kept.
+    Layers,
+}
+
+/// A part of a model that can be computed again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// A layer.
+    Layer,
+    /// Its second half: the norm, the feed-forward layer and the residual.
+    FeedForward,
+}
+
 /// The blocks of a transformer.
 pub(crate) trait Engine {
     /// Returns a row of the table for each id, times `scale`.
@@ -172,7 +193,7 @@ pub(crate) trait Engine {
     }
 
     /// Computes a part of the model. An engine that is short of memory may compute it again in its backward pass.
-    fn segment<F>(&self, x: &Tensor, run: F) -> Result<Tensor>
+    fn segment<F>(&self, x: &Tensor, _part: Part, run: F) -> Result<Tensor>
     where
         F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
     {

@@ -37,20 +37,22 @@ mod kernel;
 mod on_device;
 mod packed;
 mod parameter;
+mod passes;
 mod reference;
 mod twin;
 
 pub use adapter::{Adapter, LoraSettings};
-pub use causal_lm::{CausalLm, Losses, Pass, Weigh};
+pub use causal_lm::CausalLm;
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use early_exit::{Branches, EarlyExit};
-pub use engine::Noise;
+pub use engine::{Noise, Recompute};
 pub use error::ModelError;
 pub use flops::PassCosts;
 pub use infer::{Asking, LanguageModel, Scored, SequenceId, Session};
 pub use on_device::OnDevice;
 pub use packed::Packed;
 pub use parameter::{Parameter, ParameterKind, Part};
+pub use passes::{Losses, Pass, Weigh};
 pub use reference::Reference;
 
 pub use crate::tensor::DeviceChoice;

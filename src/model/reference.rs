@@ -8,10 +8,10 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Var};
 
 use super::causal_lm::CausalLm;
-use super::causal_lm::Pass;
 use super::composed::{AdapterTensors, Composed};
 use super::engine::{Engine, Frame};
 use super::packed::Packed;
+use super::passes::Pass;
 use super::{ModelError, Parameter};
 
 /// A model whose every operation is candle's.

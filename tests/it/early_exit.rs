@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, EarlyExit, LanguageModel, OnDevice, Packed, Parameter, Pass};
+use luthflow::model::{CausalLm, EarlyExit, LanguageModel, OnDevice, Packed, Parameter, Pass, Recompute};
 use luthflow::tensor::TensorFile;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -111,12 +111,14 @@ fn losses_and_gradients_are_those_of_torch() {
         let found = gradients(&model);
         let fused = worst(&found, &golden);
         // Computed again in the backward pass: the same bits.
-        let mut again = golden.load(dir.path());
-        let pass = Pass { recompute: true, ..golden.pass() };
-        assert_eq!(again.add_all_gradients(&golden.packed, &golden.trained, pass).unwrap(), losses);
-        assert!(gradients(&again) == found, "{}", case.0);
+        for recompute in [Recompute::FeedForward, Recompute::Layers] {
+            let mut again = golden.load(dir.path());
+            let pass = Pass { recompute, ..golden.pass() };
+            assert_eq!(again.add_all_gradients(&golden.packed, &golden.trained, pass).unwrap(), losses);
+            assert!(gradients(&again) == found, "{}", case.0);
+        }
         // As a GPU trains, with and without.
-        for recompute in [false, true] {
+        for recompute in [Recompute::Nothing, Recompute::FeedForward, Recompute::Layers] {
             let mut twin = golden.load(dir.path());
             twin.move_to(&Device::Cpu).unwrap();
             let pass = Pass { recompute, ..golden.pass() };

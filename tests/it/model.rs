@@ -2,7 +2,7 @@
 //! other.
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, ModelError, Noise, Packed, ParameterKind, Pass};
+use luthflow::model::{CausalLm, ModelError, Noise, Packed, ParameterKind, Pass, Recompute};
 use luthflow::spec::params::Kind;
 use serde_json::json;
 use tempfile::TempDir;
@@ -224,13 +224,14 @@ fn noise_and_smoothing_are_those_of_the_composed_model() {
 #[test]
 fn computing_layers_again_changes_no_bit() {
     let (packed, trained) = random_batch(&[7, 1, 70, 2, 130, 3], &mut Numbers(9));
-    let run = |recompute: bool| {
+    let run = |recompute: Recompute| {
         let mut model = model("tied");
         let pass = Pass { recompute, noise: Some(Noise { alpha: 1.0, seed: 1 }), ..Pass::plain(0.01) };
         let sums = [0, 1].map(|_| model.add_gradients(&packed, &trained, pass).unwrap().to_bits());
         (sums, model.parameters().iter().map(|parameter| parameter.gradient()).collect::<Vec<_>>())
     };
-    assert!(run(true) == run(false));
+    let kept = run(Recompute::Nothing);
+    assert!(run(Recompute::Layers) == kept && run(Recompute::FeedForward) == kept);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use candle_core::Device;
-use luthflow::model::{CausalLm, LanguageModel, LoraSettings, Noise, OnDevice, Packed, Pass};
+use luthflow::model::{CausalLm, LanguageModel, LoraSettings, Noise, OnDevice, Packed, Pass, Recompute};
 use luthflow::spec::params::Kind;
 use serde_json::json;
 
@@ -150,7 +150,7 @@ fn training_passes_are_those_of_the_cpu_engine() {
             let packed = texts(load().config().vocab_size);
             let trained: Vec<bool> = (0..packed.ids.len()).map(|place| place % 3 != 1).collect();
             let noise = Some(Noise { alpha: 2.0, seed: 9 });
-            let run = |device: bool, recompute: bool| {
+            let run = |device: bool, recompute: Recompute| {
                 let mut model = load();
                 if device {
                     model.move_to(&Device::Cpu).unwrap();
@@ -168,14 +168,14 @@ fn training_passes_are_those_of_the_cpu_engine() {
                 model.spread_weights().unwrap();
                 (sum, gradients, model.log_probs(&packed).unwrap())
             };
-            let (sum, gradients, scores) = run(false, false);
-            for recompute in [false, true] {
+            let (sum, gradients, scores) = run(false, Recompute::Nothing);
+            for recompute in [Recompute::Nothing, Recompute::FeedForward, Recompute::Layers] {
                 let (other, others, other_scores) = run(true, recompute);
                 assert!((sum / other - 1.0).abs() < 1e-5, "{}: {sum} {other}", folder.display());
                 for (a, b) in gradients.iter().zip(&others) {
                     let error = relative_error(b, a);
                     // Of 1e-6 and less where it was looked at; GELU's derivative has six digits in candle.
-                    assert!(error <= 5e-5, "{}, {adapters} {recompute}: {error:.1e}", folder.display());
+                    assert!(error <= 5e-5, "{}, {adapters} {recompute:?}: {error:.1e}", folder.display());
                 }
                 assert!(largest_difference(&scores, &other_scores) <= 5e-5, "{}", folder.display());
             }

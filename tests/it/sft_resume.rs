@@ -118,7 +118,10 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
 fn a_training_that_goes_on_ends_in_the_same_bytes() {
     for settings in [
         json!({}),
-        json!({"gradient_accumulation_steps": 2, "packing": "multipack", "packing_bin_size": 3, "micro_batch_size": 2}),
+        json!({
+            "gradient_accumulation_steps": 2, "packing": "multipack", "packing_bin_size": 3, "micro_batch_size": 2,
+            "gradient_checkpointing": "selective",
+        }),
         json!({"bf16": true, "neftune_noise_alpha": 5.0, "label_smoothing": 0.1, "gradient_checkpointing": true}),
         json!({"val_set_size": 0.2, "evals_per_epoch": 2, "load_best_model_at_end": true, "save_strategy": "epoch"}),
         json!({

@@ -10,7 +10,9 @@ use super::names::Names;
 use super::parameters::Parameters;
 use crate::model::config::{Config, LayerKind, ShortConvolution};
 use crate::model::early_exit::{branch_prefix, exit_name};
-use crate::model::engine::{Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, ParameterId, Pooling};
+use crate::model::engine::{
+    Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, ParameterId, Part, Pooling,
+};
 use crate::model::kernel::Heads;
 use crate::model::kernel::gated::Activation;
 use crate::model::parameter::{Outline, Parameter};
@@ -185,7 +187,7 @@ impl Decoder {
             seen(&x)?;
             let (layer, activation, frame) = (layer.clone(), self.activation, frame.clone());
             let last = index + 1 == self.layers.len();
-            x = engine.segment(&x, move |engine, x| {
+            x = engine.segment(&x, Part::Layer, move |engine, x| {
                 let (mut mixed, mut stream) = (layer.mix(engine, x, &frame)?, x.clone());
                 let Some(branch) = &layer.branch else {
                     if last {
@@ -255,9 +257,11 @@ impl Layer {
     /// Takes it into the stream and works on each token alone.
     fn work(&self, engine: &impl Engine, mixed: &Tensor, x: &Tensor, activation: Activation) -> Result<Tensor> {
         let x = join(engine, mixed, self.output, self.after_mixer, x)?;
-        let normed = engine.rms_norm(&x, self.feed_forward_norm)?;
-        let inner = engine.linear_gated(&normed, self.gate_up, activation)?;
-        join(engine, &inner, self.down, self.after_feed_forward, &x)
+        let (norm, gate_up, down, after) = (self.feed_forward_norm, self.gate_up, self.down, self.after_feed_forward);
+        engine.segment(&x, Part::FeedForward, move |engine, x| {
+            let inner = engine.linear_gated(&engine.rms_norm(x, norm)?, gate_up, activation)?;
+            join(engine, &inner, down, after, x)
+        })
     }
 }
 

@@ -15,7 +15,7 @@ mod segments;
 
 use candle_core::{D, DType, Device, IndexOp, Result, Tensor};
 
-use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Pooling};
+use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Part, Pooling};
 use super::kernel::gated::Activation;
 use super::kernel::noise;
 use super::kernel::rotary::RotaryTable;
@@ -254,11 +254,11 @@ impl Engine for Composed<'_> {
         x + y
     }
 
-    fn segment<F>(&self, x: &Tensor, run: F) -> Result<Tensor>
+    fn segment<F>(&self, x: &Tensor, part: Part, run: F) -> Result<Tensor>
     where
         F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
     {
-        match &self.segments {
+        match self.segments.as_ref().filter(|segments| segments.of == part) {
             Some(segments) => self.record(segments, x, Box::new(run)),
             None => run(self, x),
         }

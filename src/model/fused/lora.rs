@@ -57,6 +57,11 @@ impl Adapted {
         Self { layer, adapters, dropout, scale: active.adapters.settings.scale, found: Mutex::default() }
     }
 
+    /// Says whether the backward pass needs what is as wide as what comes of the layer, beside it.
+    pub(super) fn keeps_rows(&self) -> bool {
+        self.adapters.iter().any(|adapter| adapter.magnitude.is_some())
+    }
+
     fn inputs(&self) -> usize {
         self.layer.weight.columns()
     }

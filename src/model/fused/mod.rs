@@ -25,7 +25,9 @@ use std::sync::Arc;
 use candle_core::{DType, Device, Result, Tensor};
 
 use super::adapter::Active;
-use super::engine::{Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Pooling};
+use super::engine::{
+    Attention, Convolution, Engine, Frame, Linear, Loss, Norm, Objective, ParameterId, Part, Pooling, Recompute,
+};
 use super::kernel;
 use super::kernel::blocks::Blocks;
 use super::kernel::gated::Activation;
@@ -39,18 +41,22 @@ pub(crate) struct Fused<'a> {
     /// What stands beside linear layers.
     adapters: Option<Active<'a>>,
     tape: Tape<'a>,
-    /// Whether segments are computed again in the backward pass.
-    recompute: bool,
+    /// What is computed again in the backward pass.
+    recompute: Recompute,
 }
 
 impl<'a> Fused<'a> {
     /// Returns an engine that keeps nothing for a backward pass.
     pub(crate) fn to_score(parameters: &'a [Arc<Parameter>], adapters: Option<Active<'a>>) -> Self {
-        Self { parameters, adapters, tape: Tape::off(), recompute: false }
+        Self { parameters, adapters, tape: Tape::off(), recompute: Recompute::Nothing }
     }
 
-    /// Returns an engine whose blocks can be run backwards, once; with `recompute` segments keep only what they got.
-    pub(crate) fn to_train(parameters: &'a [Arc<Parameter>], adapters: Option<Active<'a>>, recompute: bool) -> Self {
+    /// Returns an engine whose blocks can be run backwards, once.
+    pub(crate) fn to_train(
+        parameters: &'a [Arc<Parameter>],
+        adapters: Option<Active<'a>>,
+        recompute: Recompute,
+    ) -> Self {
         Self { parameters, adapters, tape: Tape::on(), recompute }
     }
 
@@ -62,7 +68,7 @@ impl<'a> Fused<'a> {
 
     /// Runs a segment once more, and backwards; returns the gradient of what it got.
     fn again(&self, segment: &Segment<'a>, x: &Tensor, gradient: Tensor) -> Result<Option<Tensor>> {
-        let engine = Self::to_train(self.parameters, self.adapters, false);
+        let engine = Self::to_train(self.parameters, self.adapters, Recompute::Nothing);
         let out = segment(&engine, x)?;
         engine.tape.backward(&engine, &out, gradient, Some(x))
     }
@@ -105,11 +111,12 @@ impl Engine for Fused<'_> {
         self.tape.apply2(x, &Tensor::from_vec(numbers, x.shape(), &Device::Cpu)?, add::Add)
     }
 
-    fn segment<F>(&self, x: &Tensor, run: F) -> Result<Tensor>
+    /// Of a feed-forward layer only what is wide is computed again: see [`Engine::linear_gated`].
+    fn segment<F>(&self, x: &Tensor, part: Part, run: F) -> Result<Tensor>
     where
         F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
     {
-        if !self.recompute {
+        if part != Part::Layer || self.recompute != Recompute::Layers {
             return run(self, x);
         }
         let out = run(&Self::to_score(self.parameters, self.adapters), x)?;
@@ -157,6 +164,15 @@ impl Engine for Fused<'_> {
 
     fn gated(&self, rows: &Tensor, activation: Activation) -> Result<Tensor> {
         self.tape.apply_cheap(rows, gated::Gated(activation))
+    }
+
+    fn linear_gated(&self, x: &Tensor, layer: Linear, activation: Activation) -> Result<Tensor> {
+        let rows = match (self.recompute, self.adapted(layer)) {
+            (Recompute::FeedForward, None) => self.tape.apply_cheap(x, self.layer(layer))?,
+            (Recompute::FeedForward, Some(adapted)) if !adapted.keeps_rows() => self.tape.apply_cheap(x, adapted)?,
+            _ => self.linear(x, layer)?,
+        };
+        self.gated(&rows, activation)
     }
 
     fn add(&self, x: &Tensor, y: &Tensor) -> Result<Tensor> {

@@ -15,7 +15,7 @@ use candle_core::{Device, Tensor};
 use super::{Fused, storage};
 use crate::model::adapter::{Adapter, LoraSettings};
 use crate::model::engine::{
-    Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, Objective, ParameterId, Pooling, Scale,
+    Attention, Convolution, Engine, Frame, HeadNorms, Linear, Norm, Objective, ParameterId, Pooling, Recompute, Scale,
 };
 use crate::model::kernel::Heads;
 use crate::model::kernel::adapter::{Rows, row_lengths};
@@ -123,11 +123,22 @@ fn check(
     parameters: &[Arc<Parameter>],
     block: impl Fn(&Fused<'_>, &Tensor) -> candle_core::Result<Tensor>,
 ) {
+    check_with(Recompute::Nothing, name, x, parameters, block);
+}
+
+/// As [`check`], with some of the block computed again.
+fn check_with(
+    recompute: Recompute,
+    name: &str,
+    x: Tensor,
+    parameters: &[Arc<Parameter>],
+    block: impl Fn(&Fused<'_>, &Tensor) -> candle_core::Result<Tensor>,
+) {
     Subject {
         name,
         value: &|x| weighed(&block(&Fused::to_score(parameters, None), x).unwrap()),
         slope: &|x| {
-            let engine = Fused::to_train(parameters, None, false);
+            let engine = Fused::to_train(parameters, None, recompute);
             let out = block(&engine, x).unwrap();
             let factors = Tensor::from_vec(numbers(out.elem_count(), 55), out.shape(), &Device::Cpu).unwrap();
             engine.tape.backward(&engine, &out, factors, Some(x)).unwrap()
@@ -218,14 +229,16 @@ fn linear_layers() {
 /// What comes of norms and gates is not kept but computed again: the blocks one after the other.
 #[test]
 fn a_feed_forward_layer() {
-    let parameters = [vector(11, 2), matrix(2 * 8, 11, 3), matrix(11, 8, 4)];
     let norm = Norm { weight: FIRST, epsilon: 1e-3, offset: false };
     let [up, down] = [SECOND, ParameterId(2)].map(|weight| Linear { weight, bias: None });
-    check("feed-forward", tensor(11, 1), &parameters, |engine, x| {
-        let inner = engine.linear_gated(&engine.rms_norm(x, norm)?, up, Activation::Silu)?;
-        // And a norm of what is not kept itself.
-        engine.linear_add(&inner, down, &engine.rms_norm(&engine.rms_norm(x, norm)?, norm)?)
-    });
+    for recompute in [Recompute::Nothing, Recompute::FeedForward] {
+        let parameters = [vector(11, 2), matrix(2 * 8, 11, 3), matrix(11, 8, 4)];
+        check_with(recompute, "feed-forward", tensor(11, 1), &parameters, |engine, x| {
+            let inner = engine.linear_gated(&engine.rms_norm(x, norm)?, up, Activation::Silu)?;
+            // And a norm of what is not kept itself.
+            engine.linear_add(&inner, down, &engine.rms_norm(&engine.rms_norm(x, norm)?, norm)?)
+        });
+    }
 }
 
 #[test]
@@ -259,7 +272,7 @@ fn the_loss_with_its_head() {
         };
         parameters[0].update(|_, gradient| gradient.fill(0.0));
         let slope = |x: &Tensor| {
-            let engine = Fused::to_train(&parameters, None, false);
+            let engine = Fused::to_train(&parameters, None, Recompute::Nothing);
             let objective = Objective { labels: &labels, scale: Scale::Each(&scales), smoothing };
             let loss = engine.cross_entropy(x, FIRST, objective).unwrap();
             engine.tape.backward(&engine, &loss.root, loss.root.ones_like().unwrap(), Some(x)).unwrap()
@@ -314,7 +327,7 @@ fn linear_layers_with_adapters() {
             out
         };
         let slope = |x: &Tensor| {
-            let engine = Fused::to_train(model.parameters(), model.active(dropout), false);
+            let engine = Fused::to_train(model.parameters(), model.active(dropout), Recompute::Nothing);
             let out = engine.linear(x, layer).unwrap();
             let factors = Tensor::from_vec(numbers(out.elem_count(), 55), out.shape(), &Device::Cpu).unwrap();
             engine.tape.backward(&engine, &out, factors, Some(x)).unwrap()

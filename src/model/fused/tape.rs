@@ -6,9 +6,10 @@
 //! was used twice are two added. What the forward pass kept is let go of as soon as the backward pass is past it.
 //!
 //! What comes of a norm, of turning heads and of a gate is not kept: it is had back from what went into it by work on single
-//! rows, which costs little beside products, and was two fifths of what a pass of SmolLM2 kept.
+//! rows, which costs little beside products, and was two fifths of what a pass of SmolLM2 kept. Where memory is short the
+//! product before a gate is not kept either, which is more than half of the rest.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -31,8 +32,10 @@ enum Applied<'a> {
 /// An op that is sooner run again than what came of it is kept. Its backward pass looks at what it got alone.
 struct Cheap {
     op: Box<dyn CustomOp1>,
-    x: Tensor,
+    x: Kept,
     out: TensorId,
+    /// What came of it once more, from when it was asked for until the op itself is run backwards.
+    again: OnceCell<Tensor>,
 }
 
 /// What an op got.
@@ -52,7 +55,13 @@ impl Kept {
     fn get(&self) -> Result<Tensor> {
         match self {
             Self::Whole(x) => Ok(x.clone()),
-            Self::Again(cheap) => cheap.x.apply_op1_no_bwd(&Lent(&*cheap.op)),
+            Self::Again(cheap) => {
+                if let Some(out) = cheap.again.get() {
+                    return Ok(out.clone());
+                }
+                let out = cheap.x.get()?.apply_op1_no_bwd(&Lent(&*cheap.op))?;
+                Ok(cheap.again.get_or_init(|| out).clone())
+            }
         }
     }
 }
@@ -113,15 +122,10 @@ impl<'a> Tape<'a> {
         let out = x.apply_op1_no_bwd(&op)?;
         if let Some(record) = &self.0 {
             let mut record = record.borrow_mut();
-            // Of what is not kept itself, nothing cheap can be had back in one step.
-            if record.cheap.contains_key(&x.id()) {
-                let x = record.kept(x);
-                record.applied.push(Applied::One { op: Box::new(op), x, out: out.clone() });
-            } else {
-                let cheap = Rc::new(Cheap { op: Box::new(op), x: x.clone(), out: out.id() });
-                record.cheap.insert(out.id(), Rc::clone(&cheap));
-                record.applied.push(Applied::Cheap(cheap));
-            }
+            let (x, out) = (record.kept(x), out.id());
+            let cheap = Rc::new(Cheap { op: Box::new(op), x, out, again: OnceCell::new() });
+            record.cheap.insert(out, Rc::clone(&cheap));
+            record.applied.push(Applied::Cheap(cheap));
         }
         Ok(out)
     }
@@ -182,7 +186,8 @@ impl<'a> Tape<'a> {
                 Applied::Cheap(cheap) => {
                     record.borrow_mut().cheap.remove(&cheap.out);
                     if let Some(gradient) = gradients.take(cheap.out) {
-                        gradients.add(cheap.x.id(), cheap.op.bwd(&cheap.x, &cheap.x, &gradient)?)?;
+                        let x = cheap.x.get()?;
+                        gradients.add(cheap.x.id(), cheap.op.bwd(&x, &x, &gradient)?)?;
                     }
                 }
                 Applied::Segment { segment, x, out } => {

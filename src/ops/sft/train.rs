@@ -17,9 +17,9 @@ use super::optim::{Optimizer, clip_factor, gradient_norm};
 use super::pack::{Plan, Step};
 use super::schedule::learning_rate;
 use super::state::{State, watchdog_patience};
-use crate::model::{CausalLm, ModelError, Noise, ParameterKind, Pass};
+use crate::model::{CausalLm, ModelError, Noise, ParameterKind, Pass, Recompute};
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::{SaveStrategy, SftParams};
+use crate::spec::params::{GradientCheckpointing, SaveStrategy, SftParams};
 
 /// The weights of the best evaluation, beside the checkpoints.
 const BEST: &str = "best.safetensors";
@@ -264,7 +264,11 @@ impl<'a> Trainer<'a> {
             smoothing: self.params.label_smoothing as f32,
             noise: self.params.neftune_noise_alpha.map(noise),
             dropout: self.params.lora.as_ref().map(|_| super::lora::dropout_seed(self.params.seed, place)),
-            recompute: self.params.gradient_checkpointing,
+            recompute: match self.params.gradient_checkpointing {
+                GradientCheckpointing::None => Recompute::Nothing,
+                GradientCheckpointing::Selective => Recompute::FeedForward,
+                GradientCheckpointing::Full => Recompute::Layers,
+            },
         }
     }
 

@@ -58,8 +58,9 @@ pub use moe::{GateMode, MoeExpert, MoeLayout, MoeParams};
 pub use report::ReportParams;
 pub use select::{Goal, Search, SearchMethod, SelectParams};
 pub use sft::{
-    BranchParams, DpoSettings, EarlyExitParams, ExitHead, ExitWeights, LongSamples, LoraOutput, LoraParams,
-    OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TargetModules, TrainOn, TrainOnEos, names_module,
+    BranchParams, DpoSettings, EarlyExitParams, ExitHead, ExitWeights, GradientCheckpointing, LongSamples, LoraOutput,
+    LoraParams, OptimizerName, Packing, SaveStrategy, Schedule, SftParams, TargetModules, TrainOn, TrainOnEos,
+    names_module,
 };
 pub use source::{Expect, NoText, OnBadRow, RowRange, SourceFormat, SourceParams, TaskPart, TextRows, WeightType};
 pub use tokenizer::TokenizerParams;

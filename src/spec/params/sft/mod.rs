@@ -3,6 +3,7 @@
 //! Fields are called what Axolotl, TRL and PEFT call them wherever they mean the same.
 
 mod check;
+mod checkpointing;
 mod early_exit;
 mod lora;
 mod parts;
@@ -14,6 +15,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+pub use checkpointing::GradientCheckpointing;
 pub use early_exit::{BranchParams, EarlyExitParams, ExitHead, ExitWeights};
 pub use lora::{LoraOutput, LoraParams, TargetModules, names_module};
 pub use parts::{LongSamples, OptimizerName, Packing, SaveStrategy, Schedule, TrainOn, TrainOnEos};
@@ -159,10 +161,11 @@ pub struct SftParams {
     /// How many steps in a row; 3 if nothing is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss_watchdog_patience: Option<usize>,
-    /// Keeps only the input of each layer and computes the rest again in the backward pass: less memory, a third more time,
-    /// the same bytes. Not part of the key.
+    /// Computes again in the backward pass what then needs no memory. `true`: all but the input of each layer, for a third more
+    /// time; `selective`: the inside of feed-forward layers, more than half of it for a tenth more time. The same bytes in any
+    /// case, and not part of the key.
     #[serde(default, skip_serializing)]
-    pub gradient_checkpointing: bool,
+    pub gradient_checkpointing: GradientCheckpointing,
     /// Saves all that a killed training needs to go on after every so many steps. Not part of the key.
     #[serde(default, skip_serializing)]
     pub checkpoint_steps: Option<usize>,
