@@ -2,7 +2,20 @@
 //!
 //! candle's `matmul` cannot write into a buffer that is already there, let alone add to it, and gradients of weights are
 //! nothing but that. So the crate is called directly, behind views whose bounds were checked when they were made: this
-//! file is the only one that hands out pointers. The result is the same, bit for bit, for any number of threads.
+//! file is the only one that hands out pointers. The result is the same, bit for bit, for any number of threads and parts: how
+//! the crate cuts the sum of a number depends on how many numbers are summed alone, but for results of at most 64 x 64.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// Multiplications that one thread does sooner than several have begun.
+const ALONE: usize = 1 << 20;
+/// The least rows or columns of a part.
+const LEAST: usize = 128;
+/// What parts are multiples of: rows and columns of a tile.
+const ROW_UNIT: usize = 6;
+const COLUMN_UNIT: usize = 32;
 
 /// A matrix to read: `data[row * row_stride + column * column_stride]`.
 #[derive(Clone, Copy)]
@@ -80,7 +93,10 @@ pub(crate) enum Threads {
 }
 
 /// Computes `out = a · b` or `out += a · b`.
-#[expect(unsafe_code, reason = "the gemm crate takes pointers")]
+///
+/// The pool is entered once: the crate's own threads meet several times in a product, and each meeting of threads that sleep
+/// in between took a tenth of the whole on the machines at hand. The parts are computed alone, and each number in the same
+/// order as in one piece.
 pub(crate) fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
     let MatrixMut { data, rows, columns, row_stride } = out;
     let inner = a.columns;
@@ -94,38 +110,92 @@ pub(crate) fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix
     if rows == 0 || columns == 0 {
         return;
     }
-    let parallelism = match threads {
-        Threads::One => gemm::Parallelism::None,
-        Threads::Pool => gemm::Parallelism::Rayon(rayon::current_num_threads()),
+    let whole = Job { out: data.as_mut_ptr(), row_stride, write, a, b };
+    let threads = match threads {
+        Threads::Pool if rows * columns * inner.max(1) >= ALONE => rayon::current_num_threads(),
+        _ => 1,
     };
-    let add = write == Write::Add;
-    let (alpha, beta) = (if add { 1.0f32 } else { 0.0 }, 1.0f32);
-    let (a_strides, b_strides) = ((a.column_stride, a.row_stride), (b.column_stride, b.row_stride));
-    // SAFETY: every element that the rows, columns and strides name lies inside its slice (`check`), the rows of the
-    // output do not overlap, and the output is borrowed for writing, so it aliases neither factor.
-    unsafe {
-        gemm::gemm(
-            rows,
-            columns,
-            inner,
-            data.as_mut_ptr(),
-            1,
-            row_stride as isize,
-            add,
-            a.data.as_ptr(),
-            a_strides.0 as isize,
-            a_strides.1 as isize,
-            b.data.as_ptr(),
-            b_strides.0 as isize,
-            b_strides.1 as isize,
-            alpha,
-            beta,
-            false,
-            false,
-            false,
-            parallelism,
-        );
+    let (across, down) = grid(rows, columns, threads);
+    if across * down == 1 {
+        whole.run(0..rows, 0..columns);
+        return;
     }
+    (0..across * down).into_par_iter().for_each(|part| {
+        let rows = share(rows, ROW_UNIT, part / across, down);
+        let columns = share(columns, COLUMN_UNIT, part % across, across);
+        whole.run(rows, columns);
+    });
+}
+
+/// A product and where it goes.
+struct Job<'a> {
+    out: *mut f32,
+    row_stride: usize,
+    write: Write,
+    a: Matrix<'a>,
+    b: Matrix<'a>,
+}
+
+// SAFETY: the pointer stands for a slice that `product` has borrowed for writing until all parts are done, and no two parts
+// write the same element.
+#[expect(unsafe_code, reason = "parts of one output are written by several threads")]
+unsafe impl Sync for Job<'_> {}
+
+impl Job<'_> {
+    /// Computes some rows and columns of the output.
+    #[expect(unsafe_code, reason = "the gemm crate takes pointers")]
+    fn run(&self, rows: Range<usize>, columns: Range<usize>) {
+        let (a, b, add) = (self.a, self.b, self.write == Write::Add);
+        let (alpha, beta) = (if add { 1.0f32 } else { 0.0 }, 1.0f32);
+        // SAFETY: the ranges lie inside the output and the factors, and every element that their strides name lies inside its
+        // slice (`check`); rows of the output do not overlap, and it is borrowed for writing, so it aliases neither factor.
+        unsafe {
+            gemm::gemm(
+                rows.len(),
+                columns.len(),
+                a.columns,
+                self.out.add(rows.start * self.row_stride + columns.start),
+                1,
+                self.row_stride as isize,
+                add,
+                a.data.as_ptr().add(rows.start * a.row_stride),
+                a.column_stride as isize,
+                a.row_stride as isize,
+                b.data.as_ptr().add(columns.start * b.column_stride),
+                b.column_stride as isize,
+                b.row_stride as isize,
+                alpha,
+                beta,
+                false,
+                false,
+                false,
+                gemm::Parallelism::None,
+            );
+        }
+    }
+}
+
+/// Returns into how many parts columns and rows are divided: the longer side first, since each part copies all of the factor
+/// that it has whole. A part is never so small that the crate would sum its numbers in another order than those of the whole.
+fn grid(rows: usize, columns: usize, threads: usize) -> (usize, usize) {
+    if rows.min(columns) <= 1 {
+        return (1, 1);
+    }
+    let parts = |length: usize, wanted: usize| wanted.min(length / LEAST).max(1);
+    if columns >= rows {
+        let across = parts(columns, threads);
+        (across, parts(rows, threads.div_ceil(across)))
+    } else {
+        let down = parts(rows, threads);
+        (parts(columns, threads.div_ceil(down)), down)
+    }
+}
+
+/// Returns one of `parts` even shares of a length, cut where the crate's tiles are.
+fn share(length: usize, unit: usize, part: usize, parts: usize) -> Range<usize> {
+    let units = length.div_ceil(unit);
+    let at = |part: usize| (units * part / parts * unit).min(length);
+    at(part)..at(part + 1)
 }
 
 /// Panics unless the last element of the matrix lies inside a slice of `len` numbers.
@@ -164,19 +234,23 @@ mod tests {
 
     #[test]
     fn threads_do_not_change_a_bit() {
-        for (m, n, k) in [(300, 512, 256), (512, 64, 96), (37, 53, 1000), (1, 512, 512), (256, 4099, 70)] {
+        let cut = [(512, 960, 576), (64, 700, 1100), (700, 64, 1100), (129, 257, 700), (1, 3000, 600), (3000, 1, 600)];
+        for (m, n, k) in
+            [(300, 512, 256), (512, 64, 96), (37, 53, 1000), (1, 512, 512), (256, 4099, 70)].into_iter().chain(cut)
+        {
             let (a, b, start) = (numbers(m * k, 3), numbers(n * k, 4), numbers(m * n, 5));
+            let mut alone = start.clone();
+            let (left, right) = (Matrix::new(&a, k), Matrix::new(&b, k).t());
+            product(MatrixMut::new(&mut alone, n), Write::Add, left, right, Threads::One);
             let run = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 let mut out = start.clone();
                 pool.install(|| {
-                    let (left, right) = (Matrix::new(&a, k), Matrix::new(&b, k).t());
                     product(MatrixMut::new(&mut out, n), Write::Add, left, right, Threads::Pool);
                 });
                 out
             };
-            let one = run(1);
-            assert!([2, 3, 7].into_iter().all(|threads| run(threads) == one), "{m}x{n}x{k}");
+            assert!([1, 2, 3, 7, 16].into_iter().all(|threads| run(threads) == alone), "{m}x{n}x{k}");
         }
     }
 
