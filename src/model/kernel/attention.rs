@@ -3,8 +3,10 @@
 //! A token sees the tokens before it in its own document, the last `window` of them at most, itself included, and nothing
 //! else. Instead of computing all pairs and masking
 //! the foreign ones, the work is cut into tasks of one document and one key head, so that the cost is the sum of the
-//! squared document lengths, and two tasks never write to the same place: a task owns its key and value head and goes
-//! through the query heads that share them in order.
+//! squared document lengths, and two tasks never write to the same place: a task owns its key and value head and, backwards, goes
+//! through the query heads that share them in order. Where a batch is one long document there are few tasks, three in SmolLM2: so
+//! that two threads do not wait for the third one, query heads are tasks of their own forwards, and products within a block are shared
+//! out backwards.
 //!
 //! Inside a task, queries come in blocks of [`QUERY_ROWS`]; only keys that some query of the block sees are computed. The
 //! forward pass keeps, for each query, the logarithm of its softmax sum, from which the backward pass computes the
@@ -20,6 +22,8 @@ use super::matrix::{Matrix, MatrixMut, Threads, Write, product};
 
 /// Queries in a block.
 const QUERY_ROWS: usize = 128;
+/// Multiplications of a product that a thread without work may take over: some 10 µs.
+const WORTH: usize = 1 << 20;
 
 /// What attention needs to know beside the rows.
 #[derive(Debug, Clone, Copy)]
@@ -119,12 +123,16 @@ pub(crate) fn attention(rows: &[f32], with: Attending<'_>) -> Attended {
     let Attending { heads, documents, scale, window } = with;
     let tasks = tasks(heads, documents);
     let attend = |task: &Task| attend(&Views { rows, heads, scale, window, task });
-    let parts: Vec<(Vec<f32>, Vec<f32>)> = tasks.par_iter().with_max_len(1).map(attend).collect();
+    let parts: Vec<Vec<(Vec<f32>, Vec<f32>)>> = tasks.par_iter().with_max_len(1).map(attend).collect();
     let mut out = vec![0.0; rows.len() / heads.fused_width() * heads.output_width()];
-    let group = heads.sharing() * heads.width;
     let mut log_sums = Vec::with_capacity(tasks.len());
-    for (task, (part, sums)) in tasks.iter().zip(parts) {
-        place(&mut out, heads.output_width(), task.document.start, task.key_head * group, &part, group);
+    for (task, parts) in tasks.iter().zip(parts) {
+        let mut sums = Vec::with_capacity(heads.sharing() * task.document.len());
+        for (shared, (part, mut of_head)) in parts.into_iter().enumerate() {
+            let column = (task.key_head * heads.sharing() + shared) * heads.width;
+            place(&mut out, heads.output_width(), task.document.start, column, &part, heads.width);
+            sums.append(&mut of_head);
+        }
         log_sums.push(sums);
     }
     Attended { out, log_sums }
@@ -137,25 +145,25 @@ fn place(out: &mut [f32], stride: usize, first_row: usize, first_column: usize, 
     }
 }
 
-/// Computes one task: the outputs of the query heads of its group, and their log sums, head by head.
-fn attend(views: &Views<'_>) -> (Vec<f32>, Vec<f32>) {
-    let (count, width, sharing) = (views.task.document.len(), views.heads.width, views.heads.sharing());
-    let mut out = vec![0.0; count * sharing * width];
-    let mut log_sums = vec![0.0; sharing * count];
+/// Computes one task: the outputs and the log sums of each query head of its group.
+fn attend(views: &Views<'_>) -> Vec<(Vec<f32>, Vec<f32>)> {
+    (0..views.heads.sharing()).into_par_iter().with_max_len(1).map(|shared| attend_head(views, shared)).collect()
+}
+
+fn attend_head(views: &Views<'_>, shared: usize) -> (Vec<f32>, Vec<f32>) {
+    let (count, width) = (views.task.document.len(), views.heads.width);
+    let mut out = vec![0.0; count * width];
+    let mut log_sums = vec![0.0; count];
     let mut scores = vec![0.0; QUERY_ROWS.min(count) * views.most_seen()];
-    for shared in 0..sharing {
-        for (first, size) in blocks(count) {
-            let keys = views.first_seen(first)..first + size;
-            let seen = keys.len();
-            let scores = &mut scores[..size * seen];
-            let queries = views.queries(shared, first, size);
-            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&keys).t(), Threads::One);
-            let log_sums = &mut log_sums[shared * count + first..][..size];
-            softmax_rows(Unit::best(), scores, log_sums, views, first, keys.start);
-            let target = &mut out[first * sharing * width + shared * width..];
-            let target = MatrixMut::strided(target, size, width, sharing * width);
-            product(target, Write::Replace, Matrix::new(scores, seen), views.values(&keys), Threads::One);
-        }
+    for (first, size) in blocks(count) {
+        let keys = views.first_seen(first)..first + size;
+        let seen = keys.len();
+        let scores = &mut scores[..size * seen];
+        let queries = views.queries(shared, first, size);
+        product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&keys).t(), Threads::One);
+        softmax_rows(Unit::best(), scores, &mut log_sums[first..][..size], views, first, keys.start);
+        let target = MatrixMut::new(&mut out[first * width..][..size * width], width);
+        product(target, Write::Replace, Matrix::new(scores, seen), views.values(&keys), Threads::One);
     }
     (out, log_sums)
 }
@@ -252,23 +260,45 @@ fn attend_backward(views: &Views<'_>, upstream: &Upstream<'_>) -> TaskGradients 
             let gradient = &upstream.gradient[start..];
             let above = Matrix::strided(gradient, size, width, stride);
             let queries = views.queries(shared, first, size);
-            product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&seen_keys).t(), Threads::One);
-            product(MatrixMut::new(slopes, seen), Write::Replace, above, views.values(&seen_keys).t(), Threads::One);
+            let product =
+                |out: MatrixMut<'_>, write, a: Matrix<'_>, b: Matrix<'_>| product(out, write, a, b, Threads::One);
+            let worth = size * seen * width >= WORTH;
+            both(
+                worth,
+                || product(MatrixMut::new(scores, seen), Write::Replace, queries, views.keys(&seen_keys).t()),
+                || product(MatrixMut::new(slopes, seen), Write::Replace, above, views.values(&seen_keys).t()),
+            );
             let log_sums = &upstream.log_sums[shared * count + first..][..size];
             let made = [&upstream.out[start..], gradient];
             softmax_rows_backward(Unit::best(), [scores, slopes], log_sums, made, views, (first, seen_keys.start));
             let (scores, slopes) = (Matrix::new(scores, seen), Matrix::new(slopes, seen));
             let from = seen_keys.start * width;
-            let values = MatrixMut::strided(&mut gradients.values[from..], seen, width, width);
-            product(values, Write::Add, scores.t(), above, Threads::One);
-            let target = &mut gradients.queries[first * group + shared * width..];
-            let target = MatrixMut::strided(target, size, width, group);
-            product(target, Write::Replace, slopes, views.keys(&seen_keys), Threads::One);
-            let keys = MatrixMut::strided(&mut gradients.keys[from..], seen, width, width);
-            product(keys, Write::Add, slopes.t(), queries, Threads::One);
+            let TaskGradients { queries: to_queries, keys: to_keys, values: to_values } = &mut gradients;
+            let to_values = MatrixMut::strided(&mut to_values[from..], seen, width, width);
+            let to_queries = &mut to_queries[first * group + shared * width..];
+            let to_queries = MatrixMut::strided(to_queries, size, width, group);
+            let to_keys = MatrixMut::strided(&mut to_keys[from..], seen, width, width);
+            both(
+                worth,
+                || product(to_values, Write::Add, scores.t(), above),
+                || {
+                    product(to_queries, Write::Replace, slopes, views.keys(&seen_keys));
+                    product(to_keys, Write::Add, slopes.t(), queries);
+                },
+            );
         }
     }
     gradients
+}
+
+/// Does both, the second by a thread that has nothing to do, if there is one and if it is worth it.
+fn both(worth: bool, first: impl FnOnce() + Send, second: impl FnOnce() + Send) {
+    if worth {
+        rayon::join(first, second);
+    } else {
+        first();
+        second();
+    }
 }
 
 vectorised! {
