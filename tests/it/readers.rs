@@ -196,7 +196,8 @@ fn a_packed_parquet_file_that_unpacks_to_too_much_is_named() {
     let reading = Reading { scratch: Some(dir.path().join("scratch")), ..Reading::default() };
     let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
     encoder.write_all(b"PAR1").unwrap();
-    (0..400).for_each(|_| encoder.write_all(&[0; 1 << 20]).unwrap());
+    let block = vec![0; 1 << 20];
+    (0..400).for_each(|_| encoder.write_all(&block).unwrap());
     let path = dir.path().join("bomb.parquet.zst");
     std::fs::write(&path, encoder.finish().unwrap()).unwrap();
     let error = read_as("bomb.parquet.zst", &path, &reading).unwrap_err().to_string();
