@@ -17,7 +17,7 @@ use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use super::packed::Unpacked;
+use super::packed::{Unpacked, open_whole};
 use super::{DataError, Record, values};
 
 /// How many rows are decoded at once.
@@ -58,8 +58,12 @@ struct Stream {
 
 impl Batches {
     /// Opens a Parquet file, of which only some columns are wanted.
-    pub(super) fn parquet(path: &Path, columns: Option<Vec<String>>) -> Result<Self, DataError> {
-        let file = fs_err::File::open(path)?;
+    pub(super) fn parquet(
+        path: &Path,
+        columns: Option<Vec<String>>,
+        scratch: Option<&Path>,
+    ) -> Result<Self, DataError> {
+        let file = open_whole(path, scratch)?;
         let metadata = guarded(path, || {
             ArrowReaderMetadata::load(file.file(), ArrowReaderOptions::new()).map_err(|error| error.to_string())
         })?;

@@ -44,6 +44,9 @@ pub struct SourceManifest {
     /// What becomes of a PDF without text.
     #[serde(default, skip_serializing_if = "NoText::is_error")]
     no_text: NoText,
+    /// Where what must be unpacked before it can be read is unpacked to.
+    #[serde(skip)]
+    scratch: Option<PathBuf>,
 }
 
 /// Some rows of a data set, counted from 0 over all its files.
@@ -67,6 +70,7 @@ impl SourceManifest {
             range: None,
             skip_bad: false,
             no_text: NoText::Error,
+            scratch: None,
         }
     }
 
@@ -98,6 +102,13 @@ impl SourceManifest {
         self
     }
 
+    /// Says where what must be unpacked before it can be read is unpacked to.
+    #[must_use]
+    pub fn unpacking_in(mut self, scratch: &Path) -> Self {
+        self.scratch = Some(scratch.to_owned());
+        self
+    }
+
     /// Returns where in the folder `dir` a file called `name` belongs.
     pub fn file_path(dir: &Path, name: &str) -> PathBuf {
         dir.join(FILES_FOLDER).join(name)
@@ -112,8 +123,8 @@ impl SourceManifest {
 
     /// Opens a file that is called `name` in the data set and lies at `path`.
     pub fn open_file(&self, name: &str, path: &Path) -> Result<FileRows, DataError> {
-        let Self { format, rows: unit, columns, no_text, .. } = self.clone();
-        let reading = Reading { format, unit, columns, no_text };
+        let Self { format, rows: unit, columns, no_text, scratch, .. } = self.clone();
+        let reading = Reading { format, unit, columns, no_text, scratch };
         FileRows::open(name, path, &reading)
     }
 
@@ -214,6 +225,12 @@ pub fn open_records(dir: &Path) -> Result<Records, DataError> {
 }
 
 impl Records {
+    /// As [`Rows::unpacking_in`].
+    #[must_use]
+    pub fn unpacking_in(self, scratch: &Path) -> Self {
+        Self(self.0.unpacking_in(scratch))
+    }
+
     /// Returns the files one by one, each with its place and its own rows; nothing if the rows that are wanted are counted
     /// over all files.
     pub fn by_file(&self) -> Option<Vec<(PathBuf, Records)>> {
@@ -247,6 +264,13 @@ impl Iterator for Records {
 }
 
 impl Rows {
+    /// Says where what must be unpacked before it can be read (Parquet within gzip, zstd or bzip2) is unpacked to.
+    #[must_use]
+    pub fn unpacking_in(mut self, scratch: &Path) -> Self {
+        self.manifest = self.manifest.unpacking_in(scratch);
+        self
+    }
+
     fn next_with<T>(
         &mut self,
         mut next: impl FnMut(&mut FileRows) -> Result<Option<T>, DataError>,

@@ -2,14 +2,22 @@
 //!
 //! Everything streams, so that a file that unpacks to a thousand times its size costs time and no memory. What a zstd frame
 //! may demand is its window, and that is bounded as the reference program bounds it.
+//!
+//! A format that must be read from its end (Parquet) does not stream. It is unpacked into a file without a name, which goes with
+//! whoever reads it, and since that file takes room its size is bounded by that of what it is unpacked from.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use fs_err::File;
 
+use super::DataError;
+
 /// The largest window of a zstd frame, as a power of two: 128 MiB, as `zstd -d` has it without `--long`.
 const LARGEST_WINDOW: u32 = 27;
+/// How much a file may unpack to, however small it is, and how many times its size.
+const ROOM: u64 = 256 << 20;
+const TIMES: u64 = 100;
 
 /// A file without its compression.
 pub(super) struct Unpacked {
@@ -43,6 +51,29 @@ impl Unpacked {
     pub(super) fn is_packed(&self) -> bool {
         !self.packing.is_empty()
     }
+}
+
+/// Opens a file that must be read in any order: itself, or what it unpacks to, in the folder `scratch`.
+pub(super) fn open_whole(path: &Path, scratch: Option<&Path>) -> Result<File, DataError> {
+    let mut packed = Unpacked::open(path)?;
+    if !packed.is_packed() {
+        return Ok(File::open(path)?);
+    }
+    let bad = |reason| DataError::BadFile { path: path.to_owned(), reason };
+    let scratch = scratch.ok_or_else(|| {
+        bad(format!(
+            "it lies within {} and must be unpacked before it can be read; unpack it yourself here",
+            packed.packing
+        ))
+    })?;
+    let room = fs_err::metadata(path)?.len().saturating_mul(TIMES).max(ROOM);
+    fs_err::create_dir_all(scratch)?;
+    let mut file = tempfile::tempfile_in(scratch)?;
+    if io::copy(&mut packed.by_ref().take(room), &mut file)? == room && packed.read(&mut [0])? > 0 {
+        let times = format!("it unpacks to more than {} MiB and more than {TIMES} times its size", ROOM >> 20);
+        return Err(bad(format!("{times}, which no data does; if it is data, unpack it yourself")));
+    }
+    Ok(File::from_parts(file, path))
 }
 
 impl Read for Unpacked {

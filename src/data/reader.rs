@@ -92,12 +92,10 @@ impl Format {
     /// Finds out the format of the file at `path` that is called `name`.
     fn find(name: &str, path: &Path) -> Result<Self, DataError> {
         let mut file = Unpacked::open(path)?;
-        let packed = file.is_packed();
         let mut start = Vec::new();
         file.by_ref().take(1 << 10).read_to_end(&mut start)?;
         if start.starts_with(b"PAR1") {
-            let reason = || bad(path, "it is a compressed Parquet file; unpack it, it is compressed inside".into());
-            return if packed { Err(reason()) } else { Ok(Format::Parquet) };
+            return Ok(Format::Parquet);
         }
         if start.starts_with(b"%PDF-") {
             return Ok(Format::Pdf);
@@ -131,6 +129,8 @@ pub struct Reading {
     pub columns: Option<Vec<String>>,
     /// What becomes of a PDF without text.
     pub no_text: NoText,
+    /// The folder for what must be unpacked before it can be read: Parquet within gzip, zstd or bzip2.
+    pub scratch: Option<PathBuf>,
 }
 
 /// The rows of one file.
@@ -168,7 +168,9 @@ impl FileRows {
             Format::Json => Source::Json(JsonFile::open(path)?),
             Format::Csv => Source::Table(Box::new(Table::open(path, b',', columns.as_deref())?)),
             Format::Tsv => Source::Table(Box::new(Table::open(path, b'\t', columns.as_deref())?)),
-            Format::Parquet => Source::Batches(Box::new(Batches::parquet(path, columns.clone())?)),
+            Format::Parquet => {
+                Source::Batches(Box::new(Batches::parquet(path, columns.clone(), reading.scratch.as_deref())?))
+            }
             Format::Arrow => Source::Batches(Box::new(Batches::arrow(path, columns.clone())?)),
             Format::Pdf => {
                 let whole = reading.unit == TextUnit::File;

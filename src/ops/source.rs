@@ -88,7 +88,7 @@ fn bring_dataset(
     cx: &OpCx<'_>,
     metrics: &mut BTreeMap<String, f64>,
 ) -> Result<u64, OpError> {
-    let manifest = manifest(params);
+    let manifest = manifest(params).unpacking_in(cx.scratch);
     if params.on_bad_row == OnBadRow::Skip {
         count_rows(&manifest, files, cx, metrics)?;
     } else {

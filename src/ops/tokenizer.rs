@@ -57,7 +57,7 @@ fn measure(tokenizer: &Tokenizer, cx: &OpCx<'_>) -> Result<f64, OpError> {
 fn for_each_block(cx: &OpCx<'_>, mut work: impl FnMut(&[Row]) -> Result<(), DataError>) -> Result<(), OpError> {
     let mut done = 0;
     for input in cx.inputs.list("data") {
-        let mut rows = data::open(&input.path)?;
+        let mut rows = data::open(&input.path)?.unpacking_in(cx.scratch);
         loop {
             cx.check_cancelled()?;
             let block = rows.by_ref().take(BLOCK_ROWS).collect::<Result<Vec<Row>, _>>()?;

@@ -243,3 +243,39 @@ fn texts_are_cut_as_the_janitor_cuts_them() {
     let left: BTreeSet<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     assert!(!left.contains("l7") && !left.contains("l8") && left.len() == 9, "{left:?}");
 }
+
+/// Pieces of a conversation are none: one with a dirty message goes whole, whatever else it says, and so do pairs.
+#[test]
+fn gpt3_cuts_no_chats() {
+    let item = "the harbour master counted nine grey boats before dawn and wrote their names into the ledger";
+    let filler = |word: &str| format!("{word} goes on about something else that nobody has asked. ").repeat(12);
+    let dirty = format!("{}{item}{}", filler("one"), filler("two"));
+    let turns = |question: &str, answer: &str| json!([{"role": "user", "content": question}, {"role": "assistant", "content": answer}]);
+    let rows = [
+        json!({"id": "text", "text": dirty}),
+        json!({"id": "asked", "messages": turns(&dirty, &filler("three"))}),
+        json!({"id": "answered", "messages": turns(&filler("four"), &dirty)}),
+        json!({"id": "clean", "messages": turns(&filler("five"), &filler("six"))}),
+        json!({"id": "pair", "prompt": filler("seven"), "chosen": dirty, "rejected": filler("eight")}),
+    ];
+    let (ours, eval) = (data(&rows), data(&[json!({"question": item})]));
+    let set = json!({"node": "other", "name": "harbour", "fields": ["question"]});
+    let step = |mode: &str| json!([{"decontaminate": {"evals": [set], "method": "gpt3", "mode": mode}}]);
+    let run = |mode: &str| {
+        let slot = "steps[0].decontaminate.evals[0].node";
+        curate(2, &step(mode), &[ours.path()], &[(slot, eval.path())]).unwrap()
+    };
+    let ran = run("drop");
+    let left: Vec<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(left, ["text", "text", "clean"], "the text falls into two pieces");
+    let stats: Value = serde_json::from_str(&ran.read("stats.json")).unwrap();
+    assert_eq!(stats["steps"][0]["figures"]["rows_cut"], 1);
+    assert!(kept(&ran)[2]["messages"][0]["content"].as_str().unwrap().starts_with("five"));
+    // With `flag` the chats stay as they are, marked.
+    let flagged: Vec<String> = kept(&run("flag"))
+        .iter()
+        .filter(|row| row["flags"].as_array().is_some_and(|flags| !flags.is_empty()))
+        .map(|row| row["id"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(flagged.contains(&"asked".to_owned()) && flagged.contains(&"pair".to_owned()), "{flagged:?}");
+}

@@ -22,6 +22,7 @@ mod curate;
 mod curate_near;
 mod curate_steps;
 mod curate_text;
+mod curate_tokens;
 mod dags;
 mod data;
 mod diff;

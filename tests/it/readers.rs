@@ -159,7 +159,80 @@ fn mistakes_have_a_file_and_a_row() {
         assert!(error.contains(why), "{name}: {error}");
     }
     let packed = gzip(&std::fs::read(fixture("types.parquet")).unwrap());
-    assert!(read("a.parquet.gz", &packed).unwrap_err().to_string().contains("unpack it"));
+    assert!(read("a.parquet.gz", &packed).unwrap_err().to_string().contains("a.parquet.gz: it lies within gzip"));
+}
+
+#[test]
+fn parquet_and_arrow_within_a_packing_are_what_they_are_without() {
+    let dir = tempfile::tempdir().unwrap();
+    let reading = Reading { scratch: Some(dir.path().join("scratch")), ..Reading::default() };
+    let zstd = |bytes: &[u8]| zstd::encode_all(bytes, 3).unwrap();
+    for name in ["types.parquet", "types.feather", "types.arrow"] {
+        let bytes = std::fs::read(fixture(name)).unwrap();
+        let plain = read(name, &bytes).unwrap();
+        for (end, packed) in [("gz", gzip(&bytes)), ("zst", zstd(&bytes)), ("bz2", bzip2(&bytes))] {
+            let path = dir.path().join(format!("{name}.{end}"));
+            std::fs::write(&path, &packed).unwrap();
+            let packed_name = path.file_name().unwrap().to_str().unwrap();
+            assert_eq!(read_as(packed_name, &path, &reading).unwrap(), plain, "{packed_name}");
+            // The same by another name, some rows of it, and a file that ends too early.
+            assert_eq!(read_as("data", &path, &reading).unwrap(), plain, "{packed_name}");
+            let mut file = FileRows::open(packed_name, &path, &reading).unwrap();
+            assert_eq!(file.skip_rows(1).unwrap(), 1);
+            assert_eq!(file.next_record().unwrap().map(|Record(row)| Value::Object(row)).as_ref(), plain.get(1));
+            std::fs::write(&path, &packed[..packed.len() / 2]).unwrap();
+            let error = read_as(packed_name, &path, &reading).unwrap_err().to_string();
+            assert!(error.contains(packed_name) && error.contains("cannot be unpacked"), "{error}");
+        }
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.path().join("scratch")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// 400 MiB of nothing in a file of some kilobytes.
+#[test]
+fn a_packed_parquet_file_that_unpacks_to_too_much_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let reading = Reading { scratch: Some(dir.path().join("scratch")), ..Reading::default() };
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.write_all(b"PAR1").unwrap();
+    let block = vec![0; 1 << 20];
+    (0..400).for_each(|_| encoder.write_all(&block).unwrap());
+    let path = dir.path().join("bomb.parquet.zst");
+    std::fs::write(&path, encoder.finish().unwrap()).unwrap();
+    let error = read_as("bomb.parquet.zst", &path, &reading).unwrap_err().to_string();
+    assert!(error.contains("bomb.parquet.zst: it unpacks to more than 256 MiB"), "{error}");
+    assert_eq!(std::fs::read_dir(dir.path().join("scratch")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_source_of_packed_parquet_is_curated_like_any_other() {
+    let world = World::empty();
+    let rows = |world: &World| world.run(&["data", "head", "set", "-n", "99", "--json"]).stdout;
+    let shards = tempfile::tempdir().unwrap();
+    let mut writer = ShardWriter::create(shards.path(), ShardFormat::Parquet, 1 << 20).unwrap();
+    for i in 0..40 {
+        let row = json!({"id": i, "text": format!("Rangée {i} : la mer est grise.")});
+        writer.write(&Record(row.as_object().unwrap().clone())).unwrap();
+    }
+    let shard = shards.path().join(&writer.finish().unwrap()[0].name);
+    let bytes = std::fs::read(shard).unwrap();
+    world.write("data/a.parquet", "");
+    std::fs::write(world.path("data/a.parquet"), &bytes).unwrap();
+    world.write(
+        "pipeline.yaml",
+        "version: 1\nnodes:\n  raw: {kind: source, dataset: data/*}\n  set: {kind: curate, from: [raw], columns: [id], steps: [normalize: \
+         {}]}\n",
+    );
+    world.run_ok(&[]);
+    let plain = rows(&world);
+    std::fs::remove_file(world.path("data/a.parquet")).unwrap();
+    std::fs::write(world.path("data/a.parquet.gz"), gzip(&bytes)).unwrap();
+    world.run_ok(&[]);
+    assert_eq!(plain.lines().count(), 40);
+    assert_eq!(rows(&world), plain);
+    let raw = world.run(&["data", "head", "raw", "-n", "2"]);
+    assert!(raw.code == 0 && raw.stdout.contains("Rangée 1"), "{}", raw.stderr);
 }
 
 /// A file that unpacks to a gigabyte without a line end, a closed quote or the end of a value.

@@ -1,12 +1,13 @@
 //! `luthflow data`: the rows of a node, to be looked at. They are read where they lie, in a stream.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use console::style;
 use serde_json::{Map, Value, json};
 
 use super::export::{folder_of, origin, output_of};
+use super::receipt;
 use crate::cli::args::{Cli, PipelineArgs};
 use crate::cli::data_args::{DataArgs, DataCommand, RowsArgs, StatsArgs};
 use crate::cli::exit::Exit;
@@ -55,7 +56,11 @@ pub(super) fn is_file(name: &str) -> bool {
 }
 
 fn records(args: &PipelineArgs, cli: &Cli) -> Result<data::Records, CliError> {
-    data::open_records(&folder(args, cli)?).map_err(unreadable)
+    open(&folder(args, cli)?)
+}
+
+fn open(folder: &Path) -> Result<data::Records, CliError> {
+    Ok(data::open_records(folder).map_err(unreadable)?.unpacking_in(&std::env::temp_dir()))
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "an error is handed on")]
@@ -196,11 +201,16 @@ impl Counted {
 
 fn stats(args: &StatsArgs, cli: &Cli) -> Result<Exit, CliError> {
     let mut counted = Counted::default();
-    for record in records(&args.pipeline, cli)? {
+    let folder = folder(&args.pipeline, cli)?;
+    for record in open(&folder)? {
         counted.add(record.map_err(unreadable)?);
     }
-    let all = counted.shown();
+    let mut all = counted.shown();
+    let steps = receipt::steps_of(&folder);
     if args.json {
+        if !steps.is_empty() {
+            all["steps"] = json!(steps);
+        }
         output::json(&all)?;
         return Ok(Exit::Success);
     }
@@ -214,6 +224,9 @@ fn stats(args: &StatsArgs, cli: &Cli) -> Result<Exit, CliError> {
         if !shown.is_empty() {
             output::data(&format!("{:>16}  {shown}", name.replace('_', " ")))?;
         }
+    }
+    for (number, step) in (1..).zip(&steps) {
+        output::data(&format!("{:>16}  {}", format!("step {number}"), clean(&receipt::line(step))))?;
     }
     Ok(Exit::Success)
 }

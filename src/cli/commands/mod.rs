@@ -17,6 +17,7 @@ pub(super) mod log;
 pub(super) mod merge;
 pub(super) mod plan;
 pub(super) mod provenance;
+mod receipt;
 mod references;
 pub(super) mod run;
 pub(super) mod runs;

@@ -27,10 +27,14 @@ pub(super) fn render(output: CurateOutput, stats: &Stats) -> String {
         let counts = [source.rows_in, source.rows_out, source.chars_out].map(grouped);
         let _ = writeln!(card, "| {} | {} | {} | {} |", source.name, counts[0], counts[1], counts[2]);
     }
-    card.push_str("\n| step | rows in | rows out | changed |\n|---|---:|---:|---:|\n");
+    let counted = stats.steps.iter().any(|step| step.tokens.is_some());
+    let (names, bars) = if counted { (" tokens in | tokens out |", "---:|---:|") } else { ("", "") };
+    let _ = writeln!(card, "\n| step | rows in | rows out | changed |{names}\n|---|---:|---:|---:|{bars}");
     for step in &stats.steps {
         let counts = [step.rows_in, step.rows_out, step.rows_changed].map(grouped);
-        let _ = writeln!(card, "| {} | {} | {} | {} |", step.step, counts[0], counts[1], counts[2]);
+        let tokens = step.tokens.map(|tokens| [tokens.tokens_in, tokens.tokens_out].map(grouped));
+        let tokens = tokens.map_or_else(String::new, |[before, after]| format!(" {before} | {after} |"));
+        let _ = writeln!(card, "| {} | {} | {} | {} |{tokens}", step.step, counts[0], counts[1], counts[2]);
     }
     card
 }

@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::item::Item;
 use super::stats::Counts;
+use super::tokens::TokenCounter;
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{CurateStep, FilterMode};
 
@@ -106,6 +107,7 @@ struct Stage<'a> {
 /// All steps of a node but the split, which decides where a row goes and not whether it stays.
 pub(super) struct Flow<'a> {
     stages: Vec<Stage<'a>>,
+    counter: Option<&'a TokenCounter>,
 }
 
 impl<'a> Flow<'a> {
@@ -114,22 +116,23 @@ impl<'a> Flow<'a> {
         before: usize,
         steps: &[CurateStep],
         (names, priorities): (&[String], &[i64]),
-        cx: &'a OpCx<'a>,
+        (counter, cx): (Option<&'a TokenCounter>, &'a OpCx<'a>),
     ) -> Result<Self, OpError> {
         let mut stages = Vec::new();
         for (i, step) in (before..).zip(steps) {
             let begun = super::steps::begin(i, step, (names, priorities), cx)
                 .map_err(|error| OpError::caused(at(i, step), error))?;
             if let Some(begun) = begun {
-                stages.push(Stage { step: begun, mode: step.mode(), counts: Counts::new(step.name(), names.len()) });
+                let counts = Counts::new(step.name(), names.len(), counter.is_some());
+                stages.push(Stage { step: begun, mode: step.mode(), counts });
             }
         }
-        Ok(Self { stages })
+        Ok(Self { stages, counter })
     }
 
     /// Sends items through all steps and returns those that come out now.
     pub(super) fn push(&mut self, items: Vec<Item>) -> Result<Vec<Item>, OpError> {
-        run(&mut self.stages, items)
+        run(&mut self.stages, items, self.counter)
     }
 
     /// Gives what was held back to `out`, block by block.
@@ -138,8 +141,8 @@ impl<'a> Flow<'a> {
             let (here, after) = self.stages.split_at_mut(i + 1);
             let stage = &mut here[i];
             while let Some(verdicts) = stage.step.held()? {
-                let kept = stage.counts.settle(verdicts, stage.mode);
-                out(run(after, kept)?)?;
+                let kept = stage.settle(verdicts, self.counter)?;
+                out(run(after, kept, self.counter)?)?;
             }
         }
         Ok(())
@@ -147,12 +150,7 @@ impl<'a> Flow<'a> {
 
     /// Returns what every step did so far, and begins to count anew.
     pub(super) fn take_counts(&mut self) -> Vec<Counts> {
-        let sources = self.stages.iter().map(|stage| stage.counts.rows_by_source.len()).max().unwrap_or(0);
-        let taken = |stage: &mut Stage<'_>| {
-            let fresh = Counts::named(stage.counts.step.clone(), sources);
-            std::mem::replace(&mut stage.counts, fresh)
-        };
-        self.stages.iter_mut().map(taken).collect()
+        self.stages.iter_mut().map(|stage| stage.counts.take()).collect()
     }
 
     /// Returns what every step did.
@@ -177,15 +175,28 @@ fn at(i: usize, step: &CurateStep) -> String {
     format!("step {} (`{}`)", i + 1, step.name())
 }
 
-fn run(stages: &mut [Stage<'_>], mut items: Vec<Item>) -> Result<Vec<Item>, OpError> {
+impl Stage<'_> {
+    /// Counts what the step says and returns the items it keeps.
+    fn settle(&mut self, mut verdicts: Vec<Verdict>, counter: Option<&TokenCounter>) -> Result<Vec<Item>, OpError> {
+        if let Some(counter) = counter {
+            counter.count_kept(&mut verdicts, self.mode)?;
+        }
+        Ok(self.counts.settle(verdicts, self.mode))
+    }
+}
+
+fn run(stages: &mut [Stage<'_>], mut items: Vec<Item>, counter: Option<&TokenCounter>) -> Result<Vec<Item>, OpError> {
     for stage in stages {
         if items.is_empty() {
             break;
         }
         prepare(&mut items, stage.step.needs())?;
+        if let Some(counter) = counter {
+            counter.count(&mut items)?;
+        }
         stage.counts.take_in(&items);
         let verdicts = stage.step.judge(items)?;
-        items = stage.counts.settle(verdicts, stage.mode);
+        items = stage.settle(verdicts, counter)?;
     }
     Ok(items)
 }

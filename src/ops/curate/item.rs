@@ -3,8 +3,10 @@
 //! Steps that shape data see columns; steps that judge text see a [`Row`]. An item changes between the two when a step
 //! asks for the other, so that a curation without shaping steps never builds columns from rows.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::flow::Verdict;
@@ -25,11 +27,40 @@ pub(super) struct Item {
     /// The columns that are in no row (all of them while there is none).
     columns: Map<String, Value>,
     row: Option<Row>,
+    /// How many tokens it was when they were last counted.
+    tokens: Option<Tokens>,
+}
+
+/// How many tokens a row was.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Tokens {
+    pub(super) count: u64,
+    /// Whether its chat template refused it, so that its words were counted alone.
+    pub(super) refused: bool,
+    /// A hash of the row; nothing of what is no row.
+    pub(super) of: Option<u64>,
+    /// Whether it may have changed since.
+    #[serde(skip, default = "yes")]
+    pub(super) stale: bool,
+}
+
+/// What waited on disk is looked at again.
+fn yes() -> bool {
+    true
 }
 
 impl Item {
     pub(super) fn new(from: u32, number: u64, record: Record) -> Self {
-        Self { from, number, file: "".into(), line: number, flags: Vec::new(), columns: record.0, row: None }
+        Self {
+            from,
+            number,
+            file: "".into(),
+            line: number,
+            flags: Vec::new(),
+            columns: record.0,
+            row: None,
+            tokens: None,
+        }
     }
 
     /// Adds the file and the line where it lay.
@@ -73,6 +104,7 @@ impl Item {
 
     /// Returns the row, to change it.
     pub(super) fn row_mut(&mut self) -> &mut Row {
+        self.recount();
         self.row.as_mut().expect("the flow shapes what a step needs shaped")
     }
 
@@ -83,7 +115,34 @@ impl Item {
 
     /// Returns the columns, to change them.
     pub(super) fn columns_mut(&mut self) -> &mut Map<String, Value> {
+        if self.row.is_none() {
+            self.recount();
+        }
         &mut self.columns
+    }
+
+    fn recount(&mut self) {
+        if let Some(tokens) = &mut self.tokens {
+            tokens.stale = true;
+        }
+    }
+
+    /// Returns how many tokens it was when they were last counted.
+    pub(super) fn tokens(&self) -> Option<Tokens> {
+        self.tokens
+    }
+
+    /// Says how many tokens it is.
+    pub(super) fn counted(&mut self, tokens: Tokens) {
+        self.tokens = Some(tokens);
+    }
+
+    /// Returns the row that it is, or that its columns would make; nothing if they make none.
+    pub(super) fn to_row(&self) -> Option<Cow<'_, Row>> {
+        match &self.row {
+            Some(row) => Some(Cow::Borrowed(row)),
+            None => Record(self.columns.clone()).take_row().ok().map(Cow::Owned),
+        }
     }
 
     /// Returns the columns that the row is made of; none while there is no row.
@@ -152,18 +211,19 @@ impl Item {
     /// Writes it on one line, to be read back by [`Item::from_line`].
     pub(super) fn to_line(&self, line: &mut Vec<u8>) {
         let row = self.row.as_ref().map(|row| Value::Object(row.clone().into_columns()));
-        let all = (self.from, self.number, &*self.file, self.line, &self.flags, &self.columns, row);
+        let all = (self.from, self.number, &*self.file, self.line, &self.flags, &self.columns, row, self.tokens);
         serde_json::to_writer(&mut *line, &all).expect("an item always has a JSON form");
         line.push(b'\n');
     }
 
     /// Reads what [`Item::to_line`] wrote.
     pub(super) fn from_line(line: &[u8]) -> Result<Self, String> {
-        type Parts = (u32, u64, String, u64, Vec<String>, Map<String, Value>, Option<Map<String, Value>>);
-        let (from, number, file, line, flags, columns, row): Parts =
+        type Columns = Map<String, Value>;
+        type Parts = (u32, u64, String, u64, Vec<String>, Columns, Option<Columns>, Option<Tokens>);
+        let (from, number, file, line, flags, columns, row, tokens): Parts =
             serde_json::from_slice(line).map_err(|error| error.to_string())?;
         let row = row.map(Row::from_columns).transpose()?;
-        Ok(Self { from, number, file: file.into(), line, flags, columns, row })
+        Ok(Self { from, number, file: file.into(), line, flags, columns, row, tokens })
     }
 }
 
@@ -195,6 +255,7 @@ mod tests {
         let mut item = Item::new(3, 12, record);
         for _ in 0..2 {
             item.flags.push("gopher_short_doc".into());
+            item.counted(Tokens { count: 7, refused: true, of: Some(u64::MAX), stale: true });
             let mut line = Vec::new();
             item.to_line(&mut line);
             assert_eq!(Item::from_line(&line).unwrap(), item);

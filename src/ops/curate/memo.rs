@@ -14,12 +14,13 @@ use serde_json::json;
 use super::item::Item;
 use super::spool::{Spool, SpoolReader};
 use super::stats::Counts;
+use super::tokens::TokenCounter;
 use crate::digest::{file_digest, value_digest};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::CurateStep;
 
-/// Changed with whatever a step makes of the same rows.
-const VERSION: u32 = 1;
+/// Changed with whatever a step makes of the same rows, and with how they lie on disk.
+const VERSION: u32 = 2;
 /// Files with fewer bytes are read faster than found.
 const SMALL: u64 = 1 << 20;
 
@@ -49,7 +50,7 @@ impl FileMemo {
     pub(super) fn of(
         file: &Path,
         reading: &impl Serialize,
-        (name, steps): (&str, &[CurateStep]),
+        (name, steps, counter): (&str, &[CurateStep], Option<&TokenCounter>),
         cx: &OpCx<'_>,
     ) -> Result<Option<Self>, OpError> {
         let Some(folder) = cx.memo.filter(|_| !steps.is_empty()) else { return Ok(None) };
@@ -64,6 +65,7 @@ impl FileMemo {
             "reading": reading,
             "name": name,
             "steps": steps,
+            "tokenizer": counter.map(|counter| &counter.files),
         });
         let stem = value_digest(&parts).hex();
         Ok(Some(Self { rows: folder.join(format!("{stem}.rows")), known: folder.join(format!("{stem}.counts")) }))
@@ -92,7 +94,8 @@ impl FileMemo {
         let folder = self.rows.parent()?;
         fs::create_dir_all(folder).ok()?;
         let name = format!("{}.{}.unfinished", self.rows.file_name()?.to_str()?, std::process::id());
-        Some(Keeping { memo: self, spool: Spool::on_disk(folder, &name), path: folder.join(name), rows: 0 })
+        let path = Unfinished(folder.join(&name));
+        Some(Keeping { memo: self, spool: Spool::on_disk(folder, &name), path, rows: 0 })
     }
 }
 
@@ -100,34 +103,38 @@ impl FileMemo {
 pub(super) struct Keeping<'a> {
     memo: &'a FileMemo,
     spool: Spool,
-    path: PathBuf,
+    path: Unfinished,
     rows: u64,
+}
+
+/// A file that goes unless it gets its name: the node may fail or be cancelled at any row.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Most often it is not there any more. What cannot be removed is swept by `cache gc`.
+        let _ = fs::remove_file(&self.0);
+    }
 }
 
 impl Keeping<'_> {
     /// Adds rows; says whether it could.
     pub(super) fn push(&mut self, items: &[Item]) -> bool {
         self.rows += items.len() as u64;
-        let pushed = self.spool.push(items.to_vec()).is_ok();
-        if !pushed {
-            let _ = fs::remove_file(&self.path);
-        }
-        pushed
+        self.spool.push(items.to_vec()).is_ok()
     }
 
     /// Puts the rows, and what is known about them, where they are found.
     pub(super) fn finish(self, rows_in: u64, counts: &[Counts]) {
         let known = Known { rows_in, rows_out: self.rows, counts: counts.to_vec() };
-        let path = self.path.clone();
         let keep = || -> Result<(), OpError> {
             self.spool.finish_file()?;
-            fs::rename(&self.path, &self.memo.rows)?;
-            let unfinished = self.path.with_extension("counts");
-            fs::write(&unfinished, serde_json::to_vec(&known).unwrap_or_default())?;
-            Ok(fs::rename(&unfinished, &self.memo.known)?)
+            fs::rename(&self.path.0, &self.memo.rows)?;
+            let unfinished = Unfinished(self.path.0.with_extension("counts"));
+            fs::write(&unfinished.0, serde_json::to_vec(&known).unwrap_or_default())?;
+            Ok(fs::rename(&unfinished.0, &self.memo.known)?)
         };
-        if keep().is_err() {
-            let _ = fs::remove_file(path);
-        }
+        // As above: what cannot be kept is made again.
+        let _ = keep();
     }
 }

@@ -19,6 +19,7 @@ mod sorter;
 mod spool;
 mod stats;
 mod steps;
+mod tokens;
 mod written;
 
 use std::path::PathBuf;
@@ -31,6 +32,7 @@ use self::item::Item;
 use self::memo::FileMemo;
 use self::outputs::Outputs;
 use self::stats::{Counts, Source, Stats};
+use self::tokens::TokenCounter;
 pub(super) use self::written::{PATTERN, unreadable};
 use super::{OpCx, OpError, Outcome};
 use crate::data;
@@ -49,9 +51,12 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     // What the first steps make of a file depends on nothing but the file.
     let alone = params.steps.iter().take_while(|step| step.is_by_row()).count();
     let (first, rest) = params.steps.split_at(alone);
-    let mut first = First { steps: first, flow: Flow::new(0, first, (&names, &priorities), cx)?, counts: Vec::new() };
+    let counter = TokenCounter::load(params, cx)?;
+    let counting = (counter.as_ref(), cx);
+    let flow = Flow::new(0, first, (&names, &priorities), counting)?;
+    let mut first = First { steps: first, flow, counter: counter.as_ref(), counts: Vec::new() };
     first.counts = first.flow.take_counts();
-    let mut flow = Flow::new(alone, rest, (&names, &priorities), cx)?;
+    let mut flow = Flow::new(alone, rest, (&names, &priorities), counting)?;
     let mut outputs = Outputs::create(params, &names, (cx.out, cx.scratch))?;
     let sources = read_all(params, &names, cx, &mut first, |items| outputs.write(flow.push(items)?))?;
     flow::check_not_empty(0, &first.counts)?;
@@ -73,6 +78,7 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
 struct First<'a> {
     steps: &'a [CurateStep],
     flow: Flow<'a>,
+    counter: Option<&'a TokenCounter>,
     /// What they did to all files so far.
     counts: Vec<Counts>,
 }
@@ -89,14 +95,15 @@ fn read_all(
     let mut read = 0;
     cx.progress.phase("curating", None, "rows");
     for (from, entry) in params.from.iter().enumerate() {
-        let records = data::open_records(&cx.inputs.one(&format!("from[{from}]"))?.path)?;
+        let records = data::open_records(&cx.inputs.one(&format!("from[{from}]"))?.path)?.unpacking_in(cx.scratch);
         let manifest = records.manifest().clone();
         // A bound on the rows of the whole, or of the entry, leaves no file to itself.
         let files = records.by_file().filter(|_| entry.limit.is_none());
         let files = files.map(|files| files.into_iter().map(|(path, records)| (Some(path), records)).collect());
         let mut number = 0;
         for (path, records) in files.unwrap_or_else(|| vec![(None, records)]) {
-            let memo = path.as_ref().map(|path| FileMemo::of(path, &manifest, (&names[from], first.steps), cx));
+            let of = (names[from].as_str(), first.steps, first.counter);
+            let memo = path.as_ref().map(|path| FileMemo::of(path, &manifest, of, cx));
             let memo = memo.transpose()?.flatten().zip(path);
             let reader = Reader { records, from: from as u32, number: 0, limit: entry.limit, file: "".into() };
             let file = File { from, offset: number, reader, memo };

@@ -10,6 +10,10 @@ const TEMPLATE: &str = include_str!("page.html.j2");
 #[derive(Serialize)]
 struct Page {
     summary: String,
+    /// Whether tokens were counted.
+    tokens: bool,
+    /// What is to be said about chats of which only the words could be counted.
+    refused: Option<String>,
     steps: Vec<StepShown>,
     sources: Vec<SourceShown>,
     outputs: Vec<OutputShown>,
@@ -24,6 +28,8 @@ struct StepShown {
     rows_changed: String,
     rows_flagged: String,
     chars_out: String,
+    /// Tokens in, out and changed.
+    tokens: Vec<String>,
     width: String,
     rules: Vec<RuleShown>,
     dropped: Vec<DroppedShown>,
@@ -76,6 +82,8 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
     let share = percent(stats.rows_out, stats.rows_in);
     let page = Page {
         summary: format!("{} rows in, {} rows out ({share} %)", grouped(stats.rows_in), grouped(stats.rows_out)),
+        tokens: stats.steps.iter().any(|step| step.tokens.is_some()),
+        refused: refused(stats),
         steps: (1..).zip(&stats.steps).map(|(number, step)| step_shown(number, step, stats)).collect(),
         sources: stats.sources.iter().enumerate().map(|(i, source)| source_shown(i, source, stats)).collect(),
         outputs: stats
@@ -90,6 +98,18 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
             .collect(),
     };
     page::render(TEMPLATE, &page)
+}
+
+/// Says at which steps chats were counted by their words alone.
+fn refused(stats: &Stats) -> Option<String> {
+    let rows = |step: &Counts| step.tokens.map_or(0, |tokens| tokens.rows_refused);
+    let steps = (1..).zip(&stats.steps).filter(|(_, step)| rows(step) > 0);
+    let steps: Vec<String> =
+        steps.map(|(number, step)| format!("{} after step {number} ({})", grouped(rows(step)), step.step)).collect();
+    let said = || {
+        format!("Chats that the tokenizer's template refuses are counted by their words alone: {}.", steps.join(", "))
+    };
+    (!steps.is_empty()).then(said)
 }
 
 fn step_shown(number: usize, step: &Counts, stats: &Stats) -> StepShown {
@@ -108,6 +128,10 @@ fn step_shown(number: usize, step: &Counts, stats: &Stats) -> StepShown {
         rows_changed: grouped(step.rows_changed),
         rows_flagged: grouped(step.rows_flagged),
         chars_out: grouped(step.chars_out),
+        tokens: step
+            .tokens
+            .map(|t| [t.tokens_in, t.tokens_out, t.tokens_changed].map(grouped).to_vec())
+            .unwrap_or_default(),
         width: percent(step.rows_out, stats.rows_in.max(step.rows_in)),
         rules: step.rules().iter().map(rule).collect(),
         dropped: step

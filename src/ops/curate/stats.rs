@@ -30,6 +30,9 @@ pub(super) struct Counts {
     pub(super) rows_flagged: u64,
     chars_in: u64,
     pub(super) chars_out: u64,
+    /// The same in tokens, where the node names a tokenizer.
+    #[serde(flatten)]
+    pub(super) tokens: Option<StepTokens>,
     /// The rows that came out, of each entry of `from`.
     pub(super) rows_by_source: Vec<u64>,
     /// How many rows each rule was against.
@@ -43,6 +46,18 @@ pub(super) struct Counts {
     /// How many samples there are of each rule.
     #[serde(skip)]
     sampled: BTreeMap<String, usize>,
+}
+
+/// The tokens of the rows of a step.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StepTokens {
+    pub(super) tokens_in: u64,
+    pub(super) tokens_out: u64,
+    /// Of the rows that it changed, as they came out.
+    pub(super) tokens_changed: u64,
+    /// The rows that came out and that the chat template refuses: of them the words alone were counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) rows_refused: u64,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -65,25 +80,30 @@ pub(super) struct Dropped {
 }
 
 impl Counts {
-    pub(super) fn new(step: &'static str, sources: usize) -> Self {
-        Self::named(step.into(), sources)
-    }
-
-    pub(super) fn named(step: Cow<'static, str>, sources: usize) -> Self {
+    /// Returns the counts of a step that has done nothing, with tokens if they are counted.
+    pub(super) fn new(step: &'static str, sources: usize, tokens: bool) -> Self {
         Self {
-            step,
+            step: step.into(),
             rows_in: 0,
             rows_out: 0,
             rows_changed: 0,
             rows_flagged: 0,
             chars_in: 0,
             chars_out: 0,
+            tokens: tokens.then(StepTokens::default),
             rows_by_source: vec![0; sources],
             rules: BTreeMap::new(),
             dropped: Vec::new(),
             figures: None,
             sampled: BTreeMap::new(),
         }
+    }
+
+    /// Returns what was counted so far, and begins anew.
+    pub(super) fn take(&mut self) -> Self {
+        let mut fresh = Self::new("", self.rows_by_source.len(), self.tokens.is_some());
+        fresh.step.clone_from(&self.step);
+        std::mem::replace(self, fresh)
     }
 
     /// Returns how many rows each rule was against.
@@ -95,6 +115,9 @@ impl Counts {
     pub(super) fn take_in(&mut self, items: &[Item]) {
         self.rows_in += items.len() as u64;
         self.chars_in += chars(items);
+        if let Some(tokens) = &mut self.tokens {
+            tokens.tokens_in += items.iter().map(tokens_of).sum::<u64>();
+        }
     }
 
     /// Counts what a step says and returns the items it keeps.
@@ -105,6 +128,9 @@ impl Counts {
                 Verdict::Keep(item) => kept.push(item),
                 Verdict::Change(item) => {
                     self.rows_changed += 1;
+                    if let Some(tokens) = &mut self.tokens {
+                        tokens.tokens_changed += tokens_of(&item);
+                    }
                     kept.push(item);
                 }
                 Verdict::Become(items) => kept.extend(items),
@@ -128,6 +154,10 @@ impl Counts {
         }
         self.rows_out += kept.len() as u64;
         self.chars_out += chars(&kept);
+        if let Some(tokens) = &mut self.tokens {
+            tokens.tokens_out += kept.iter().map(tokens_of).sum::<u64>();
+            tokens.rows_refused += kept.iter().filter(|item| item.tokens().is_some_and(|of| of.refused)).count() as u64;
+        }
         for item in &kept {
             if let Some(rows) = self.rows_by_source.get_mut(item.from as usize) {
                 *rows += 1;
@@ -166,6 +196,9 @@ impl Counts {
         self.rows_flagged += file.rows_flagged;
         self.chars_in += file.chars_in;
         self.chars_out += file.chars_out;
+        if let (Some(tokens), Some(more)) = (&mut self.tokens, file.tokens) {
+            tokens.add(more);
+        }
         self.rows_by_source[from] += file.rows_out;
         for (rule, rows) in file.rules {
             *self.rules.entry(rule).or_default() += rows;
@@ -177,6 +210,19 @@ impl Counts {
             }
         }
     }
+}
+
+impl StepTokens {
+    fn add(&mut self, more: Self) {
+        self.tokens_in += more.tokens_in;
+        self.tokens_out += more.tokens_out;
+        self.tokens_changed += more.tokens_changed;
+        self.rows_refused += more.rows_refused;
+    }
+}
+
+fn tokens_of(item: &Item) -> u64 {
+    item.tokens().map_or(0, |tokens| tokens.count)
 }
 
 fn chars(items: &[Item]) -> u64 {

@@ -202,7 +202,9 @@ fn rows_of(task: &Task, index: usize, cx: &OpCx<'_>) -> String {
 
 /// Returns the score, and how many tokens went through the model.
 fn run_task(task: &Task, dir: &Path, bench: &Bench<'_>) -> Result<(Score, usize), OpError> {
-    let rows = data::open(dir).map_err(|error| OpError::caused("the data cannot be read", error))?;
+    let rows = data::open(dir)
+        .map_err(|error| OpError::caused("the data cannot be read", error))?
+        .unpacking_in(bench.cx.scratch);
     let rows = rows
         .take(task.limit().unwrap_or(usize::MAX))
         .map(|row| row.map_err(|error| OpError::caused("the data cannot be read", error)));

@@ -84,7 +84,7 @@ fn writing(task: &NamedTask, params: &EvalParams, definition: &TaskDefinition) -
 fn rows(cx: &OpCx<'_>, slot: &str, limit: Option<usize>) -> Result<Vec<Record>, OpError> {
     let input = cx.inputs.one(slot)?;
     let unreadable = |error| OpError::caused(format!("the rows of `{}` cannot be read", input.name), error);
-    let rows = data::open_records(&input.path).map_err(unreadable)?;
+    let rows = data::open_records(&input.path).map_err(unreadable)?.unpacking_in(cx.scratch);
     rows.take(limit.unwrap_or(usize::MAX)).map(|row| row.map_err(unreadable)).collect()
 }
 

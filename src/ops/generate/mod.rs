@@ -42,7 +42,7 @@ pub(super) fn run(params: &GenerateParams, cx: &OpCx<'_>) -> Result<Outcome, OpE
     let work = Work { params, cx, prompts: Prompts::new(params)?, judge: Judge::new(params)?, store: open_store(cx)? };
     let input = cx.inputs.one("from")?;
     let limit = params.limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-    let rows = data::open_records(&input.path)?.take(limit);
+    let rows = data::open_records(&input.path)?.unpacking_in(cx.scratch).take(limit);
     let mut results = Results::create(params, cx.out)?;
     cx.progress.phase("asking", None, "rows");
     let told = match &params.endpoint {

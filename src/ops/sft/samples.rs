@@ -80,7 +80,7 @@ pub(super) fn read_rows<T: Send>(
     for (number, input) in cx.inputs.list(slot).enumerate() {
         let failed = |error: DataError| OpError::caused(format!("cannot train on `{}`", input.name), error);
         names.push(input.name.clone());
-        let mut rows = data::open(&input.path).map_err(failed)?;
+        let mut rows = data::open(&input.path).map_err(failed)?.unpacking_in(cx.scratch);
         let mut row = 0;
         loop {
             cx.check_cancelled()?;

@@ -31,7 +31,7 @@ impl JoinRows {
         let with_key = template("with_key", join.with_key.as_ref().unwrap_or(&join.key))?;
         let input = cx.inputs.one(&format!("steps[{at}].join.with"))?;
         let mut others = BTreeMap::new();
-        let mut records = data::open_records(&input.path)?;
+        let mut records = data::open_records(&input.path)?.unpacking_in(cx.scratch);
         while let Some(record) = records.next() {
             cx.check_cancelled()?;
             let Record(mut columns) = record?;

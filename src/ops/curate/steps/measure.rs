@@ -3,9 +3,10 @@
 use rayon::prelude::*;
 use serde_json::{Value, json};
 
-use crate::data::{Ending, Row, Tokenizer};
+use crate::data::Tokenizer;
 use crate::ops::curate::flow::{Step, Verdict, Why, try_each};
 use crate::ops::curate::item::Item;
+use crate::ops::curate::tokens::tokens_of;
 use crate::ops::eval::TextScorer;
 use crate::ops::sft::sequences_of;
 use crate::ops::{OpCx, OpError};
@@ -23,26 +24,13 @@ impl TokenCounts {
         let input = cx.inputs.one(&format!("steps[{at}].count_tokens.tokenizer"))?;
         Ok(Self { settings: settings.clone(), tokenizer: Tokenizer::load(&input.path)?, lengths: Vec::new() })
     }
-
-    fn count(&self, row: &Row) -> Result<usize, OpError> {
-        let counted = match row {
-            Row::Chat(chat) => self.tokenizer.chat_ids(chat, Ending::Whole)?.len(),
-            Row::Preference(both) => {
-                let chosen = self.tokenizer.chat_ids(&both.chosen, Ending::Whole)?.len();
-                chosen.max(self.tokenizer.chat_ids(&both.rejected, Ending::Whole)?.len())
-            }
-            // Behind every text stands the token that ends it.
-            row => self.tokenizer.encode(&row.text())?.len() + 1,
-        };
-        Ok(counted)
-    }
 }
 
 impl Step for TokenCounts {
     fn judge(&mut self, items: Vec<Item>) -> Result<Vec<Verdict>, OpError> {
         let CountTokens { column, min, max, .. } = &self.settings;
         let judged = try_each(items, |mut item| {
-            let tokens = self.count(item.row())?;
+            let tokens = tokens_of(&self.tokenizer, item.row())?;
             item.columns_mut().insert(column.clone(), tokens.into());
             Ok(if min.is_some_and(|least| tokens < least) {
                 Verdict::Drop(item, Why::of_rule("too_few_tokens", format!("{tokens} tokens are too few")))

@@ -43,7 +43,7 @@ pub use shape::{
 };
 pub use text::{Dedup, Normalize, Replace, UnicodeForm};
 
-use super::{Expect, Input, InputType, Kind, Mistake, Output, Params};
+use super::{Expect, Input, InputRef, InputType, Kind, Mistake, Output, Params};
 
 /// Filters, cleans and splits rows, step by step, with a count of rows in and out of every step.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -59,6 +59,10 @@ pub struct CurateParams {
     /// out, so that what is written depends on nothing that was not asked for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub columns: Vec<String>,
+    /// A tokenizer, or the model that has it: every step's counts have tokens beside rows. A chat is counted through its chat
+    /// template, and by its words alone where the template refuses it.
+    #[serde(default, skip_serializing)]
+    pub tokenizer: Option<InputRef>,
     /// How the rows are written.
     #[serde(default, skip_serializing_if = "CurateOutput::is_default")]
     pub output: CurateOutput,
@@ -234,6 +238,7 @@ impl Params for CurateParams {
                 inputs.push(input);
             }
         }
+        inputs.extend(self.tokenizer.iter().map(|from| Input::one("tokenizer", from, InputType::Any)));
         inputs
     }
 

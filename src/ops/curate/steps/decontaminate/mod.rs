@@ -82,7 +82,7 @@ impl DropContaminated {
         };
         for (set, eval) in settings.evals.iter().enumerate() {
             let input = cx.inputs.one(&format!("steps[{at}].decontaminate.evals[{set}].node"))?;
-            for record in data::open_records(&input.path)? {
+            for record in data::open_records(&input.path)?.unpacking_in(cx.scratch) {
                 cx.check_cancelled()?;
                 step.items[set] += 1;
                 step.add(set, eval, &record?)?;

@@ -99,15 +99,14 @@ impl<'a> DropNear<'a> {
             figures: Value::Null,
         };
         for other in cx.inputs.list(&format!("steps[{at}].dedup_fuzzy.against")) {
-            step.read_other(&other.name, &other.path)?;
+            step.read_other(&other.name, data::open_records(&other.path)?.unpacking_in(cx.scratch))?;
         }
         Ok(step)
     }
 
     /// Takes in the rows of a data set that this one is kept apart from.
-    fn read_other(&mut self, name: &str, path: &std::path::Path) -> Result<(), OpError> {
+    fn read_other(&mut self, name: &str, mut records: data::Records) -> Result<(), OpError> {
         const BLOCK: usize = 2048;
-        let mut records = data::open_records(path)?;
         let file = name.into();
         loop {
             let block: Vec<_> = records.by_ref().take(BLOCK).collect::<Result<_, _>>()?;
