@@ -79,6 +79,10 @@ pub(super) struct ModelArgs {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["pipeline", "names"])]
     pub(super) model: Option<PathBuf>,
 
+    /// Stop the model after so many layers, at an exit that `early_exit` of an `sft` node trained
+    #[arg(long, value_name = "LAYERS")]
+    pub(super) exit: Option<usize>,
+
     /// What to compute on.
     #[command(flatten)]
     pub(super) device: DeviceArg,
@@ -166,7 +170,7 @@ impl ModelArgs {
             settings.variables.insert("enable_thinking".into(), thinking.into());
         }
         let folder = self.folder(cli)?;
-        Ok(Generator::load_on(&folder, &settings, self.device.checked()?)?)
+        Ok(Generator::load_at(&folder, &settings, self.device.checked()?, self.exit)?)
     }
 
     fn folder(&self, cli: &Cli) -> Result<PathBuf, CliError> {

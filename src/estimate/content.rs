@@ -158,6 +158,7 @@ pub(super) fn outputs(instance: &Instance, facts: &Facts, contents: &Contents) -
         Op::Sft(params) => {
             let model =
                 if params.result().1 == crate::spec::params::InputType::Model { inputs("model").model } else { None };
+            let model = model.and_then(|shape| shape.trained(params)).map(Rc::new);
             let content = Content::with_model(here().or(model));
             let epochs = params.epoch_outputs().map(|name| (name, content.clone()));
             std::iter::once((String::new(), content.clone())).chain(epochs).collect()

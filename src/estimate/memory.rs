@@ -18,7 +18,7 @@ fn moments(params: &SftParams, shape: &Shape, beside: Option<f64>) -> f64 {
     if let Some(beside) = beside {
         return 8.0 * beside;
     }
-    let inner = shape.costs.inner;
+    let inner = shape.inner();
     let (of_matrix, of_rest) = match params.optimizer {
         OptimizerName::Adamw => (8.0, 8.0),
         OptimizerName::Adamw8bit => (2.0, 8.0),
@@ -34,11 +34,12 @@ fn activations(params: &SftParams, shape: &Shape, tokens: f64, wide: f64) -> f64
     let inside = 2.0 * shape.intermediate;
     let layer = 2.0 * shape.hidden + 2.0 * query + 2.0 * keys + inside;
     let a_token = match params.gradient_checkpointing {
-        GradientCheckpointing::None => shape.layers * layer,
-        GradientCheckpointing::Selective => shape.layers * (layer - inside) + inside,
+        GradientCheckpointing::None => shape.passed * layer,
+        GradientCheckpointing::Selective => shape.passed * (layer - inside) + inside,
         GradientCheckpointing::Full => shape.layers * shape.hidden + layer,
     };
-    wide * tokens * (a_token + 2.0 * shape.hidden)
+    // Rows before and behind the norm of each end.
+    wide * tokens * (a_token + 2.0 * shape.hidden * shape.ends)
 }
 
 /// Adds the memory of a training whose data has so many tokens, and a longest sample of so many.

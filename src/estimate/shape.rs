@@ -4,11 +4,14 @@
 //! (`tests/fixtures/published`). A model that is in no list and not here is unknown, and so is all that it costs.
 
 use std::path::Path;
+use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Config, ParameterKind, PassCosts, parameters_of};
-use crate::spec::params::{InitParams, LoraParams, TargetModules, names_module};
+use crate::model::{
+    Branches, Config, EarlyExit, Outline, ParameterKind, PassCosts, parameters_of, parameters_with_exits,
+};
+use crate::spec::params::{ExitHead, InitParams, LoraParams, SftParams, TargetModules, names_module};
 
 /// Configurations of published models: `[{"name", "config"}]`.
 const PUBLISHED: &str = include_str!("../../tests/fixtures/published/configs.json");
@@ -47,18 +50,63 @@ pub struct Shape {
     pub heads: f64,
     /// Number of tokens there are.
     pub vocabulary: f64,
+    /// Output layers that a training goes through: the last, and those of the exits that it trains.
+    pub ends: f64,
+    /// Weights of these exits, which are among all.
+    pub of_exits: f64,
+    /// Layers that a token goes through; a branch is asked once a block of tokens.
+    pub passed: f64,
     matrices: Vec<Matrix>,
+    /// What all of it follows from.
+    config: Rc<Config>,
 }
 
 impl Shape {
     /// Returns the sizes that a configuration gives.
     pub fn of(config: &Config) -> Self {
-        let outlines = parameters_of(config);
+        Self::with(config, &parameters_of(config))
+    }
+
+    /// Returns the sizes of the model as a training has it: with the exits and branches that it is to train; without those it has
+    /// where none are asked for, while branches belong to it. Nothing if the model has no such layers.
+    pub fn in_training(&self, params: &SftParams) -> Option<Self> {
+        let config = self.config_after(params)?;
+        let exits = config.early_exit.as_ref().map_or(0, |exits| exits.layers.len()) as f64;
+        let plain = Self::of(&config);
+        let all = Self::with(&config, &parameters_with_exits(&config));
+        let of_exits = all.parameters - plain.parameters;
+        Some(Self { ends: 1.0 + exits, of_exits, stored: self.stored, ..all })
+    }
+
+    /// Returns the sizes of the model that a training gives, asked at its last layer.
+    pub fn trained(&self, params: &SftParams) -> Option<Self> {
+        Some(Self { stored: self.stored, ..Self::of(&self.config_after(params)?) })
+    }
+
+    fn config_after(&self, params: &SftParams) -> Option<Config> {
+        let mut config = (*self.config).clone();
+        match &params.early_exit {
+            Some(exits) => {
+                let branches = exits.branches.as_ref();
+                let branches = branches.map(|of| Branches { layers: of.layers.clone(), factor: of.factor });
+                let own_heads = exits.head == ExitHead::Own;
+                let wanted = EarlyExit { layers: exits.layers.clone(), own_heads, branches };
+                wanted.check(config.layers.len()).ok()?;
+                config.early_exit = Some(wanted);
+            }
+            None => config.early_exit.iter_mut().for_each(|exits| exits.layers.clear()),
+        }
+        Some(config)
+    }
+
+    fn with(config: &Config, outlines: &[Outline]) -> Self {
         let count = |kind: Option<ParameterKind>| -> f64 {
             let of_kind = outlines.iter().filter(|outline| kind.is_none_or(|kind| outline.kind == kind));
             of_kind.flat_map(|outline| &outline.parts).map(|part| part.count() as f64).sum()
         };
         let matrices = outlines.iter().filter(|outline| outline.kind == ParameterKind::Matrix);
+        let branches = config.early_exit.as_ref().and_then(|exits| exits.branches.as_ref());
+        let of_branches = branches.map_or(0.0, |of| of.layers.len() as f64 / of.factor as f64);
         let matrix = |part: &crate::model::Part| Matrix {
             module: part.name.trim_end_matches(".weight").to_owned(),
             rows: part.shape[0] as f64,
@@ -67,6 +115,9 @@ impl Shape {
         Self {
             parameters: count(None),
             tables: count(Some(ParameterKind::Table)),
+            passed: config.num_hidden_layers as f64 + of_branches,
+            ends: 1.0,
+            of_exits: 0.0,
             costs: PassCosts::of(config),
             stored: config.dtype.size() as f64,
             layers: config.num_hidden_layers as f64,
@@ -76,7 +127,13 @@ impl Shape {
             heads: config.num_attention_heads as f64,
             vocabulary: config.vocab_size as f64,
             matrices: matrices.flat_map(|outline| &outline.parts).map(matrix).collect(),
+            config: Rc::new(config.clone()),
         }
+    }
+
+    /// Returns how many weights stand in matrices inside layers and branches.
+    pub fn inner(&self) -> f64 {
+        self.matrices.iter().map(|matrix| matrix.rows * matrix.columns).sum()
     }
 
     /// Returns the sizes that the keys of a `config.json` give, for weights that are stored in so many bytes.
@@ -130,7 +187,8 @@ impl Shape {
 
     /// Returns how many keys and values a token leaves, over all layers.
     pub fn kept_a_token(&self) -> f64 {
-        2.0 * self.keys * self.costs.windows.len() as f64
+        let (branches, factor) = self.costs.branches;
+        2.0 * self.keys * (self.costs.windows.len() as f64 + branches as f64 / factor as f64)
     }
 
     /// Returns how many pairs of tokens see each other, over all layers, in so many texts of this length. Without the lengths
@@ -140,7 +198,10 @@ impl Shape {
             let seen = window.map_or(mean, |window| mean.min(window as f64));
             texts * mean * seen
         };
-        self.costs.windows.iter().map(of_layer).sum()
+        // A branch has blocks for tokens.
+        let (branches, factor) = self.costs.branches;
+        let of_branches = branches as f64 * texts * (mean / factor as f64).powi(2);
+        self.costs.windows.iter().map(of_layer).sum::<f64>() + of_branches
     }
 }
 

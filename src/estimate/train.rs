@@ -28,6 +28,10 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
             format!("the shape of `{}` is unknown: run it first, and its `config.json` is looked at", model.from);
         return Cost::all_unknown("trains a model", &note);
     };
+    let Some(shape) = &shape.in_training(params) else {
+        let note = format!("`early_exit` names layers that `{}` does not have: it has {}", model.from, shape.layers);
+        return Cost::all_unknown("trains a model", &note);
+    };
     let epoch = match &facts.samples {
         Some(samples) => Epoch::counted(samples, params, data, shape, &mut cost),
         None => Epoch::expected(params, data, shape, &mut cost),
@@ -44,9 +48,10 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
         let (trained, pairs) = (trained.value().unwrap_or(0.0), pairs.value().unwrap_or(0.0));
         two.map(|tokens| make(tokens, trained, pairs))
     };
-    cost.flops = three(&|tokens, trained, pairs| costs.training(tokens, trained, pairs, beside));
-    // The processor computes gate and up again, a device their layer.
-    let inside = if ground.device.is_host { 2.0 } else { 3.0 } * shape.layers * shape.hidden * shape.intermediate;
+    cost.flops = three(&|tokens, trained, pairs| costs.training(tokens, trained * shape.ends, pairs, beside));
+    // The processor computes gate and up again, of branches too, and a device the whole of a feed-forward layer, of layers alone.
+    let again = if ground.device.is_host { 2.0 * shape.passed } else { 3.0 * shape.layers };
+    let inside = again * shape.hidden * shape.intermediate;
     match params.gradient_checkpointing {
         GradientCheckpointing::None => {}
         GradientCheckpointing::Selective => cost.recomputed_flops = tokens.map(|tokens| 2.0 * inside * tokens),
@@ -69,7 +74,8 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
     };
     let count = steps.count.value().map_or_else(|| "?".to_owned(), |count| format!("{count:.0}"));
     let how = if params.lora.is_some() { "adapters beside" } else { "all" };
-    cost.what = format!("trains {how} {} weights, {count} steps", super::cost::short(shape.parameters));
+    let exits = if shape.ends > 1.0 { format!(" and {} exits", shape.ends - 1.0) } else { String::new() };
+    cost.what = format!("trains {how} {} weights{exits}, {count} steps", super::cost::short(shape.parameters));
     let outputs = 1.0 + params.epoch_outputs().count() as f64;
     cost.disk = Figure::Known(if params.lora.is_some() && params.result().0 == "adapter" {
         outputs * beside.unwrap_or(0.0) * 4.0
@@ -233,5 +239,7 @@ fn evaluations(params: &SftParams, steps: &Steps, held: &Figure, shape: &Shape) 
                 * (params.epochs * each.unwrap_or(1) as f64)
         }
     };
-    held.with(times, |tokens, times| tokens * times * 2.0 * shape.parameters)
+    // Each end is asked in a pass of its own.
+    let passes = shape.ends * (shape.parameters - shape.of_exits);
+    held.with(times, |tokens, times| tokens * times * 2.0 * passes)
 }

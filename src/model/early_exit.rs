@@ -135,10 +135,11 @@ impl Config {
         let exits = self.early_exit.as_ref().map_or(&[][..], |exits| &exits.layers);
         if !exits.contains(&layers) {
             let there: Vec<String> = exits.iter().map(|exit| format!("after layer {exit}, ")).collect();
-            let there = there.concat();
-            let reason = format!(
-                "the model has no exit after layer {layers}; there are exits {there}and after layer {last}, the last"
-            );
+            let there = match there.concat() {
+                none if none.is_empty() => format!("it ends after layer {last}, the last, and nowhere else"),
+                there => format!("there are exits {there}and after layer {last}, the last"),
+            };
+            let reason = format!("the model has no exit after layer {layers}; {there}");
             return Err(ModelError::Input { reason });
         }
         let mut config = Self { whole: Some(Box::new(self.clone())), ..self.clone() };

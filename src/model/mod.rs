@@ -57,7 +57,7 @@ pub use reference::Reference;
 
 pub use crate::tensor::DeviceChoice;
 
-pub(crate) use arch::parameters_of;
+pub(crate) use arch::{parameters_of, parameters_with_exits};
 pub(crate) use folder::save_weights;
 pub(crate) use kernel::lanes::{Kind as UnitKind, Unit, vectorised};
 pub(crate) use kernel::matrix;

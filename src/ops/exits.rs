@@ -1,11 +1,27 @@
-//! Exits and branches of a model, where a node makes a file of its layers alone.
+//! Exits and branches of a model: where one is asked at an exit, and where a node makes a file of its layers alone.
 //!
 //! Exits stand beside a model that is whole without them, so they may be left behind, and the user hears of it. A model with
 //! branches is another one without them: to go on as if they were not there would be wrong in silence.
 
+use std::path::Path;
+
 use super::{OpCx, OpError};
-use crate::model::EarlyExit;
-use crate::spec::params::Op;
+use crate::model::{Config, EarlyExit};
+use crate::spec::params::{Exit, Op};
+
+/// Returns after how many layers a model is to stop, or nothing if that is all of it: an exit that is the last layer is the
+/// whole model, and its answers are the same.
+pub(super) fn stop(dir: &Path, exit: Option<Exit>) -> Result<Option<usize>, OpError> {
+    let unusable = |error| OpError::caused("cannot use the model", error);
+    let Some(exit) = exit.and_then(Exit::layers) else { return Ok(None) };
+    let config = Config::load(dir).and_then(|config| config.at_exit(Some(exit))).map_err(unusable)?;
+    Ok(config.whole.is_some().then_some(exit))
+}
+
+/// Returns what answers are kept by beside the model: those of different exits apart.
+pub(super) fn said(stop: Option<usize>) -> String {
+    stop.map_or_else(String::new, |exit| format!(" at exit {exit}"))
+}
 
 /// Fails for models with branches, and warns of exits that are left behind, where a node sees the layers of its models alone.
 pub(super) fn look(op: &Op, cx: &OpCx<'_>) -> Result<(), OpError> {

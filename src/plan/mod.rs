@@ -1,5 +1,6 @@
 //! What a pipeline means: node instances, their order, their keys, and why a key changed. Pure.
 
+mod averages;
 mod gaussian;
 pub mod graph;
 pub mod key;

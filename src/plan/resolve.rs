@@ -10,6 +10,7 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graphmap::DiGraphMap;
 use serde_json::Value;
 
+use super::averages;
 use super::graph::{Artifacts, Instance, InstanceId, Plan, Slot};
 use super::outputs::{find_output, outputs_of};
 use super::points::Space;
@@ -58,7 +59,8 @@ pub fn resolve(pipeline: &Pipeline) -> Result<Plan, Vec<Diagnostic>> {
     let mut plan = Plan::new(pipeline.name.clone(), resolver.instances).ok_or_else(cycle)?;
     plan.params = pipeline.params.clone();
     plan.sweep = pipeline.axes.iter().map(|axis| (axis.name.clone(), axis.values.clone())).collect();
-    Ok(plan)
+    let wrong = averages::check(&plan, pipeline);
+    if wrong.is_empty() { Ok(plan) } else { Err(wrong.into_iter().collect()) }
 }
 
 /// A node, bound at every point of the axes that it uses itself.

@@ -216,3 +216,37 @@ fn a_device_that_this_program_was_not_built_for() {
     assert_output("device_not_built", &world, &["run", "--device", "cuda:0", "pipeline.yaml"]);
     assert_output("device_unknown", &world, &["run", "--device", "gpu", "pipeline.yaml"]);
 }
+
+const AVERAGES: &str = "\
+version: 1
+name: means
+nodes:
+  text: {kind: source, dataset: data/en.txt, rows: line}
+  model: {kind: source, model: model}
+  scores:
+    kind: eval
+    model: model
+    exit: 2
+    tasks: [{bits_per_byte: {name: prose, data: text}}, {bits_per_byte: {name: verse-old, data: text}}]
+  report:
+    kind: report
+    over: [scores]
+    averages: {both: [prose, verse-old.bits_per_byte], cost: [compute.flops_per_token], AVERAGES}
+";
+
+/// Not only by the report, which runs last of all.
+#[test]
+fn averages_of_tasks_that_no_eval_has_are_found_at_once() {
+    check("averages", &AVERAGES.replace("AVERAGES", "wrong: [prose, prsoe, verse-new, choir.acc], prose: [prose]"));
+    let told = |text: &str| {
+        let world = World::new();
+        world.write("model/config.json", "{}");
+        world.write("pipeline.yaml", text);
+        world.run(&["check"])
+    };
+    let sound = told(&AVERAGES.replace(", AVERAGES", ""));
+    assert_eq!(sound.code, 0, "{}", sound.stderr);
+    // Without an exit there is no cost.
+    let ran = told(&AVERAGES.replace(", AVERAGES", "").replace("    exit: 2\n", ""));
+    assert!(ran.code == 2 && ran.stderr.contains("no eval of this report has a task"), "{}", ran.stderr);
+}

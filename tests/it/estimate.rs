@@ -148,6 +148,71 @@ fn the_operations_of_a_training_are_those_that_it_then_counts() {
     }
 }
 
+const EXITS: &str = "\
+version: 1
+nodes:
+  text: {kind: source, dataset: data/fr.txt, rows: line}
+  bpe: {kind: tokenizer, data: [text], vocab_size: 320}
+  seedling:
+    kind: init
+    tokenizer: bpe
+    config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 3, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16}
+  plain: {kind: sft, model: seedling, data: [text], sequence_len: 64, optimizer: adamw}
+  exits:
+    kind: sft
+    model: seedling
+    data: [text]
+    sequence_len: 64
+    optimizer: adamw
+    early_exit: {layers: [1, 2], head: own, branches: {layers: [1, 3], factor: 3}}
+  further: {kind: sft, model: exits, data: [text], sequence_len: 64, optimizer: adamw}
+";
+
+/// The bytes of all tensors of a model, with those beside it.
+fn tensors(world: &World, name: &str) -> f64 {
+    let shown = world.json(&["show", name, "--json", "-p", "exits.yaml"]);
+    let folder = std::path::Path::new(shown["path"].as_str().unwrap()).join("model");
+    let bytes = |file: &str| -> usize {
+        let file = luthflow::tensor::TensorFile::open(&folder.join(file)).unwrap();
+        file.names().map(|name| file.get(name).unwrap().bytes.len()).sum()
+    };
+    (bytes("model.safetensors") + bytes("early_exit.safetensors")) as f64
+}
+
+#[test]
+fn exits_and_branches_of_a_training_are_counted() {
+    let world = World::new();
+    world.write("exits.yaml", EXITS);
+    world.run_ok(&["exits.yaml", "seedling", "text"]);
+    let look = ["plan", "--estimate", "--device", "h100", "--json", "exits.yaml"];
+    let before = world.json(&look);
+    world.run_ok(&["exits.yaml", "plain", "exits"]);
+    // Branches that a model has already are trained with it; its exits are left out.
+    let between = world.json(&look);
+    world.run_ok(&["exits.yaml"]);
+    for (name, plan) in [("exits", &before), ("further", &between)] {
+        let estimate = node(plan, name);
+        let shown = world.json(&["show", name, "--json", "-p", "exits.yaml"]);
+        let off = value(&estimate["flops"]) / shown["measured"]["flops"].as_f64().unwrap() - 1.0;
+        assert!(off.abs() < 1e-9 && estimate["flops"]["assumed"] == false, "{name}: {off}, {estimate}");
+        let bytes = tensors(&world, name);
+        assert!((value(&estimate["disk"]) - bytes).abs() < 0.5, "{name}: {bytes}, {estimate}");
+        // Masters and two moments of each weight, in 32 bits as it is stored.
+        assert!((value(&estimate["scratch"]) - 3.0 * bytes).abs() < 0.5, "{name}: {estimate}");
+        assert!((value(&node(&before, name)["disk"]) - bytes).abs() < 0.5, "{name} before the model was here");
+    }
+    let (plain, exits) = (node(&before, "plain"), node(&before, "exits"));
+    assert!(exits["what"].as_str().unwrap().contains("weights and 2 exits,"), "{exits}");
+    let more = value(&exits["disk"]) - value(&plain["disk"]);
+    for (memory, times) in [("host_memory", 4.0), ("device_memory", 3.0)] {
+        let difference = value(&exits[memory]) - value(&plain[memory]);
+        assert!(difference >= times * more, "{memory}: {difference} for {more} bytes of weights");
+    }
+    world.edit_file("exits.yaml", "layers: [1, 2], head", "layers: [1, 3], head");
+    let wrong = world.json(&look);
+    assert!(node(&wrong, "exits")["notes"].to_string().contains("`seedling` does not have: it has 3"), "{wrong}");
+}
+
 /// Without the data it rests on what is expected of it.
 #[test]
 fn what_is_expected_of_data_is_close_to_what_is_counted() {

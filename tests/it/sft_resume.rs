@@ -218,6 +218,20 @@ pub(crate) fn kill_once_it_trained(world: &World, seen: u64, further: u64) -> u6
 #[test]
 #[cfg(target_os = "linux")]
 fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
+    killed_at_random_steps(PIPELINE);
+}
+
+/// Exits and branches with their moments stand in checkpoints too.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_training_of_exits_and_branches_killed_at_random_steps_ends_in_the_same_bytes() {
+    let exits = "    early_exit: {layers: [1, 2], head: own, branches: {layers: [1, 3], factor: 2}}\n";
+    killed_at_random_steps(&format!("{PIPELINE}{exits}"));
+}
+
+/// Kills a training of this pipeline six times and lets it end, beside one that is left alone.
+#[cfg(target_os = "linux")]
+fn killed_at_random_steps(pipeline: &str) {
     let world = |killed: bool| {
         let world = World::empty();
         world.write("data.jsonl", &rows().repeat(10));
@@ -227,7 +241,7 @@ fn a_training_killed_at_random_steps_ends_in_the_same_bytes() {
             let path = entry.unwrap().path();
             fs_err::copy(&path, world.path("start").join(path.file_name().unwrap())).unwrap();
         }
-        world.write("pipeline.yaml", PIPELINE);
+        world.write("pipeline.yaml", pipeline);
         let mut seen = 0;
         for kills in 0..if killed { 6 } else { 0 } {
             seen = kill_once_it_trained(&world, seen, 7 + 5 * kills);

@@ -21,3 +21,8 @@ use super::parameter::Outline;
 pub(crate) fn parameters_of(config: &Config) -> Vec<Outline> {
     Decoder::new(config).1
 }
+
+/// As [`parameters_of`], with those of all exits that the configuration names: of a model that trains them.
+pub(crate) fn parameters_with_exits(config: &Config) -> Vec<Outline> {
+    Decoder::with_exits(config).1
+}

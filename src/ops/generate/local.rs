@@ -13,7 +13,7 @@ use crate::digest::{Digest, Manifest};
 use crate::endpoint::{EndpointError, Reply, Request, Trouble};
 use crate::generate::{Answer, Chat, Generator, Listener, Message, Options, TemplateSettings};
 use crate::ops::answered::reply_of;
-use crate::ops::{DeviceChoice, OpError, Outcome};
+use crate::ops::{DeviceChoice, OpError, Outcome, exits};
 use crate::spec::params::{AnswerParams, OnError};
 use crate::tensor::device_suffix;
 
@@ -34,7 +34,8 @@ pub(super) fn run(
     let folder = &cx.inputs.one("model")?.path;
     let digest = Manifest::of_dir(folder).map_err(|error| OpError::caused("cannot digest the model", error))?.digest();
     let device = if cx.device == DeviceChoice::Cpu { String::new() } else { format!(" on {}", cx.device) };
-    let revision = format!("luthflow {}{device}", env!("CARGO_PKG_VERSION"));
+    let exit = exits::stop(folder, work.params.exit)?;
+    let revision = format!("luthflow {}{device}{}", env!("CARGO_PKG_VERSION"), exits::said(exit));
     let name = digest.to_string();
     let (mut generator, mut tokens, mut asked) = (None, (0, 0), 0_u64);
     loop {
@@ -57,7 +58,7 @@ pub(super) fn run(
             let generator = match &mut generator {
                 Some(generator) => generator,
                 none => {
-                    let loaded = Generator::load_on(folder, &TemplateSettings::default(), cx.device);
+                    let loaded = Generator::load_at(folder, &TemplateSettings::default(), cx.device, exit);
                     none.insert(loaded.map_err(|error| OpError::caused("cannot use the model", error))?)
                 }
             };

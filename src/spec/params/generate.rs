@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+use super::{Exit, Input, InputRef, InputType, Kind, Mistake, Output, Params};
 
 /// Asks a language model about every row: to translate it, to answer it, to judge it, to take something out of it.
 ///
@@ -23,6 +23,10 @@ pub struct GenerateParams {
     /// The model of the pipeline that answers.
     #[serde(default, skip_serializing)]
     pub model: Option<InputRef>,
+    /// The exit that the model of the pipeline stops at: the number of layers it runs, or `last` for all. `sft` trains exits
+    /// (`early_exit`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit: Option<Exit>,
     /// The server that answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<Endpoint>,
@@ -406,6 +410,11 @@ impl Params for GenerateParams {
         if self.model.is_some() && !self.params.extra.is_empty() {
             mistakes.push(Mistake::new("params.extra", "a model of the pipeline understands no other settings"));
         }
+        if self.exit.is_some() && self.endpoint.is_some() {
+            let mistake = Mistake::new("exit", "a server knows of no exits");
+            mistakes.push(mistake.help("leave `exit` out, or let a model of the pipeline answer: `model: NODE`"));
+        }
+        mistakes.extend(self.exit.and_then(Exit::mistake));
         mistakes.extend(self.check_numbers());
         mistakes.extend(self.check_votes());
         mistakes

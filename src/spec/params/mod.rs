@@ -14,6 +14,7 @@
 mod command;
 mod curate;
 mod eval;
+mod exit;
 mod export;
 mod generate;
 mod init;
@@ -38,10 +39,11 @@ pub use curate::{
     TemplateMessage, TextForm, Thinking, Threshold, Toxicity, UnicodeForm, Unmatched, Where, WordKind, WordListName,
 };
 pub use eval::{
-    Average, BitsPerByte, Choices, Draw, EvalParams, Exit, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
+    Average, BitsPerByte, Choices, Draw, EvalParams, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
     MetricName, MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take, Task, TaskDefinition,
     TaskSource,
 };
+pub use exit::Exit;
 pub use export::{ExportFormat, ExportParams, ExportType};
 pub use generate::{
     AnswerForm, AnswerParams, Budget, Endpoint, GenerateParams, OnError, Prices, PromptMessage, RequestSettings, Votes,

@@ -12,9 +12,9 @@ use std::path::Path;
 use super::sampled::Sampled;
 use super::task::{Asked, Question};
 use crate::generate::Generator;
-use crate::model::{Config, DeviceChoice, ModelError};
-use crate::ops::{OpCx, OpError};
-use crate::spec::params::{EvalParams, Exit};
+use crate::model::DeviceChoice;
+use crate::ops::{OpCx, OpError, exits};
+use crate::spec::params::EvalParams;
 
 pub(super) use prompt::Manner;
 pub(super) use store::Answers;
@@ -45,12 +45,10 @@ impl<'a> Witness<'a> {
     /// Opens a model folder.
     pub(super) fn open(dir: &Path, params: &EvalParams, cx: &'a OpCx<'a>) -> Result<Self, OpError> {
         let unusable = |error| OpError::caused("cannot use the model", error);
-        // An exit that is the last layer is the whole model, and its answers are the same.
-        let exit = params.exit.and_then(Exit::layers);
-        let exit = exit_of(dir, exit).map_err(|error| OpError::caused("cannot use the model", error))?;
+        let exit = exits::stop(dir, params.exit)?;
         let generator = Generator::load_at(dir, &crate::data::TemplateSettings::default(), cx.device, exit);
         let device = if cx.device == DeviceChoice::Cpu { String::new() } else { format!(" on {}", cx.device) };
-        let at = exit.map_or_else(String::new, |exit| format!(" at exit {exit}"));
+        let at = exits::said(exit);
         let answers = Answers::open(dir, &format!("{device}{at}"), cx)?;
         let batch = params.batch;
         Ok(Self { generator: generator.map_err(unusable)?, answers, cx, batch, counts: std::cell::Cell::default() })
@@ -85,13 +83,6 @@ impl<'a> Witness<'a> {
             tokens: tokens + more.tokens,
         });
     }
-}
-
-/// Returns the exit that is no end of the whole model.
-fn exit_of(dir: &Path, exit: Option<usize>) -> Result<Option<usize>, ModelError> {
-    let Some(exit) = exit else { return Ok(None) };
-    let config = Config::load(dir)?.at_exit(Some(exit))?;
-    Ok(config.whole.is_some().then_some(exit))
 }
 
 /// Returns what is known of a row before it is answered.

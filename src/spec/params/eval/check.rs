@@ -1,7 +1,7 @@
 //! What no single field of an eval shows to be wrong.
 
-use super::super::Mistake;
-use super::{EvalParams, Exit, NamedTask, Profile, Request, Task, TaskDefinition};
+use super::super::{Exit, Mistake};
+use super::{EvalParams, NamedTask, Profile, Request, Task, TaskDefinition};
 use crate::spec::suggest;
 use crate::spec::tasks;
 
@@ -20,9 +20,7 @@ pub(super) fn mistakes(params: &EvalParams) -> Vec<Mistake> {
             mistakes.push(Mistake::new(field, "must be 1 or more"));
         }
     }
-    if params.exit == Some(Exit::After(0)) {
-        mistakes.push(Mistake::new("exit", "no layer is run for exit 0").help("exits are numbers of layers from 1"));
-    }
+    mistakes.extend(params.exit.and_then(Exit::mistake));
     for (i, task) in params.tasks.iter().enumerate() {
         mistakes.extend(of_task(task, i, &params.tasks[..i], params));
     }

@@ -3,19 +3,17 @@
 mod check;
 mod definition;
 mod entry;
-mod exit;
 mod metric;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, InputRef, InputType, Kind, Mistake, Output, Params};
+use super::{Exit, Input, InputRef, InputType, Kind, Mistake, Output, Params};
 
 pub use definition::{
     Average, Choices, Draw, FewShot, Generate, Pair, Request, Rolling, ShotOrder, TaskDefinition, TaskSource,
 };
 pub use entry::{NamedTask, Task};
-pub use exit::Exit;
 pub use metric::{Extract, Ignore, JudgeRules, Metric, MetricName, Take};
 
 /// Scores a model on a list of tasks, each with its standard error.

@@ -1,10 +1,12 @@
-//! `exit:` of `kind: eval`: a number of layers, or `last`.
+//! `exit:` of `kind: eval` and `kind: generate`: a number of layers, or `last`.
 
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Unexpected, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::Mistake;
 
 /// The word for the whole model.
 const LAST: &str = "last";
@@ -25,6 +27,12 @@ impl Exit {
             Self::After(layers) => Some(layers),
             Self::Last => None,
         }
+    }
+
+    /// Returns what is wrong with it whatever the model.
+    pub(super) fn mistake(self) -> Option<Mistake> {
+        let mistake = || Mistake::new("exit", "no layer is run for exit 0").help("exits are numbers of layers from 1");
+        (self == Self::After(0)).then(mistake)
     }
 }
 
