@@ -68,12 +68,13 @@ pub(super) fn open_whole(path: &Path, scratch: Option<&Path>) -> Result<File, Da
     })?;
     let room = fs_err::metadata(path)?.len().saturating_mul(TIMES).max(ROOM);
     fs_err::create_dir_all(scratch)?;
-    let mut file = tempfile::tempfile_in(scratch)?;
+    // What goes wrong in writing it (the disk is full) names the folder, what goes wrong later the file.
+    let mut file = File::from_parts(tempfile::tempfile_in(scratch)?, scratch);
     if io::copy(&mut packed.by_ref().take(room), &mut file)? == room && packed.read(&mut [0])? > 0 {
         let times = format!("it unpacks to more than {} MiB and more than {TIMES} times its size", ROOM >> 20);
         return Err(bad(format!("{times}, which no data does; if it is data, unpack it yourself")));
     }
-    Ok(File::from_parts(file, path))
+    Ok(File::from_parts(file.into_parts().0, path))
 }
 
 impl Read for Unpacked {

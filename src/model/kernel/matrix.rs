@@ -94,8 +94,8 @@ pub(crate) enum Threads {
 
 /// Computes `out = a · b` or `out += a · b`.
 ///
-/// The pool is entered once: the crate's own threads meet several times in a product, and each meeting of threads that sleep
-/// in between took a tenth of the whole on the machines at hand. The parts are computed alone, and each number in the same
+/// The pool is entered once: the crate's own threads meet several times in a product, and these meetings, of threads that sleep
+/// in between, took a tenth of its time where it was measured. The parts are computed alone, and each number in the same
 /// order as in one piece.
 pub(crate) fn product(out: MatrixMut<'_>, write: Write, a: Matrix<'_>, b: Matrix<'_>, threads: Threads) {
     let MatrixMut { data, rows, columns, row_stride } = out;
