@@ -1,4 +1,5 @@
 """See near.sh."""
+import itertools
 import json
 import os
 import random
@@ -68,7 +69,8 @@ def luthflow(program, rows, folder, scheme, more):
 
 
 def peer(name, rows, out):
-    return measured([sys.executable, __file__, "peer", name, rows, out])
+    python = os.environ["TEXT_DEDUP_PYTHON"] if name == "text-dedup" else sys.executable
+    return measured([python, __file__, "peer", name, rows, out])
 
 
 def run_datatrove(rows, out, language):
@@ -158,8 +160,29 @@ def run_rensa(rows):
     return kept
 
 
+def run_text_dedup(rows, out):
+    """By its command, in this process."""
+    import runpy
+
+    import datasets
+
+    work = out + ".work"
+    shutil.rmtree(work, ignore_errors=True)
+    asked = f"--path json --data_files {rows} --split train --cache_dir {work}/cache --output {work}/out --column text --batch_size 10000"
+    how = "--num_perm 112 --b 14 --r 8 --ngram 5 --hash_func xxh3 --hash_bits 64 --num_proc 2 --use_auth_token false"
+    sys.argv = ["minhash", *asked.split(), *how.split()]
+    try:
+        runpy.run_module("text_dedup.minhash", run_name="__main__")
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    return datasets.load_from_disk(f"{work}/out")["id"]
+
+
 def as_peer(name, rows, out):
-    if name.startswith("datatrove"):
+    if name == "text-dedup":
+        kept = list(run_text_dedup(rows, out))
+    elif name.startswith("datatrove"):
         kept = run_datatrove(rows, out, name.split(":")[1])
     else:
         kept = {"datasketch": run_datasketch, "rensa": run_rensa}[name](rows)
@@ -170,9 +193,10 @@ def as_peer(name, rows, out):
 def main(program, folder, count):
     os.makedirs(folder, exist_ok=True)
     rows, few = f"{folder}/rows-{count}.jsonl", f"{folder}/rows-{count // 10}.jsonl"
-    for path, number in [(rows, count), (few, count // 10)]:
-        if not os.path.exists(path):
-            documents(path, number)
+    if not os.path.exists(rows):
+        documents(rows, count)
+    with open(rows, encoding="utf-8") as file, open(few, "w", encoding="utf-8") as begin:
+        begin.writelines(itertools.islice(file, count // 10))
     print(f"{count} documents, {os.path.getsize(rows) / 1e6:.0f} MB; load {os.getloadavg()[0]:.1f}")
     print(f"{'':34} {'CPU s':>8} {'wall s':>8} {'kept':>8}")
     show = lambda name, figures, kept: print(f"{name:34} {figures[0]:8.2f} {figures[1]:8.2f} {kept:8}", flush=True)
@@ -188,7 +212,10 @@ def main(program, folder, count):
         ours[name] = (figures, kept)
         show(name, figures, len(kept))
     theirs = {}
-    for name, path in [("datatrove:spaces", rows), ("datatrove:fra", few), ("datasketch", rows), ("rensa", rows)]:
+    peers = [("datatrove:spaces", rows), ("datatrove:fra", few), ("datasketch", rows), ("rensa", rows)]
+    if "TEXT_DEDUP_PYTHON" in os.environ:
+        peers.append(("text-dedup", rows))
+    for name, path in peers:
         figures = peer(name, path, f"{folder}/{name.replace(':', '-')}.json")
         with open(f"{folder}/{name.replace(':', '-')}.json") as file:
             theirs[name] = (figures, set(json.load(file)))
@@ -199,7 +226,7 @@ def main(program, folder, count):
     print(f"datatrove / luthflow datatrove64, CPU: {theirs['datatrove:spaces'][0][0] / best:.1f}")
     print(f"datatrove with spaCy, scaled from a tenth: {theirs['datatrove:fra'][0][0] * 10 / best:.0f} (its loading counted ten times)")
     fast = ours["luthflow affine32"][0][0]
-    for name in ["datasketch", "rensa"]:
+    for name in [name for name, _ in peers[2:]]:
         print(f"{name} / luthflow affine32, CPU: {theirs[name][0][0] / fast:.1f}")
     print(f"load {os.getloadavg()[0]:.1f}")
 

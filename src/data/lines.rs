@@ -36,6 +36,22 @@ impl Lines {
 
     /// Returns the next line without its end; `None` at the end of the file.
     pub(super) fn next_line(&mut self) -> Result<Option<String>, DataError> {
+        let Some(bytes) = self.next_bytes()? else { return Ok(None) };
+        text(bytes, &self.path, self.number).map(Some)
+    }
+
+    /// Returns the next line that isn't blank.
+    pub(super) fn next_filled(&mut self) -> Result<Option<String>, DataError> {
+        while let Some(line) = self.next_line()? {
+            if !line.trim().is_empty() {
+                return Ok(Some(line));
+            }
+        }
+        Ok(None)
+    }
+
+    /// As [`Lines::next_line`], not looked into.
+    pub(super) fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, DataError> {
         let mut bytes = Vec::new();
         // Two more bytes than allowed, for the line end of a line of just that length.
         let most = self.limit as u64 + 2;
@@ -56,13 +72,12 @@ impl Lines {
         if self.number == 1 && bytes.starts_with(b"\xEF\xBB\xBF") {
             bytes.drain(..3);
         }
-        match String::from_utf8(bytes) {
-            Ok(line) => Ok(Some(line)),
-            Err(error) => {
-                let column = error.utf8_error().valid_up_to() + 1;
-                Err(DataError::NotUtf8 { path: self.path.clone(), line: self.number, column })
-            }
-        }
+        Ok(Some(bytes))
+    }
+
+    /// Returns the file.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Returns the file and the line that was read last.
@@ -91,6 +106,14 @@ impl Lines {
         row.push_str(line);
         Ok(())
     }
+}
+
+/// Returns what the bytes of a line say.
+pub(super) fn text(bytes: Vec<u8>, path: &Path, line: u64) -> Result<String, DataError> {
+    String::from_utf8(bytes).map_err(|error| {
+        let column = error.utf8_error().valid_up_to() + 1;
+        DataError::NotUtf8 { path: path.to_owned(), line, column }
+    })
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod folder;
 mod functions;
 mod growth;
 mod json;
+mod json_lines;
 mod lines;
 mod merges;
 mod message;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::batches::{Batches, bad};
 use super::json::JsonFile;
+use super::json_lines::JsonLines;
 use super::lines::Lines;
 use super::packed::{Unpacked, without_packing};
 use super::pdf::PdfFile;
@@ -144,6 +145,7 @@ pub struct FileRows {
 
 enum Source {
     Text(TextRows),
+    JsonLines(JsonLines),
     Json(JsonFile),
     Table(Box<Table>),
     Batches(Box<Batches>),
@@ -164,7 +166,8 @@ impl FileRows {
         let columns = reading.columns.clone();
         check_unit(format, reading.unit, path)?;
         let source = match format {
-            Format::Jsonl | Format::Text | Format::Clams => Source::Text(TextRows::open(path, format, reading.unit)?),
+            Format::Text | Format::Clams => Source::Text(TextRows::open(path, format, reading.unit)?),
+            Format::Jsonl => Source::JsonLines(JsonLines::open(path)?),
             Format::Json => Source::Json(JsonFile::open(path)?),
             Format::Csv => Source::Table(Box::new(Table::open(path, b',', columns.as_deref())?)),
             Format::Tsv => Source::Table(Box::new(Table::open(path, b'\t', columns.as_deref())?)),
@@ -183,7 +186,8 @@ impl FileRows {
     /// Returns the next row as its columns, whatever they are called.
     pub fn next_record(&mut self) -> Result<Option<Record>, DataError> {
         let mut record = match &mut self.source {
-            Source::Text(text) => text.next_record()?,
+            Source::Text(text) => text.next_row()?.map(Record::from),
+            Source::JsonLines(lines) => lines.next_record()?,
             Source::Json(json) => json.next_record()?,
             Source::Table(table) => table.next_record()?,
             Source::Pdf(pdf) => pdf.next_record()?,
@@ -198,12 +202,15 @@ impl FileRows {
 
     /// Returns the next row of those that we know.
     pub fn next_row(&mut self) -> Result<Option<Row>, DataError> {
-        if let (Source::Text(text), None) = (&mut self.source, &self.columns) {
-            return text.next_row();
+        match (&mut self.source, &self.columns) {
+            (Source::Text(text), None) => return text.next_row(),
+            (Source::JsonLines(lines), None) => return lines.next_row(),
+            _ => {}
         }
         let Some(mut record) = self.next_record()? else { return Ok(None) };
         record.take_row().map(Some).map_err(|reason| match &self.source {
             Source::Text(text) => text.lines.bad_row(reason),
+            Source::JsonLines(lines) => lines.bad_row(reason),
             _ => DataError::BadAt { path: self.path.clone(), row: self.place().1, reason },
         })
     }
@@ -213,6 +220,7 @@ impl FileRows {
     pub fn skip_rows(&mut self, count: u64) -> Result<u64, DataError> {
         match &mut self.source {
             Source::Text(text) => text.skip_rows(count),
+            Source::JsonLines(lines) => lines.skip_rows(count),
             Source::Json(json) => json.skip_rows(count),
             Source::Table(table) => table.skip_rows(count),
             Source::Batches(batches) => batches.skip_rows(count),
@@ -224,6 +232,7 @@ impl FileRows {
     pub(super) fn place(&self) -> (&str, u64) {
         let row = match &self.source {
             Source::Text(text) => return text.lines.place(),
+            Source::JsonLines(lines) => return lines.place(),
             Source::Json(json) => json.row(),
             Source::Table(table) => table.row(),
             Source::Batches(batches) => batches.row(),
@@ -253,9 +262,9 @@ impl TextRows {
 
     /// Passes over so many rows at most, and returns how many there were.
     fn skip_rows(&mut self, count: u64) -> Result<u64, DataError> {
-        let lines = self.format == Format::Jsonl || self.format == Format::Text && self.unit == TextUnit::Line;
+        let lines = self.format == Format::Text && self.unit == TextUnit::Line;
         for skipped in 0..count {
-            let more = if lines { self.next_filled()?.is_some() } else { self.next_row()?.is_some() };
+            let more = if lines { self.lines.next_filled()?.is_some() } else { self.next_row()?.is_some() };
             if !more {
                 return Ok(skipped);
             }
@@ -266,42 +275,18 @@ impl TextRows {
     fn next_row(&mut self) -> Result<Option<Row>, DataError> {
         match (self.format, self.unit) {
             (Format::Clams, _) => self.next_pair(),
-            (Format::Text, TextUnit::Line) => Ok(self.next_filled()?.map(Row::Text)),
-            (Format::Text, TextUnit::Paragraph) => self.next_paragraph(),
-            (Format::Text, TextUnit::File) => self.whole_file(),
-            _ => self.next_json(),
+            (_, TextUnit::Line | TextUnit::Page) => Ok(self.lines.next_filled()?.map(Row::Text)),
+            (_, TextUnit::Paragraph) => self.next_paragraph(),
+            (_, TextUnit::File) => self.whole_file(),
         }
-    }
-
-    /// Returns the next line that isn't blank.
-    fn next_filled(&mut self) -> Result<Option<String>, DataError> {
-        while let Some(line) = self.lines.next_line()? {
-            if !line.trim().is_empty() {
-                return Ok(Some(line));
-            }
-        }
-        Ok(None)
-    }
-
-    fn next_json(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(line) = self.next_filled()? else { return Ok(None) };
-        Row::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
-    }
-
-    fn next_record(&mut self) -> Result<Option<Record>, DataError> {
-        if self.format != Format::Jsonl {
-            return Ok(self.next_row()?.map(Record::from));
-        }
-        let Some(line) = self.next_filled()? else { return Ok(None) };
-        Record::from_json(&line).map(Some).map_err(|reason| self.lines.bad_row(reason))
     }
 
     fn next_pair(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(line) = self.next_filled()? else { return Ok(None) };
+        let Some(line) = self.lines.next_filled()? else { return Ok(None) };
         let Some(good) = line.strip_prefix("True\t") else {
             return Err(self.lines.bad_row("expected `True`, a tab and the correct sentence"));
         };
-        let next = self.next_filled()?;
+        let next = self.lines.next_filled()?;
         let Some(bad) = next.as_deref().and_then(|line| line.strip_prefix("False\t")) else {
             return Err(self.lines.bad_row("expected `False`, a tab and the wrong sentence after the correct one"));
         };
@@ -309,7 +294,7 @@ impl TextRows {
     }
 
     fn next_paragraph(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(mut paragraph) = self.next_filled()? else { return Ok(None) };
+        let Some(mut paragraph) = self.lines.next_filled()? else { return Ok(None) };
         while let Some(line) = self.lines.next_line()? {
             if line.trim().is_empty() {
                 break;
@@ -320,7 +305,7 @@ impl TextRows {
     }
 
     fn whole_file(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(mut text) = self.next_filled()? else { return Ok(None) };
+        let Some(mut text) = self.lines.next_filled()? else { return Ok(None) };
         while let Some(line) = self.lines.next_line()? {
             self.lines.join(&mut text, &line)?;
         }

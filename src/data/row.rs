@@ -8,7 +8,7 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::message::{Chat, Message, objects};
@@ -65,6 +65,18 @@ struct Fields<'a> {
     rejected: Option<Value>,
 }
 
+impl Serialize for Row {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        self.fields().serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Self::from_fields(Fields::deserialize(from)?).map_err(serde::de::Error::custom)
+    }
+}
+
 /// The columns that make a row, of all kinds.
 pub(super) const KNOWN: &[&str] =
     &["text", "messages", "tools", "documents", "chat_template_kwargs", "good", "bad", "prompt", "chosen", "rejected"];
@@ -107,7 +119,7 @@ impl Row {
 
     /// Returns the row as one line of JSON, without a line end. Equal rows give equal bytes.
     pub fn to_json(&self) -> String {
-        serde_json::to_string(&self.fields()).expect("strings always have a JSON form")
+        serde_json::to_string(self).expect("strings always have a JSON form")
     }
 
     /// Returns the row as columns.

@@ -3,7 +3,7 @@
 //! Exactly what datatrove 0.10.1 calls `simplify_text`, because its words are what MinHash and decontamination hash: one
 //! character more or less and no signature is equal. The order of its five passes shows (white space is collapsed before
 //! marks are dropped, so a lone mark between two spaces leaves both), yet all is done in one pass here: passes cost more
-//! than hashing. Letters of ASCII go in runs, letters below U+0250 by a table; the rest takes the long way.
+//! than hashing. ASCII goes byte by byte, letters below U+0250 by a table; the rest takes the long way.
 
 use std::sync::LazyLock;
 
@@ -37,6 +37,9 @@ static TABLE: LazyLock<[char; TABLE_END]> = LazyLock::new(|| {
         plain.unwrap_or(c)
     })
 });
+
+/// The part of the table that is ASCII, as bytes.
+static ASCII: LazyLock<[u8; 128]> = LazyLock::new(|| std::array::from_fn(|code| TABLE[code] as u8));
 
 /// Whether datatrove turns the character into a space.
 pub fn is_punctuation(c: char) -> bool {
@@ -94,50 +97,66 @@ fn number(text: &str) -> usize {
 /// Returns false, its work to be thrown away, at a letter that cannot be lowered alone.
 fn write(text: &str, out: &mut String) -> bool {
     let table = &*TABLE;
-    let bytes = text.as_bytes();
-    let (mut at, mut after_space) = (0, true);
-    while at < bytes.len() {
-        if bytes[at].is_ascii_alphabetic() {
-            let run = bytes[at..].iter().position(|byte| !byte.is_ascii_alphabetic()).unwrap_or(bytes.len() - at);
-            let start = out.len();
-            out.push_str(&text[at..at + run]);
-            if let Some(run) = out.get_mut(start..) {
-                run.make_ascii_lowercase();
-            }
-            at += run;
-            after_space = false;
-            continue;
-        }
+    let mut simple = std::mem::take(out).into_bytes();
+    let (mut at, mut after_space, mut whole) = (0, true, true);
+    while whole && at < text.len() {
+        at += write_ascii(&text.as_bytes()[at..], &mut simple, &mut after_space);
         let Some(c) = text[at..].chars().next() else { break };
         match table.get(c as usize) {
             Some(&SPACE) => {
                 if !after_space {
-                    out.push(SPACE);
+                    push(SPACE, &mut simple);
                 }
                 after_space = true;
                 at += c.len_utf8();
             }
             Some(&DIGIT) => {
-                out.push(DIGIT);
+                push(DIGIT, &mut simple);
                 after_space = false;
                 at += number(&text[at..]);
             }
             Some(&letter) => {
-                out.push(letter);
+                push(letter, &mut simple);
                 after_space = false;
                 at += c.len_utf8();
             }
-            None => match write_rest(&text[at..], out, &mut after_space) {
+            None => match write_rest(&text[at..], &mut simple, &mut after_space) {
                 Some(length) => at += length,
-                None => return false,
+                None => whole = false,
             },
         }
     }
-    true
+    *out = String::from_utf8(simple).expect("it is made of whole characters");
+    whole
+}
+
+/// Writes the run at the start of `bytes` that is ASCII without digits, and returns its length.
+fn write_ascii(bytes: &[u8], out: &mut Vec<u8>, after_space: &mut bool) -> usize {
+    let ascii = &*ASCII;
+    for (at, &byte) in bytes.iter().enumerate() {
+        match ascii.get(usize::from(byte)) {
+            Some(b' ') => {
+                if !*after_space {
+                    out.push(b' ');
+                }
+                *after_space = true;
+            }
+            None | Some(b'0') => return at,
+            Some(&letter) => {
+                out.push(letter);
+                *after_space = false;
+            }
+        }
+    }
+    bytes.len()
+}
+
+fn push(c: char, out: &mut Vec<u8>) {
+    out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
 }
 
 /// Writes the run of characters beyond the table at the start of `text`, and returns its length.
-fn write_rest(text: &str, out: &mut String, after_space: &mut bool) -> Option<usize> {
+fn write_rest(text: &str, out: &mut Vec<u8>, after_space: &mut bool) -> Option<usize> {
     let mut at = 0;
     let mut letters = String::new();
     while let Some(c) = text[at..].chars().next().filter(|c| *c as usize >= TABLE_END) {
@@ -149,7 +168,7 @@ fn write_rest(text: &str, out: &mut String, after_space: &mut bool) -> Option<us
             take_apart(&mut letters, out);
             let digit = is_decimal_digit(c);
             if digit || !*after_space {
-                out.push(if digit { DIGIT } else { SPACE });
+                push(if digit { DIGIT } else { SPACE }, out);
             }
             *after_space = !digit;
             at += if digit { number(&text[at..]) } else { c.len_utf8() };
@@ -164,8 +183,8 @@ fn write_rest(text: &str, out: &mut String, after_space: &mut bool) -> Option<us
 }
 
 /// Moves letters over, marks dropped. They are decomposed together because marks have an order among themselves.
-fn take_apart(letters: &mut String, out: &mut String) {
-    out.extend(letters.nfd().filter(|c| !is_mark(*c)));
+fn take_apart(letters: &mut String, out: &mut Vec<u8>) {
+    letters.nfd().filter(|c| !is_mark(*c)).for_each(|c| push(c, out));
     letters.clear();
 }
 

@@ -204,25 +204,21 @@ impl Item {
 
     /// Writes what tells it from all other items: what it holds, and its place in the data, but not where that lies.
     pub(super) fn identity(&self) -> Vec<u8> {
-        let row = self.row.as_ref().map(|row| Value::Object(row.clone().into_columns()));
-        serde_json::to_vec(&(self.from, self.number, &self.columns, row)).expect("an item always has a JSON form")
+        serde_json::to_vec(&(self.from, self.number, &self.columns, &self.row)).expect("an item always has a JSON form")
     }
 
     /// Writes it on one line, to be read back by [`Item::from_line`].
     pub(super) fn to_line(&self, line: &mut Vec<u8>) {
-        let row = self.row.as_ref().map(|row| Value::Object(row.clone().into_columns()));
-        let all = (self.from, self.number, &*self.file, self.line, &self.flags, &self.columns, row, self.tokens);
+        let all = (self.from, self.number, &*self.file, self.line, &self.flags, &self.columns, &self.row, self.tokens);
         serde_json::to_writer(&mut *line, &all).expect("an item always has a JSON form");
         line.push(b'\n');
     }
 
     /// Reads what [`Item::to_line`] wrote.
     pub(super) fn from_line(line: &[u8]) -> Result<Self, String> {
-        type Columns = Map<String, Value>;
-        type Parts = (u32, u64, String, u64, Vec<String>, Columns, Option<Columns>, Option<Tokens>);
+        type Parts = (u32, u64, String, u64, Vec<String>, Map<String, Value>, Option<Row>, Option<Tokens>);
         let (from, number, file, line, flags, columns, row, tokens): Parts =
             serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        let row = row.map(Row::from_columns).transpose()?;
         Ok(Self { from, number, file: file.into(), line, flags, columns, row, tokens })
     }
 }

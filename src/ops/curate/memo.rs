@@ -2,7 +2,7 @@
 //!
 //! Steps that look at a row alone, up to the first that does not, make of a file's bytes always the same rows. So these rows
 //! and the counts lie in a folder for what can be computed again, under the digest of the file, of how it is read, and of the
-//! steps. A file is used only when it is whole: the rows end with zstd's checksum, and the counts are written last.
+//! steps. A file is used only when it is whole: the rows have zstd's checksums, and the counts are written last.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -20,7 +20,7 @@ use crate::ops::{OpCx, OpError};
 use crate::spec::params::CurateStep;
 
 /// Changed with whatever a step makes of the same rows, and with how they lie on disk.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Files with fewer bytes are read faster than found.
 const SMALL: u64 = 1 << 20;
 
@@ -74,7 +74,7 @@ impl FileMemo {
     /// Returns what is kept, if it is whole.
     pub(super) fn read(&self) -> Option<Kept> {
         let known: Known = serde_json::from_slice(&fs::read(&self.known).ok()?).ok()?;
-        // Read once to the end, where the checksum is.
+        // Read once to the end, for the checksums.
         let mut whole = SpoolReader::open(&self.rows).ok()?;
         if whole.count().ok()? != known.rows_out {
             return None;
@@ -121,7 +121,7 @@ impl Keeping<'_> {
     /// Adds rows; says whether it could.
     pub(super) fn push(&mut self, items: &[Item]) -> bool {
         self.rows += items.len() as u64;
-        self.spool.push(items.to_vec()).is_ok()
+        self.spool.write(items).is_ok()
     }
 
     /// Puts the rows, and what is known about them, where they are found.

@@ -37,8 +37,7 @@ pub(super) struct Written {
 }
 
 impl Written {
-    fn add(&mut self, item: &Item) {
-        let chars = item.chars();
+    fn add(&mut self, from: u32, chars: u64) {
         self.rows += 1;
         self.chars += chars;
         let bucket = (chars.max(1).ilog2() as usize).min(BUCKETS - 1);
@@ -46,7 +45,7 @@ impl Written {
             self.lengths.resize(bucket + 1, 0);
         }
         self.lengths[bucket] += 1;
-        let (rows, sum) = &mut self.by_source[item.from as usize];
+        let (rows, sum) = &mut self.by_source[from as usize];
         *rows += 1;
         *sum += chars;
     }
@@ -138,9 +137,10 @@ impl<'a> Outputs<'a> {
     fn place(&mut self, items: Vec<(usize, Item)>) -> Result<(), OpError> {
         let columns = self.columns;
         let in_lines = matches!(self.parts[0].1, Writer::Lines(_));
-        let line = |(part, item): (usize, Item)| (part, line(&item, columns, self.names, in_lines), item);
-        let lines: Vec<(usize, Line, Item)> = items.into_par_iter().map(line).collect();
-        for (part, line, item) in lines {
+        let line =
+            |(part, item): (usize, Item)| (part, line(&item, columns, self.names, in_lines), (item.from, item.chars()));
+        let lines: Vec<(usize, Line, (u32, u64))> = items.into_par_iter().map(line).collect();
+        for (part, line, (from, chars)) in lines {
             let (_, writer, written) = &mut self.parts[part];
             match (writer, line) {
                 (Writer::Lines(writer), Line::Text(line)) => writer.write_line(&line)?,
@@ -148,9 +148,9 @@ impl<'a> Outputs<'a> {
                     writer.write_line(&Value::Object(columns).to_string())?;
                 }
                 (Writer::Shards(writer), Line::Columns(record)) => writer.write(&record)?,
-                (Writer::Shards(writer), Line::Text(_)) => writer.write(&Record::from(item.row().clone()))?,
+                (Writer::Shards(_), Line::Text(_)) => unreachable!("shards are given columns"),
             }
-            written.add(&item);
+            written.add(from, chars);
         }
         Ok(())
     }

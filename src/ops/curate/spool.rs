@@ -1,9 +1,9 @@
 //! Items that wait: in memory while they are few, on disk when they are many.
 //!
-//! A step that must see all rows before it can judge one keeps them here. On disk they lie as compressed lines, written
-//! and read once, in order; the parsing is spread over the threads.
+//! A step that must see all rows before it can judge one keeps them here. On disk they lie as lines in compressed frames,
+//! written and read in order; a frame is packed, unpacked and parsed by one thread, several of them at a time.
 
-use std::io::{BufRead, BufReader, BufWriter, Write};
+use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
 use fs_err as fs;
@@ -13,11 +13,15 @@ use super::item::Item;
 use crate::ops::OpError;
 
 /// Bytes of text (about) that a spool keeps in memory.
-pub(super) const IN_MEMORY: u64 = 64 << 20;
-/// Items in a block that is read back.
-const BLOCK_ITEMS: usize = 2048;
-/// Bytes of lines after which a block is full even with fewer items.
-const BLOCK_BYTES: usize = 16 << 20;
+pub(super) const IN_MEMORY: u64 = 256 << 20;
+/// Items in a frame.
+const FRAME_ITEMS: usize = 512;
+/// Bytes of text (about) after which a frame is full even with fewer items.
+const FRAME_BYTES: u64 = 4 << 20;
+/// Frames in a block that is read back.
+const BLOCK_FRAMES: usize = 4;
+/// Frames that are packed before they are written.
+const FRAMES_AT_ONCE: usize = 16;
 /// What an item takes beside its text, about.
 const ITEM_BYTES: u64 = 200;
 /// zstd's fastest level: the disk is slower.
@@ -29,7 +33,7 @@ pub(super) struct Spool {
     limit: u64,
     waiting: Vec<Item>,
     bytes: u64,
-    file: Option<zstd::Encoder<'static, BufWriter<fs::File>>>,
+    file: Option<BufWriter<fs::File>>,
 }
 
 impl Spool {
@@ -54,22 +58,27 @@ impl Spool {
         if self.bytes > self.limit { self.spill() } else { Ok(()) }
     }
 
-    fn spill(&mut self) -> Result<(), OpError> {
+    /// Writes items to disk at once, behind those that are there.
+    pub(super) fn write(&mut self, items: &[Item]) -> Result<(), OpError> {
         let file = match &mut self.file {
             Some(file) => file,
-            empty => {
-                let file = BufWriter::new(fs::File::create(&self.path)?);
-                let mut packer = zstd::Encoder::new(file, LEVEL)?;
-                packer.include_checksum(true)?;
-                empty.insert(packer)
-            }
+            empty => empty.insert(BufWriter::new(fs::File::create(&self.path)?)),
         };
-        for block in std::mem::take(&mut self.waiting).chunks(BLOCK_ITEMS) {
-            let lines: Vec<Vec<u8>> = block.par_iter().map(line).collect();
-            lines.iter().try_for_each(|line| file.write_all(line))?;
+        for frames in cut(items).chunks(FRAMES_AT_ONCE) {
+            let packed: Vec<std::io::Result<Vec<u8>>> = frames.par_iter().map(|items| pack(items)).collect();
+            for frame in packed {
+                let frame = frame?;
+                file.write_all(&(frame.len() as u64).to_le_bytes())?;
+                file.write_all(&frame)?;
+            }
         }
-        self.bytes = 0;
         Ok(())
+    }
+
+    fn spill(&mut self) -> Result<(), OpError> {
+        let waiting = std::mem::take(&mut self.waiting);
+        self.bytes = 0;
+        self.write(&waiting)
     }
 
     /// Ends the writing; what was added can be read once.
@@ -80,10 +89,7 @@ impl Spool {
     /// Ends the writing into the file, which stays.
     pub(super) fn finish_file(mut self) -> Result<(), OpError> {
         self.spill()?;
-        if let Some(file) = self.file.take() {
-            file.finish()?.flush()?;
-        }
-        Ok(())
+        self.file.as_mut().map_or(Ok(()), |file| Ok(file.flush()?))
     }
 
     /// Ends the writing; what was added can be read as often as is wanted.
@@ -91,12 +97,51 @@ impl Spool {
         if self.file.is_some() {
             self.spill()?;
         }
-        let Some(file) = self.file.take() else {
+        let Some(mut file) = self.file.take() else {
             return Ok(Kept { memory: std::mem::take(&mut self.waiting), path: None });
         };
-        file.finish()?.flush()?;
+        file.flush()?;
         Ok(Kept { memory: Vec::new(), path: Some(self.path.clone()) })
     }
+}
+
+/// Cuts items into frames.
+fn cut(items: &[Item]) -> Vec<&[Item]> {
+    let (mut frames, mut rest) = (Vec::new(), items);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fits = |item: &&Item| {
+            let begun = bytes < FRAME_BYTES;
+            bytes += size(item);
+            begun
+        };
+        let (frame, after) = rest.split_at(rest.iter().take(FRAME_ITEMS).take_while(fits).count());
+        frames.push(frame);
+        rest = after;
+    }
+    frames
+}
+
+fn pack(items: &[Item]) -> std::io::Result<Vec<u8>> {
+    let mut packer = zstd::Encoder::new(Vec::new(), LEVEL)?;
+    packer.include_checksum(true)?;
+    let mut line = Vec::new();
+    for item in items {
+        line.clear();
+        item.to_line(&mut line);
+        packer.write_all(&line)?;
+    }
+    packer.finish()
+}
+
+fn unpack(frame: &[u8]) -> Result<Vec<Item>, OpError> {
+    let lines = zstd::decode_all(frame)?;
+    let items = lines.split_inclusive(|&byte| byte == b'\n').map(Item::from_line);
+    items.collect::<Result<_, _>>().map_err(|why| damaged(&why))
+}
+
+fn damaged(why: &str) -> OpError {
+    OpError::new(format!("rows that waited on disk came back damaged: {why}"))
 }
 
 /// Items that were all added.
@@ -124,12 +169,6 @@ impl Kept {
     }
 }
 
-fn line(item: &Item) -> Vec<u8> {
-    let mut line = Vec::new();
-    item.to_line(&mut line);
-    line
-}
-
 /// Returns about what an item takes in memory.
 pub(super) fn size(item: &Item) -> u64 {
     ITEM_BYTES + item.bytes()
@@ -138,44 +177,56 @@ pub(super) fn size(item: &Item) -> u64 {
 /// The items of a spool, in blocks.
 pub(super) struct SpoolReader {
     memory: std::vec::IntoIter<Item>,
-    file: Option<BufReader<zstd::Decoder<'static, BufReader<fs::File>>>>,
+    file: Option<BufReader<fs::File>>,
 }
 
 impl SpoolReader {
     /// Opens a file that a spool wrote.
     pub(super) fn open(path: &Path) -> Result<Self, OpError> {
-        let file = zstd::Decoder::new(fs::File::open(path)?)?;
-        Ok(Self { memory: Vec::new().into_iter(), file: Some(BufReader::with_capacity(1 << 18, file)) })
+        Ok(Self { memory: Vec::new().into_iter(), file: Some(BufReader::new(fs::File::open(path)?)) })
     }
 
     /// Reads all items of a file, and returns how many there are.
     pub(super) fn count(&mut self) -> Result<u64, OpError> {
-        let (mut count, mut line) = (0, Vec::new());
-        while let Some(file) = &mut self.file
-            && file.read_until(b'\n', &mut line)? > 0
-        {
-            count += 1;
-            line.clear();
+        let mut count = 0;
+        while let Some(file) = &mut self.file {
+            let frames = next_frames(file)?;
+            if frames.is_empty() {
+                break;
+            }
+            let lines = |frame: &Vec<u8>| -> std::io::Result<usize> {
+                Ok(memchr::memchr_iter(b'\n', &zstd::decode_all(frame.as_slice())?).count())
+            };
+            let counts: std::io::Result<Vec<usize>> = frames.par_iter().map(lines).collect();
+            count += counts?.iter().sum::<usize>() as u64;
         }
         Ok(count)
     }
 
     /// Returns the next items, none at the end.
     pub(super) fn next_block(&mut self) -> Result<Vec<Item>, OpError> {
-        let Some(file) = &mut self.file else { return Ok(self.memory.by_ref().take(BLOCK_ITEMS).collect()) };
-        let (mut lines, mut bytes) = (Vec::new(), 0);
-        while lines.len() < BLOCK_ITEMS && bytes < BLOCK_BYTES {
-            let mut line = Vec::new();
-            if file.read_until(b'\n', &mut line)? == 0 {
-                break;
-            }
-            bytes += line.len();
-            lines.push(line);
-        }
-        let items: Vec<Result<Item, String>> = lines.par_iter().map(|line| Item::from_line(line)).collect();
-        let damaged = |why: String| OpError::new(format!("rows that waited on disk came back damaged: {why}"));
-        items.into_iter().map(|item| item.map_err(damaged)).collect()
+        let Some(file) = &mut self.file else {
+            return Ok(self.memory.by_ref().take(BLOCK_FRAMES * FRAME_ITEMS).collect());
+        };
+        let items: Vec<Result<Vec<Item>, OpError>> = next_frames(file)?.par_iter().map(|frame| unpack(frame)).collect();
+        Ok(items.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
     }
+}
+
+/// Reads the next frames, none at the end.
+fn next_frames(file: &mut BufReader<fs::File>) -> Result<Vec<Vec<u8>>, OpError> {
+    let mut frames = Vec::new();
+    while frames.len() < BLOCK_FRAMES && !file.fill_buf()?.is_empty() {
+        let mut length = [0; 8];
+        file.read_exact(&mut length)?;
+        let length = u64::from_le_bytes(length);
+        let mut frame = Vec::new();
+        if file.by_ref().take(length).read_to_end(&mut frame)? as u64 != length {
+            return Err(damaged("they end too early"));
+        }
+        frames.push(frame);
+    }
+    Ok(frames)
 }
 
 #[cfg(test)]

@@ -9,9 +9,8 @@ mod bands;
 mod clusters;
 mod rank;
 mod scheme;
+mod shingles;
 mod verify;
-
-use std::borrow::Cow;
 
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
@@ -19,29 +18,21 @@ use serde_json::{Value, json};
 
 use self::bands::Bands;
 use self::clusters::Clusters;
-use self::scheme::{Scheme, Signature};
+use self::scheme::Signature;
+use self::shingles::Shingler;
 use self::verify::Verified;
-use crate::data::{self, Chat, Row};
+use crate::data;
 use crate::ops::curate::flow::{Needs, Step, Verdict, Why, prepare};
 use crate::ops::curate::item::Item;
 use crate::ops::curate::row_hash::row_hash;
 use crate::ops::curate::spool::{Spool, SpoolReader};
 use crate::ops::{OpCx, OpError};
-use crate::spec::params::{DedupFuzzy, DuplicateKey, KeepRule, ShingleUnit, ShortRows, TextForm};
+use crate::spec::params::{DedupFuzzy, KeepRule};
 
 pub(super) use self::rank::Ranks;
+pub(super) use self::shingles::{compared, in_form};
 
 const DOMAIN: &str = "luthflow curate cluster 1";
-
-/// What rows are compared by.
-pub(super) struct Shingler {
-    key: DuplicateKey,
-    form: TextForm,
-    unit: ShingleUnit,
-    ngram: usize,
-    short: ShortRows,
-    scheme: Scheme,
-}
 
 /// Where a row goes that does not stay: the row it is like, and how much, if that was counted.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -76,16 +67,8 @@ pub(super) struct DropNear<'a> {
 impl<'a> DropNear<'a> {
     pub(super) fn new(settings: &DedupFuzzy, at: usize, ranks: Ranks, cx: &'a OpCx<'a>) -> Result<Self, OpError> {
         let (bands, rows) = settings.cut();
-        let scheme = Scheme::new(settings.scheme, bands * rows, settings.seed);
-        let store = Bands::new(bands, rows, scheme.value_bytes(), cx.scratch, &format!("step{at}"));
-        let shingler = Shingler {
-            key: settings.key,
-            form: settings.normalize,
-            unit: settings.unit,
-            ngram: settings.ngram,
-            short: settings.short_rows,
-            scheme,
-        };
+        let shingler = Shingler::new(settings, bands * rows);
+        let store = Bands::new(bands, rows, shingler.value_bytes(), cx.scratch, &format!("step{at}"));
         let mut step = Self {
             settings: settings.clone(),
             shingler,
@@ -233,76 +216,4 @@ impl Step for DropNear<'_> {
     fn figures(&self) -> Option<Value> {
         Some(self.figures.clone())
     }
-}
-
-/// Returns what of a row is compared.
-pub(super) fn compared(row: &Row, key: DuplicateKey) -> Cow<'_, str> {
-    let of_role = |chat: &Chat, role: &str| {
-        let said = chat.messages.iter().filter(|message| message.role == role);
-        said.map(|message| message.content.text()).collect::<Vec<_>>().join("\n").into()
-    };
-    match (row, key) {
-        (Row::Chat(chat), DuplicateKey::Prompt) => of_role(chat, "user"),
-        (Row::Chat(chat), DuplicateKey::Response) => of_role(chat, "assistant"),
-        (Row::Preference(both), DuplicateKey::Prompt) => of_role(&both.chosen, "user"),
-        (Row::Preference(both), DuplicateKey::Response) => of_role(&both.chosen, "assistant"),
-        _ => row.text(),
-    }
-}
-
-/// Brings text to a form.
-pub(super) fn in_form(text: &str, form: TextForm) -> Cow<'_, str> {
-    match form {
-        TextForm::None => text.into(),
-        TextForm::Light => super::dedup::plain(text).into(),
-        TextForm::Datatrove => {
-            let mut simple = String::new();
-            crate::text::simplify_into(text, &mut simple);
-            simple.into()
-        }
-    }
-}
-
-impl Shingler {
-    /// Returns the hashes of a row's shingles, which may repeat; none if it is too short and such rows stay.
-    fn shingles(&self, row: &Row) -> Vec<u64> {
-        let said = compared(row, self.key);
-        let text = in_form(&said, self.form);
-        let pieces: Vec<(usize, usize)> = match self.unit {
-            ShingleUnit::Word => words(&text),
-            ShingleUnit::Char => text.char_indices().map(|(at, c)| (at, at + c.len_utf8())).collect(),
-        };
-        let bytes = text.as_bytes();
-        match (pieces.windows(self.ngram), self.short) {
-            (windows, _) if windows.len() > 0 => {
-                windows.map(|window| self.scheme.shingle(&bytes[window[0].0..window[window.len() - 1].1])).collect()
-            }
-            (_, ShortRows::Exact) => vec![self.scheme.shingle(bytes)],
-            (_, ShortRows::Keep) => Vec::new(),
-        }
-    }
-
-    fn signature(&self, row: &Row) -> Option<Signature> {
-        let shingles = self.shingles(row);
-        (!shingles.is_empty()).then(|| self.scheme.sign(&shingles))
-    }
-}
-
-/// Returns where the words of a text lie. In simplified text single spaces separate them; in other text a shingle's hash
-/// covers what white space lies between its words.
-fn words(text: &str) -> Vec<(usize, usize)> {
-    let mut all = Vec::new();
-    let mut begun = None;
-    for (at, c) in text.char_indices() {
-        match (c.is_whitespace(), begun) {
-            (true, Some(from)) => {
-                all.push((from, at));
-                begun = None;
-            }
-            (false, None) => begun = Some(at),
-            _ => {}
-        }
-    }
-    all.extend(begun.map(|from| (from, text.len())));
-    all
 }

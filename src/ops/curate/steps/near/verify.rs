@@ -8,9 +8,10 @@
 use rayon::prelude::*;
 use rustc_hash::FxHashMap;
 
+use super::Fate;
 use super::clusters::Clusters;
 use super::rank::Ranks;
-use super::{Fate, Shingler};
+use super::shingles::Shingler;
 use crate::ops::curate::item::Item;
 use crate::ops::curate::sorter::Sorter;
 use crate::ops::curate::spool::Kept;

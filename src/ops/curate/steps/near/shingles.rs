@@ -1,0 +1,120 @@
+//! What of a row is compared, in which form, and cut into which pieces.
+
+use std::borrow::Cow;
+
+use super::scheme::{Scheme, Signature};
+use crate::data::{Chat, Row};
+use crate::spec::params::{DedupFuzzy, DuplicateKey, ShingleUnit, ShortRows, TextForm};
+
+/// What rows are compared by.
+pub(super) struct Shingler {
+    key: DuplicateKey,
+    form: TextForm,
+    unit: ShingleUnit,
+    ngram: usize,
+    short: ShortRows,
+    scheme: Scheme,
+}
+
+/// Returns what of a row is compared.
+pub(in super::super) fn compared(row: &Row, key: DuplicateKey) -> Cow<'_, str> {
+    let of_role = |chat: &Chat, role: &str| {
+        let said = chat.messages.iter().filter(|message| message.role == role);
+        said.map(|message| message.content.text()).collect::<Vec<_>>().join("\n").into()
+    };
+    match (row, key) {
+        (Row::Chat(chat), DuplicateKey::Prompt) => of_role(chat, "user"),
+        (Row::Chat(chat), DuplicateKey::Response) => of_role(chat, "assistant"),
+        (Row::Preference(both), DuplicateKey::Prompt) => of_role(&both.chosen, "user"),
+        (Row::Preference(both), DuplicateKey::Response) => of_role(&both.chosen, "assistant"),
+        _ => row.text(),
+    }
+}
+
+/// Brings text to a form.
+pub(in super::super) fn in_form(text: &str, form: TextForm) -> Cow<'_, str> {
+    match form {
+        TextForm::None => text.into(),
+        TextForm::Light => super::super::dedup::plain(text).into(),
+        TextForm::Datatrove => {
+            let mut simple = String::new();
+            crate::text::simplify_into(text, &mut simple);
+            simple.into()
+        }
+    }
+}
+
+impl Shingler {
+    /// Returns what a step with these settings compares rows by, with signatures of `values` values.
+    pub(super) fn new(settings: &DedupFuzzy, values: usize) -> Self {
+        Self {
+            key: settings.key,
+            form: settings.normalize,
+            unit: settings.unit,
+            ngram: settings.ngram,
+            short: settings.short_rows,
+            scheme: Scheme::new(settings.scheme, values, settings.seed),
+        }
+    }
+
+    /// Returns how many bytes a value of a signature has.
+    pub(super) fn value_bytes(&self) -> usize {
+        self.scheme.value_bytes()
+    }
+
+    /// Returns the hashes of a row's shingles, which may repeat; none if it is too short and such rows stay.
+    pub(super) fn shingles(&self, row: &Row) -> Vec<u64> {
+        let said = compared(row, self.key);
+        let text = in_form(&said, self.form);
+        let pieces: Vec<(usize, usize)> = match (self.unit, self.form) {
+            (ShingleUnit::Word, TextForm::Datatrove) => words_between_spaces(&text),
+            (ShingleUnit::Word, _) => words(&text),
+            (ShingleUnit::Char, _) => text.char_indices().map(|(at, c)| (at, at + c.len_utf8())).collect(),
+        };
+        let bytes = text.as_bytes();
+        match (pieces.windows(self.ngram), self.short) {
+            (windows, _) if windows.len() > 0 => {
+                windows.map(|window| self.scheme.shingle(&bytes[window[0].0..window[window.len() - 1].1])).collect()
+            }
+            (_, ShortRows::Exact) => vec![self.scheme.shingle(bytes)],
+            (_, ShortRows::Keep) => Vec::new(),
+        }
+    }
+
+    /// Returns the signature of a row; none if it is too short and such rows stay.
+    pub(super) fn signature(&self, row: &Row) -> Option<Signature> {
+        let shingles = self.shingles(row);
+        (!shingles.is_empty()).then(|| self.scheme.sign(&shingles))
+    }
+}
+
+/// Returns where the words of simplified text lie, which knows no white space but spaces.
+fn words_between_spaces(text: &str) -> Vec<(usize, usize)> {
+    let mut all = Vec::with_capacity(text.len() / 5);
+    let mut from = 0;
+    for at in memchr::memchr_iter(b' ', text.as_bytes()).chain([text.len()]) {
+        if at > from {
+            all.push((from, at));
+        }
+        from = at + 1;
+    }
+    all
+}
+
+/// Returns where the words of a text lie. A shingle's hash covers what white space lies between its words.
+fn words(text: &str) -> Vec<(usize, usize)> {
+    let mut all = Vec::new();
+    let mut begun = None;
+    for (at, c) in text.char_indices() {
+        match (c.is_whitespace(), begun) {
+            (true, Some(from)) => {
+                all.push((from, at));
+                begun = None;
+            }
+            (false, None) => begun = Some(at),
+            _ => {}
+        }
+    }
+    all.extend(begun.map(|from| (from, text.len())));
+    all
+}
