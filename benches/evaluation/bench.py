@@ -1,8 +1,8 @@
 """What bench.sh runs: lm-evaluation-harness, then luthflow, on the same rows of one task after the other.
 
-For each: seconds of the whole process and its greatest resident memory. lm-eval's own seconds (prompts, model and scores,
-without Python's start and the reading of the model) are told too, and the ratio is taken against them: the whole process of
-luthflow against the part of lm-eval that counts.
+For each: seconds of the whole process and its greatest resident memory, and its own seconds: prompts, model and scores, without the
+start of the program and the taking in of the model (with luthflow that is its node `scores`). Ratios: own seconds of both, luthflow's
+whole process against lm-eval's own seconds, whole processes.
 """
 
 import json
@@ -29,7 +29,7 @@ def measured(command, environment):
     child.returncode = os.waitstatus_to_exitcode(status)
     if child.returncode:
         sys.exit(f"{command[0]} failed: {problem[-2000:]}")
-    return time.time() - start, usage.ru_maxrss / 1024, output
+    return time.time() - start, usage.ru_maxrss / 1024, output + problem
 
 
 def of_lm_eval(task, scratch):
@@ -51,9 +51,11 @@ def of_luthflow(task, scratch):
         command += ["--shots", "5", "--examples", f"mmlu={data}/mmlu_dev.jsonl"]
     if task == "gsm8k":
         command += ["--examples", f"gsm8k={data}/gsm8k_train.jsonl", "--max-tokens", "256"]
-    seconds, memory, _ = measured(command + os.environ.get("LUTHFLOW_ARGS", "").split(), {"RAYON_NUM_THREADS": threads})
+    seconds, memory, told = measured(command + os.environ.get("LUTHFLOW_ARGS", "").split(), {"RAYON_NUM_THREADS": threads})
     with open(out, encoding="utf-8") as file:
-        return seconds, memory, json.load(file)["results"][TASKS[task]]
+        results = json.load(file)["results"][TASKS[task]]
+    minutes, own, unit = re.search(r"done +scores +(?:(\d+) min )?([0-9.]+) (m?s)", re.sub("\x1b\\[[0-9;]*m", "", told)).groups()
+    return seconds, 60 * int(minutes or 0) + float(own) / (1000 if unit == "ms" else 1), memory, results
 
 
 def main():
@@ -63,9 +65,10 @@ def main():
             print(f"{task}: lm-eval {own:.1f} s of {wall:.1f} s, {memory:.0f} MiB, {rows} rows {totals}", flush=True)
             if luthflow == "none":
                 continue
-            ours, peak, results = of_luthflow(task, scratch)
-            print(f"{task}: luthflow {ours:.1f} s, {peak:.0f} MiB, {results}")
-            print(f"{task}: {own / ours:.2f} times as fast, {wall / ours:.2f} by whole processes", flush=True)
+            whole, ours, peak, results = of_luthflow(task, scratch)
+            print(f"{task}: luthflow {ours:.1f} s of {whole:.1f} s, {peak:.0f} MiB, {results}")
+            ratios = [own / ours, own / whole, wall / whole]
+            print(f"{task}: own seconds {ratios[0]:.2f}, own against whole {ratios[1]:.2f}, whole {ratios[2]:.2f} times as fast", flush=True)
 
 
 main()
