@@ -94,6 +94,7 @@ fn gradients_are_the_slopes_of_the_loss() {
         model.add_gradients(&golden.packed, &golden.trained, golden.pass()).unwrap();
         for parameter in model.trained_parameters() {
             let gradient = parameter.gradient();
+            assert!(!gradient.is_empty(), "{}: {}", case.0, parameter.parts()[0].name);
             let direction: Vec<f32> = gradient.iter().map(|_| numbers.next()).collect();
             let length = direction.iter().map(|x| x * x).sum::<f32>().sqrt();
             let direction: Vec<f32> = direction.iter().map(|x| x / length).collect();
