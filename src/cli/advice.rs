@@ -50,18 +50,31 @@ fn unsearched(plan: &Plan, pipeline: &Pipeline) -> BTreeSet<Diagnostic> {
             continue;
         }
         let searched = Searched::of(plan, &behind);
-        for (i, task) in params.iter().enumerate() {
-            let Task::Named(task) = task else { continue };
-            let rows = rows_of(plan, id, &format!("tasks[{i}].{}.data", task.key));
-            if searched.tasks.contains(task.key.as_str()) || rows.is_some_and(|rows| searched.rows.contains(&rows)) {
-                continue;
-            }
-            let message = format!("`{}` is examined on `{}`, and no data was searched for its items", node.1, task.key);
-            let help = format!("add a step `decontaminate: {{evals: [{}]}}` to what it is trained on", task.key);
-            said.insert(Diagnostic::new(pipeline.field_span(node.0, &format!("tasks[{i}]")), message).help(help));
-        }
+        let tasks = params.iter().enumerate().filter_map(|(i, task)| match task {
+            Task::Named(task) => Some((i, task.key.as_str())),
+            _ => None,
+        });
+        let is_unsearched = |(i, task): &(usize, &str)| {
+            let rows = rows_of(plan, id, &format!("tasks[{i}].{task}.data"));
+            !searched.tasks.contains(task) && rows.is_none_or(|rows| !searched.rows.contains(&rows))
+        };
+        said.extend(told(&tasks.filter(is_unsearched).collect::<Vec<_>>(), node, pipeline));
     }
     said
+}
+
+/// Says it of all tasks of an evaluation at once: there may be many.
+fn told(tasks: &[(usize, &str)], node: (&NodeSpec, &str), pipeline: &Pipeline) -> Option<Diagnostic> {
+    let keys: Vec<&str> = tasks.iter().map(|(_, task)| *task).collect();
+    let (field, its) = match tasks {
+        [] => return None,
+        [(i, _)] => (format!("tasks[{i}]"), "its"),
+        _ => ("tasks".to_owned(), "their"),
+    };
+    let message =
+        format!("`{}` is examined on `{}`, and no data was searched for {its} items", node.1, keys.join("`, `"));
+    let help = format!("add a step `decontaminate: {{evals: [{}]}}` to what it is trained on", keys.join(", "));
+    Some(Diagnostic::new(pipeline.field_span(node.0, &field), message).help(help))
 }
 
 type Examined<'a> = (&'a [Task], (&'a NodeSpec, &'a str));

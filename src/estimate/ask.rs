@@ -5,7 +5,7 @@
 
 use super::content::Content;
 use super::{Cost, Figure, Ground, Shape, rates};
-use crate::spec::params::{EvalParams, GenerateParams, Request, SourceParams, Task};
+use crate::spec::params::{EvalParams, Exit, GenerateParams, Request, SourceParams, Task};
 
 /// How many answers are written at once, where a node of another kind than `eval` asks (`ops::generate`).
 const AT_ONCE: f64 = 32.0;
@@ -69,7 +69,8 @@ pub(super) fn eval(
     let many = if params.tasks.len() == 1 { "" } else { "s" };
     cost.what = format!("asks {} task{many}, {} texts", params.tasks.len(), said(texts));
     cost.disk = texts.map(|texts| texts * 1000.0).assumed();
-    finish(cost, model, &asked, params.batch as f64, ground, true)
+    let asking = Asking { model, exit: params.exit, batch: params.batch as f64, is_eval: true };
+    finish(cost, &asking, &asked, ground)
 }
 
 fn of_task(task: &Task, params: &EvalParams, data: &Content, cost: &mut Cost) -> Asked {
@@ -151,45 +152,69 @@ pub(super) fn generate(params: &GenerateParams, model: Option<&Content>, from: &
         return cost;
     };
     cost.what = format!("asks {} times", said(texts));
-    finish(cost, model, &[asked], AT_ONCE, ground, false)
+    let asking = Asking { model, exit: params.exit, batch: AT_ONCE, is_eval: false };
+    finish(cost, &asking, &[asked], ground)
 }
 
 fn said(count: Figure) -> String {
     count.value().map_or_else(|| "?".to_owned(), |count| format!("{count:.0}"))
 }
 
+/// Who is asked, and how.
+struct Asking<'a> {
+    model: &'a Content,
+    exit: Option<Exit>,
+    /// How many answers are written at once.
+    batch: f64,
+    is_eval: bool,
+}
+
+impl Asking<'_> {
+    /// Returns the sizes of what runs: the model, or what of it lies before an exit.
+    fn shape(&self) -> Result<Shape, String> {
+        let from = &self.model.from;
+        let whole = self.model.model.as_ref();
+        let whole = whole.ok_or_else(|| {
+            format!("the shape of `{from}` is unknown: run it first, and its `config.json` is looked at")
+        })?;
+        let layers = self.exit.and_then(Exit::layers).unwrap_or_default();
+        whole.at_exit(self.exit).ok_or_else(|| {
+            format!("`{from}` has no exit after layer {layers}: set `exit` to one of those that `early_exit` gave it")
+        })
+    }
+}
+
 /// Adds tokens, operations, memory and time.
-fn finish(mut cost: Cost, model: &Content, asked: &[Asked], batch: f64, ground: &Ground<'_>, eval: bool) -> Cost {
+fn finish(mut cost: Cost, asking: &Asking<'_>, asked: &[Asked], ground: &Ground<'_>) -> Cost {
     let sum = |of: &dyn Fn(&Asked) -> f64| asked.iter().map(|one| one.texts * of(one)).sum::<Figure>().assumed();
     let (read, written) = (sum(&|one| one.read), sum(&|one| one.written));
     cost.tokens = read + written;
-    let Some(shape) = &model.model else {
-        cost.note(format!(
-            "the shape of `{}` is unknown: run it first, and its `config.json` is looked at",
-            model.from
-        ));
-        let unknown = Figure::Unknown;
-        return Cost { flops: unknown, host_memory: unknown, device_memory: unknown, seconds: unknown, ..cost };
+    let shape = match asking.shape() {
+        Ok(shape) => shape,
+        Err(why) => {
+            cost.note(why);
+            let unknown = Figure::Unknown;
+            return Cost { flops: unknown, host_memory: unknown, device_memory: unknown, seconds: unknown, ..cost };
+        }
     };
     let pairs = |one: &Asked| {
         let length = one.read + one.written;
-        shape
-            .costs
-            .windows
-            .iter()
-            .map(|window| length * window.map_or(length / 2.0, |w| length.min(w as f64)))
-            .sum::<f64>()
+        let seen = |window: &Option<usize>| length * window.map_or(length / 2.0, |w| length.min(w as f64));
+        // A branch has blocks for tokens.
+        let (branches, factor) = shape.costs.branches;
+        let of_branches = branches as f64 * (length / factor as f64).powi(2) / 2.0;
+        shape.costs.windows.iter().map(seen).sum::<f64>() + of_branches
     };
     let pass = |one: &Asked| shape.costs.forward(one.read + one.written, one.written.max(1.0), pairs(one));
     cost.flops = sum(&pass);
-    cost.seconds = match ground.earlier.eval.filter(|_| ground.device.is_host && eval) {
+    cost.seconds = match ground.earlier.eval.filter(|_| ground.device.is_host && asking.is_eval) {
         Some((speed, nodes)) => {
             cost.note(format!("the speed of evals is that of {nodes} earlier ones here"));
-            cost.tokens * (1.0 / speed)
+            cost.tokens * (shape.costs.forward(1.0, 1.0, 0.0) / speed)
         }
-        None => sum(&|one| seconds(one, shape, batch, ground)),
+        None => sum(&|one| seconds(one, &shape, asking.batch, ground)),
     };
-    memory(&mut cost, shape, asked, batch, ground);
+    memory(&mut cost, &shape, asked, asking.batch, ground);
     cost
 }
 

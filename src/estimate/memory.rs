@@ -18,13 +18,16 @@ fn moments(params: &SftParams, shape: &Shape, beside: Option<f64>) -> f64 {
     if let Some(beside) = beside {
         return 8.0 * beside;
     }
-    let inner = shape.inner();
+    let (inner, all) = match &shape.beside {
+        Some(trained) => (trained.inner, trained.parameters),
+        None => (shape.inner(), shape.parameters),
+    };
     let (of_matrix, of_rest) = match params.optimizer {
         OptimizerName::Adamw => (8.0, 8.0),
         OptimizerName::Adamw8bit => (2.0, 8.0),
         OptimizerName::Muon => (4.0, 8.0),
     };
-    inner * of_matrix + (shape.parameters - inner) * of_rest
+    inner * of_matrix + (all - inner) * of_rest
 }
 
 /// Bytes of a forward and a backward pass that go with its tokens. `wide` are the bytes of a number.
@@ -33,10 +36,13 @@ fn activations(params: &SftParams, shape: &Shape, tokens: f64, wide: f64) -> f64
     // What a layer keeps of a token: the inputs of its two halves and of its four products, and what they give.
     let inside = 2.0 * shape.intermediate;
     let layer = 2.0 * shape.hidden + 2.0 * query + 2.0 * keys + inside;
+    // Nothing is kept of layers that only run forward.
+    let below = shape.beside.as_ref().map_or(0.0, |beside| beside.below.layers);
+    let (passed, layers) = (shape.passed - below, shape.layers - below);
     let a_token = match params.gradient_checkpointing {
-        GradientCheckpointing::None => shape.passed * layer,
-        GradientCheckpointing::Selective => shape.passed * (layer - inside) + inside,
-        GradientCheckpointing::Full => shape.layers * shape.hidden + layer,
+        GradientCheckpointing::None => (passed * layer).max(layer),
+        GradientCheckpointing::Selective => passed * (layer - inside) + inside,
+        GradientCheckpointing::Full => layers * shape.hidden + layer,
     };
     // Rows before and behind the norm of each end.
     wide * tokens * (a_token + 2.0 * shape.hidden * shape.ends)
@@ -51,7 +57,7 @@ pub(super) fn add(
     ground: &Ground<'_>,
     cost: &mut Cost,
 ) {
-    let trained = beside.unwrap_or(shape.parameters);
+    let trained = beside.or(shape.beside.as_ref().map(|beside| beside.parameters)).unwrap_or(shape.parameters);
     let masters = if params.bf16 { 4.0 * trained } else { 0.0 };
     let moments = moments(params, shape, beside);
     let weights = 4.0 * (shape.parameters + beside.unwrap_or(0.0));

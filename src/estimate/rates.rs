@@ -27,7 +27,7 @@ pub const PROGRAM: f64 = 50e6;
 pub struct Earlier {
     /// Operations a second of trainings.
     pub training: Option<(f64, usize)>,
-    /// Tokens a second of evals.
+    /// Operations a second of evals, each token reckoned with those of its products of matrices.
     pub eval: Option<(f64, usize)>,
     /// Rows a second of curations.
     pub curation: Option<(f64, usize)>,

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::model::{
     Branches, Config, EarlyExit, Outline, ParameterKind, PassCosts, parameters_of, parameters_with_exits,
 };
-use crate::spec::params::{ExitHead, InitParams, LoraParams, SftParams, TargetModules, names_module};
+use crate::spec::params::{Exit, ExitHead, InitParams, LoraParams, SftParams, TargetModules, names_module};
 
 /// Configurations of published models: `[{"name", "config"}]`.
 const PUBLISHED: &str = include_str!("../../tests/fixtures/published/configs.json");
@@ -25,6 +25,32 @@ struct Matrix {
     module: String,
     rows: f64,
     columns: f64,
+}
+
+/// What is trained of a model whose backbone is frozen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Beside {
+    /// Weights of exits and branches.
+    pub parameters: f64,
+    /// Those in matrices inside branches.
+    pub inner: f64,
+    /// Output layers of exits that are their own.
+    pub own_heads: f64,
+    /// The layers that only run forward.
+    pub below: Rc<Shape>,
+}
+
+impl Beside {
+    fn of(config: &Config, all: &Shape) -> Self {
+        let backbone = Shape::of(&Config { early_exit: None, ..config.clone() });
+        let exits = config.early_exit.as_ref().filter(|exits| exits.own_heads);
+        Self {
+            parameters: all.parameters - backbone.parameters,
+            inner: all.inner() - backbone.inner(),
+            own_heads: exits.map_or(0.0, |exits| exits.layers.len() as f64),
+            below: Rc::new(Shape::of(&config.below_branches())),
+        }
+    }
 }
 
 /// The sizes of a model.
@@ -54,6 +80,8 @@ pub struct Shape {
     pub ends: f64,
     /// Weights of these exits, which are among all.
     pub of_exits: f64,
+    /// What is trained, if that is exits and branches alone.
+    pub beside: Option<Beside>,
     /// Layers that a token goes through; a branch is asked once a block of tokens.
     pub passed: f64,
     matrices: Vec<Matrix>,
@@ -75,12 +103,20 @@ impl Shape {
         let plain = Self::of(&config);
         let all = Self::with(&config, &parameters_with_exits(&config));
         let of_exits = all.parameters - plain.parameters;
-        Some(Self { ends: 1.0 + exits, of_exits, stored: self.stored, ..all })
+        let frozen = params.early_exit.as_ref().is_some_and(|exits| exits.freeze_backbone);
+        let beside = frozen.then(|| Beside::of(&config, &all));
+        Some(Self { ends: 1.0 + exits, of_exits, beside, stored: self.stored, ..all })
     }
 
     /// Returns the sizes of the model that a training gives, asked at its last layer.
     pub fn trained(&self, params: &SftParams) -> Option<Self> {
         Some(Self { stored: self.stored, ..Self::of(&self.config_after(params)?) })
+    }
+
+    /// Returns the sizes of the model that stops at an exit; nothing if it has none there.
+    pub fn at_exit(&self, exit: Option<Exit>) -> Option<Self> {
+        let Some(layers) = exit.and_then(Exit::layers) else { return Some(self.clone()) };
+        Some(Self { stored: self.stored, ..Self::of(&self.config.at_exit(Some(layers)).ok()?) })
     }
 
     fn config_after(&self, params: &SftParams) -> Option<Config> {
@@ -118,6 +154,7 @@ impl Shape {
             passed: config.num_hidden_layers as f64 + of_branches,
             ends: 1.0,
             of_exits: 0.0,
+            beside: None,
             costs: PassCosts::of(config),
             stored: config.dtype.size() as f64,
             layers: config.num_hidden_layers as f64,

@@ -1,11 +1,11 @@
 //! What a training costs.
 //!
-//! Operations are those that the node itself counts (`model::flops`), over the tokens of its steps; what
-//! `gradient_checkpointing` computes again is one forward pass more through the layers, or through the inside of their
-//! feed-forward layers.
+//! Operations are those that the node itself counts (`model::flops`), over the tokens of its steps, and so are those that
+//! `gradient_checkpointing` does a second time.
 
 use super::content::Content;
 use super::{Cost, Facts, Figure, Ground, Shape, memory};
+use crate::model::{PassCosts, Recompute, Through};
 use crate::spec::params::{GradientCheckpointing, Packing, SftParams, TrainOn};
 
 /// The data of a training, once through.
@@ -14,6 +14,8 @@ struct Epoch {
     tokens: Figure,
     trained: Figure,
     pairs: Figure,
+    /// Of these the ones of layers that only run forward.
+    pairs_below: Figure,
     /// Sequences, by the best fit.
     sequences: Figure,
     /// The longest sample.
@@ -41,23 +43,19 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
     let passes = steps.passes(params);
     let beside = params.lora.as_ref().map(|lora| shape.adapter(lora));
     let seen = |figure: Figure| figure.with(passes, |one, passes| one * passes);
-    let (tokens, trained, pairs) = (seen(kept.tokens), seen(kept.trained), seen(kept.pairs));
-    let costs = &shape.costs;
-    let three = |make: &dyn Fn(f64, f64, f64) -> f64| {
-        let two = tokens.with(trained, |tokens, _| tokens).with(pairs, |tokens, _| tokens);
-        let (trained, pairs) = (trained.value().unwrap_or(0.0), pairs.value().unwrap_or(0.0));
-        two.map(|tokens| make(tokens, trained, pairs))
+    let (tokens, trained, pairs, below) =
+        (seen(kept.tokens), seen(kept.trained), seen(kept.pairs), seen(kept.pairs_below));
+    let through = |make: &dyn Fn(Through) -> f64| {
+        let all = tokens.with(trained, |tokens, _| tokens).with(pairs, |tokens, _| tokens);
+        let [trained, pairs, pairs_below] = [trained, pairs, below].map(|figure| figure.value().unwrap_or(0.0));
+        let own_heads = shape.beside.as_ref().map_or(0.0, |beside| beside.own_heads);
+        let (labels, own_labels) = (trained * shape.ends, trained * own_heads);
+        all.map(|tokens| make(Through { tokens, labels, own_labels, pairs, pairs_below }))
     };
-    cost.flops = three(&|tokens, trained, pairs| costs.training(tokens, trained * shape.ends, pairs, beside));
-    // The processor computes gate and up again, of branches too, and a device the whole of a feed-forward layer, of layers alone.
-    let again = if ground.device.is_host { 2.0 * shape.passed } else { 3.0 * shape.layers };
-    let inside = again * shape.hidden * shape.intermediate;
-    match params.gradient_checkpointing {
-        GradientCheckpointing::None => {}
-        GradientCheckpointing::Selective => cost.recomputed_flops = tokens.map(|tokens| 2.0 * inside * tokens),
-        GradientCheckpointing::Full => {
-            cost.recomputed_flops = three(&|tokens, _, pairs| costs.forward(tokens, 0.0, pairs));
-        }
+    cost.flops = through(&|pass| operations(shape, pass, beside));
+    let again = recomputed(params, ground);
+    if again != Recompute::Nothing {
+        cost.recomputed_flops = through(&|pass| operations_again(shape, pass, again, !ground.device.is_host));
     }
     cost.tokens = tokens;
     if params.dpo.is_some() {
@@ -74,8 +72,15 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
     };
     let count = steps.count.value().map_or_else(|| "?".to_owned(), |count| format!("{count:.0}"));
     let how = if params.lora.is_some() { "adapters beside" } else { "all" };
-    let exits = if shape.ends > 1.0 { format!(" and {} exits", shape.ends - 1.0) } else { String::new() };
-    cost.what = format!("trains {how} {} weights{exits}, {count} steps", super::cost::short(shape.parameters));
+    let (exits, weights) = (shape.ends - 1.0, super::cost::short(shape.parameters));
+    cost.what = match &shape.beside {
+        Some(beside) => {
+            let own = super::cost::short(beside.parameters);
+            format!("trains {own} of {weights} weights, those of {exits} exits, {count} steps")
+        }
+        None if exits > 0.0 => format!("trains {how} {weights} weights and {exits} exits, {count} steps"),
+        None => format!("trains {how} {weights} weights, {count} steps"),
+    };
     let outputs = 1.0 + params.epoch_outputs().count() as f64;
     cost.disk = Figure::Known(if params.lora.is_some() && params.result().0 == "adapter" {
         outputs * beside.unwrap_or(0.0) * 4.0
@@ -84,6 +89,36 @@ pub(super) fn cost(params: &SftParams, model: &Content, data: &[Content], facts:
     });
     memory::add(params, shape, (kept.tokens, kept.longest), beside, ground, &mut cost);
     cost
+}
+
+/// Returns the operations of a forward and a backward pass.
+fn operations(shape: &Shape, pass: Through, adapters: Option<f64>) -> f64 {
+    match &shape.beside {
+        Some(beside) => shape.costs.training_beside(&beside.below.costs, pass),
+        None => shape.costs.training(pass.tokens, pass.labels, pass.pairs, adapters),
+    }
+}
+
+/// Returns those that are done a second time: not of layers that only run forward.
+fn operations_again(shape: &Shape, pass: Through, again: Recompute, on_device: bool) -> f64 {
+    let of = |costs: &PassCosts, pairs: f64| costs.recomputed(again, on_device, pass.tokens, pairs);
+    let below = shape.beside.as_ref().map_or(0.0, |beside| of(&beside.below.costs, pass.pairs_below));
+    of(&shape.costs, pass.pairs) - below
+}
+
+/// Returns what is computed again. With DoRA the processor keeps what others compute a second time.
+fn recomputed(params: &SftParams, ground: &Ground<'_>) -> Recompute {
+    let keeps = params.lora.as_ref().is_some_and(|lora| lora.use_dora) && ground.device.is_host;
+    match params.gradient_checkpointing {
+        GradientCheckpointing::Selective if !keeps => Recompute::FeedForward,
+        GradientCheckpointing::None | GradientCheckpointing::Selective => Recompute::Nothing,
+        GradientCheckpointing::Full => Recompute::Layers,
+    }
+}
+
+/// Returns the layers that only run forward.
+fn below(shape: &Shape) -> Option<&Shape> {
+    shape.beside.as_ref().map(|beside| &*beside.below)
 }
 
 impl Epoch {
@@ -110,6 +145,7 @@ impl Epoch {
             tokens,
             trained: sum(&|sample| sample.trained),
             pairs: sum(&|sample| shape.costs.pairs(&sample.lengths)),
+            pairs_below: below(shape).map_or(Figure::ZERO, |below| sum(&|sample| below.costs.pairs(&sample.lengths))),
             sequences: if all {
                 Figure::Known(samples.sequences as f64)
             } else {
@@ -144,6 +180,8 @@ impl Epoch {
             // Nothing predicts the first token of a sample.
             trained: tokens.with(samples, |tokens, samples| tokens - samples),
             pairs: samples.with(mean, |samples, mean| shape.pairs(samples, mean)),
+            pairs_below: samples
+                .with(mean, |samples, mean| below(shape).map_or(0.0, |below| below.pairs(samples, mean))),
             sequences: (tokens * (1.0 / params.sequence_len as f64)).map(f64::ceil),
             longest: Figure::Assumed(params.sequence_len as f64),
         }
@@ -167,6 +205,7 @@ impl Epoch {
             tokens: of(self.tokens, true),
             trained: of(self.trained, true),
             pairs: of(self.pairs, true),
+            pairs_below: of(self.pairs_below, true),
             sequences: of(self.sequences, true).map(f64::ceil),
             longest: self.longest,
         };

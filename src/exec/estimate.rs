@@ -3,7 +3,7 @@
 //! A hub that does not answer is no reason to say nothing: its sources are taken for new, and what would be known of them is
 //! unknown. Nothing is written and nothing is fetched.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use super::outside::is_outside;
@@ -197,21 +197,50 @@ pub fn earlier(decider: &Decider<'_>) -> Result<Earlier, ExecError> {
     let ours = |action: &&Action| {
         action.duration_ms >= LEAST_MS && action.producer.rsplit(' ').next() == Some(locked::platform().as_str())
     };
-    let of = |kind: &str, amount: &dyn Fn(&Action) -> Option<f64>| {
-        let found = actions.iter().filter(ours).filter(|action| action.kind == kind);
+    let speed = |kind: &str, work: &dyn Fn(&Action) -> Option<(f64, f64)>| {
         let found: Vec<(f64, f64)> =
-            found.filter_map(|action| Some((amount(action)?, action.duration_ms as f64 / 1000.0))).collect();
+            actions.iter().filter(ours).filter(|action| action.kind == kind).filter_map(work).collect();
         let (done, seconds) = found.iter().fold((0.0, 0.0), |(done, all), (one, time)| (done + one, all + time));
         (done > 0.0).then(|| (done / seconds, found.len()))
     };
     Ok(Earlier {
-        training: of("sft", &|action| action.measured.get("flops").copied()),
+        training: speed("sft", &|action| steps(&action.measured)),
         // Where answers were known before, their tokens did not go through the model.
-        eval: of("eval", &|action| {
-            let speed = action.measured.get("tokens_per_second")?;
-            Some(speed * action.duration_ms as f64 / 1000.0)
+        eval: speed("eval", &|action| {
+            let measured = |name: &str| action.measured.get(name);
+            Some((measured("tokens_per_second")? * measured("flops_per_token")? * seconds(action), seconds(action)))
         }),
-        curation: of("curate", &|action| action.metrics.get("rows_in").copied()),
-        merge: of("merge", &|action| action.metrics.get("parameters").copied()),
+        curation: speed("curate", &|action| Some((*action.metrics.get("rows_in")?, seconds(action)))),
+        merge: speed("merge", &|action| Some((*action.metrics.get("parameters")?, seconds(action)))),
     })
+}
+
+fn seconds(action: &Action) -> f64 {
+    action.duration_ms as f64 / 1000.0
+}
+
+/// Returns the operations of a training, those that were done twice counted twice, and the seconds that its steps took. Not those
+/// of the node: one that went on from a checkpoint took fewer than its operations did.
+fn steps(measured: &BTreeMap<String, f64>) -> Option<(f64, f64)> {
+    let (flops, a_second) = (measured.get("flops")?, measured.get("gflops_per_second")? * 1e9);
+    let again = measured.get("recomputed_flops").copied().unwrap_or_default();
+    (a_second > 0.0).then(|| (flops + again, flops / a_second))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two trainings of the same operations at the same speed, one of which did a third more to save memory.
+    #[test]
+    fn what_is_computed_again_takes_its_time() {
+        let measured = |figures: &[(&str, f64)]| -> BTreeMap<String, f64> {
+            figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+        };
+        let plain = steps(&measured(&[("flops", 6e9), ("gflops_per_second", 2.0)]));
+        let again = [("flops", 6e9), ("gflops_per_second", 1.5), ("recomputed_flops", 2e9)];
+        assert_eq!((plain, steps(&measured(&again))), (Some((6e9, 3.0)), Some((8e9, 4.0))));
+        assert_eq!(steps(&measured(&[("flops", 6e9), ("gflops_per_second", 0.0)])), None);
+        assert_eq!(steps(&measured(&[("gflops_per_second", 1.0)])), None);
+    }
 }

@@ -151,11 +151,13 @@ impl CausalLm {
         self.adapters.iter().flat_map(|adapters| adapters.by_parameter.iter().flat_map(|these| these.iter()))
     }
 
-    /// Returns what training changes: the adapters if there are any, otherwise all weights.
+    /// Returns what training changes: the adapters if there are any, exits and branches if the rest is frozen, otherwise all
+    /// weights.
     pub fn trained_parameters(&self) -> &[Arc<Parameter>] {
-        match &self.adapters {
-            Some(adapters) => &adapters.trained,
-            None => self.parameters(),
+        match (&self.adapters, &self.beside) {
+            (Some(adapters), _) => &adapters.trained,
+            (None, Some(beside)) => beside,
+            (None, None) => self.parameters(),
         }
     }
 

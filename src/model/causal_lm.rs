@@ -28,6 +28,8 @@ pub struct CausalLm {
     pub(super) twin: Option<Twin>,
     /// What the losses of exits are multiplied by, if they are trained.
     pub(super) exit_weights: Vec<f32>,
+    /// Exits and branches, if they alone are trained.
+    pub(super) beside: Option<Vec<Arc<Parameter>>>,
 }
 
 impl CausalLm {
@@ -80,7 +82,7 @@ impl CausalLm {
     fn of(config: Config, arch: Decoder, parameters: Vec<Parameter>, exit_weights: Vec<f32>) -> Self {
         let parameters = parameters.into_iter().map(Arc::new).collect();
         let angles = Angles::new(&config);
-        Self { config, arch, parameters, angles, adapters: None, twin: None, exit_weights }
+        Self { config, arch, parameters, angles, adapters: None, twin: None, exit_weights, beside: None }
     }
 
     /// Returns after how many layers each exit is that is trained.

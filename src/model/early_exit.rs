@@ -172,6 +172,11 @@ impl Config {
     }
 }
 
+/// Says whether a parameter is that of an exit or a branch.
+pub(super) fn is_beside(parameter: &Parameter) -> bool {
+    parameter.parts().iter().any(|part| part.name.starts_with(PREFIX))
+}
+
 /// Returns the name of a tensor of an exit.
 pub(super) fn exit_name(layers: usize, what: &str) -> String {
     format!("{PREFIX}exits.{layers}.{what}")

@@ -178,7 +178,9 @@ pub enum Recompute {
 pub(crate) enum Part {
     /// A layer.
     Layer,
-    /// Its second half: the norm, the feed-forward layer and the residual.
+    /// A layer in which nothing is trained, nor in those before it.
+    Frozen,
+    /// The second half of a layer: the norm, the feed-forward layer and the residual.
     FeedForward,
 }
 

@@ -157,7 +157,7 @@ pub(crate) fn save_weights<P: Borrow<Parameter>>(
 ) -> Result<(), ModelError> {
     let declare = |part: &Part| Declared { name: part.name.clone(), dtype: config.dtype, shape: part.shape.clone() };
     let (mine, beside): (Vec<&Parameter>, Vec<&Parameter>) =
-        parameters.iter().map(Borrow::borrow).partition(|parameter| !is_beside(parameter));
+        parameters.iter().map(Borrow::borrow).partition(|parameter| !early_exit::is_beside(parameter));
     let parts = mine.iter().flat_map(|parameter| parameter.parts());
     let declared: Vec<Declared> = parts.map(declare).collect();
     let writer = ShardedWriter::create(dir, &declared, LARGEST_FILE)?;
@@ -173,11 +173,6 @@ pub(crate) fn save_weights<P: Borrow<Parameter>>(
     }
     writer.finish()?;
     save_exits(dir, config, &beside)
-}
-
-/// Says whether a parameter is that of an exit or a branch.
-fn is_beside(parameter: &Parameter) -> bool {
-    parameter.parts().iter().any(|part| part.name.starts_with(early_exit::PREFIX))
 }
 
 /// Writes exits and branches beside the weights of the model, if there are any.

@@ -23,6 +23,7 @@
 mod adapter;
 mod angles;
 mod arch;
+mod backbone;
 mod causal_lm;
 mod composed;
 mod config;
@@ -42,6 +43,7 @@ mod reference;
 mod twin;
 
 pub use adapter::{Adapter, LoraSettings};
+pub use backbone::Through;
 pub use causal_lm::CausalLm;
 pub use config::{Activation, Architecture, Config, LayerKind, Rotary, Scaling, ShortConvolution, StoredDtype};
 pub use early_exit::{Branches, EarlyExit};

@@ -30,7 +30,14 @@ impl CausalLm {
         };
         let weights = variables(self.parameters())?;
         let tensors = weights.iter().map(|weight| weight.as_tensor().clone()).collect();
-        let trained = if self.adapters.is_some() { variables(self.trained_parameters())? } else { weights };
+        let is_trained = |(parameter, _): &(&Arc<Parameter>, Var)| {
+            self.beside.is_none() || self.place_among_trained(parameter).is_some()
+        };
+        let trained = if self.adapters.is_some() {
+            variables(self.trained_parameters())?
+        } else {
+            self.parameters().iter().zip(weights).filter(is_trained).map(|(_, weight)| weight).collect()
+        };
         Ok(Reference { model: self, trained, blocks: Composed::new(tensors, device, DType::F32) })
     }
 }

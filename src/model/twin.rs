@@ -61,11 +61,11 @@ impl Twin {
         let dtype = if half { DType::BF16 } else { DType::F32 };
         let variable = |parameter: &Arc<Parameter>| Var::from_tensor(&upload(parameter, device, dtype)?);
         let trained = model.trained_parameters().iter().map(variable).collect::<Result<Vec<Var>>>()?;
-        let weights = if model.adapters.is_some() {
-            model.parameters().iter().map(|parameter| upload(parameter, device, dtype)).collect::<Result<_>>()?
-        } else {
-            trained.iter().map(|weight| weight.as_tensor().clone()).collect()
+        let weight = |parameter: &Arc<Parameter>| match model.place_among_trained(parameter) {
+            Some(place) => Ok(trained[place].as_tensor().clone()),
+            None => upload(parameter, device, dtype),
         };
+        let weights = model.parameters().iter().map(weight).collect::<Result<_>>()?;
         let sums = vec![None; trained.len()];
         Ok(Self { device: device.clone(), dtype, weights, trained, sums })
     }

@@ -12,7 +12,7 @@ use crate::architectures;
 use crate::tiny::{Numbers, by_part, gradients, largest_difference, relative_error, trained_tokens};
 
 /// Made by `tests/fixtures/early-exit/make.py`, and the model that each stands beside.
-const CASES: [(&str, &str); 4] =
+pub(crate) const CASES: [(&str, &str); 4] =
     [("qwen3", "qwen3-tied"), ("lfm2", "lfm2-hybrid"), ("gemma3", "gemma3-window"), ("plain", "llama-smol")];
 
 fn fixtures() -> PathBuf {
@@ -20,7 +20,7 @@ fn fixtures() -> PathBuf {
 }
 
 /// Returns a model folder with what stands beside the model.
-fn folder((case, base): (&str, &str)) -> TempDir {
+pub(crate) fn folder((case, base): (&str, &str)) -> TempDir {
     let dir = TempDir::new().unwrap();
     for name in ["config.json", "model.safetensors"] {
         fs_err::copy(architectures::folder(base).join(name), dir.path().join(name)).unwrap();
@@ -31,16 +31,16 @@ fn folder((case, base): (&str, &str)) -> TempDir {
     dir
 }
 
-struct Golden {
+pub(crate) struct Golden {
     tensors: TensorFile,
     exits: EarlyExit,
-    weights: Vec<f32>,
-    packed: Packed,
-    trained: Vec<bool>,
+    pub(crate) weights: Vec<f32>,
+    pub(crate) packed: Packed,
+    pub(crate) trained: Vec<bool>,
 }
 
 impl Golden {
-    fn open(case: &str) -> Self {
+    pub(crate) fn open(case: &str) -> Self {
         let tensors = TensorFile::open(&fixtures().join(case).join("golden.safetensors")).unwrap();
         let get = |name: &str| tensors.get(name).unwrap().to_f32();
         let ids = get("ids").into_iter().map(|id| id as u32).collect();
@@ -54,7 +54,7 @@ impl Golden {
         self.tensors.get(name).unwrap_or_else(|| panic!("`{name}` is not in the golden file")).to_f32()
     }
 
-    fn load(&self, dir: &Path) -> CausalLm {
+    pub(crate) fn load(&self, dir: &Path) -> CausalLm {
         CausalLm::load_with_exits(dir, &self.exits, &self.weights).unwrap()
     }
 
@@ -63,7 +63,7 @@ impl Golden {
         std::iter::once(None).chain(self.exits.layers.iter().copied().map(Some)).collect()
     }
 
-    fn pass(&self) -> Pass {
+    pub(crate) fn pass(&self) -> Pass {
         Pass::plain(1.0 / trained_tokens(&self.packed, &self.trained) as f32)
     }
 }
@@ -147,7 +147,7 @@ fn scored(model: &CausalLm, golden: &Golden) -> f64 {
     (of(None) + exits) * f64::from(golden.pass().scale)
 }
 
-fn slope(model: &CausalLm, parameter: &Parameter, direction: &[f32], step: f32, golden: &Golden) -> f64 {
+pub(crate) fn slope(model: &CausalLm, parameter: &Parameter, direction: &[f32], step: f32, golden: &Golden) -> f64 {
     let start = parameter.value().clone();
     let at = |steps: f32| {
         let moved = start.iter().zip(direction).map(|(x, d)| x + steps * step * d);

@@ -237,7 +237,13 @@ nodes:
 /// Not only by the report, which runs last of all.
 #[test]
 fn averages_of_tasks_that_no_eval_has_are_found_at_once() {
-    check("averages", &AVERAGES.replace("AVERAGES", "wrong: [prose, prsoe, verse-new, choir.acc], prose: [prose]"));
+    check(
+        "averages",
+        &AVERAGES.replace(
+            "AVERAGES",
+            "wrong: [prose, prsoe, verse-new, choir.acc, verse-old.bits, prose.acc, compute.shares], prose: [prose]",
+        ),
+    );
     let told = |text: &str| {
         let world = World::new();
         world.write("model/config.json", "{}");
@@ -246,6 +252,19 @@ fn averages_of_tasks_that_no_eval_has_are_found_at_once() {
     };
     let sound = told(&AVERAGES.replace(", AVERAGES", ""));
     assert_eq!(sound.code, 0, "{}", sound.stderr);
+    // Scores of the list, those that four are of one, and those of a task of one's own, by the names that it gives.
+    let own = "{mine: {data: text, define: {task: mine, prompt: a, request: {generate: {gold: a}}, metrics: [em, {metric: ifeval, \
+               name: kept}]}}}";
+    let tasks = |averages: &str| {
+        let text = AVERAGES.replace("[{bits_per_byte: {name: prose, data: text}}, ", &format!("[ifeval-fr, {own}, "));
+        told(&text.replace("both: [prose, verse-old.bits_per_byte]", averages).replace(", AVERAGES", ""))
+    };
+    let sound = tasks("a: [ifeval-fr, ifeval-fr.inst_loose, mine.em], b: [mine.kept_prompt_strict]");
+    assert_eq!(sound.code, 0, "{}", sound.stderr);
+    let ran = tasks("a: [ifeval-fr.ifeval, mine.kept_prompt_strickt]");
+    for word in ["no score `ifeval`", "there are `inst_loose`, `inst_strict`", "did you mean `kept_prompt_strict`?"] {
+        assert!(ran.code == 2 && ran.stderr.contains(word), "{word}: {}", ran.stderr);
+    }
     // Without an exit there is no cost.
     let ran = told(&AVERAGES.replace(", AVERAGES", "").replace("    exit: 2\n", ""));
     assert!(ran.code == 2 && ran.stderr.contains("no eval of this report has a task"), "{}", ran.stderr);

@@ -116,6 +116,7 @@ nodes:
   multipack: {kind: sft, model: seedling, data: [text], sequence_len: 64, packing: multipack, micro_batch_size: 2, epochs: 3}
   adapter: {kind: sft, model: seedling, data: [chats], lora: {r: 4, target_modules: [q_proj, down_proj]}}
   part: {kind: sft, model: seedling, data: [text], sequence_len: 64, max_steps: 6, gradient_checkpointing: selective}
+  selective: {kind: sft, model: seedling, data: [text], packing: none, gradient_checkpointing: selective}
 ";
 
 /// With the data here nothing is assumed of whole epochs: the estimate is what the run counts.
@@ -125,8 +126,9 @@ fn the_operations_of_a_training_are_those_that_it_then_counts() {
     world.write("trainings.yaml", TRAININGS);
     world.run_ok(&["trainings.yaml", "seedling", "text", "chats"]);
     let plan = world.json(&["plan", "--estimate", "--device", "h100", "--json", "trainings.yaml"]);
+    let here = world.json(&["plan", "--estimate", "--device", "this", "--json", "trainings.yaml"]);
     world.run_ok(&["trainings.yaml"]);
-    for name in ["best_fit", "split", "alone", "multipack", "adapter", "part"] {
+    for name in ["best_fit", "split", "alone", "multipack", "adapter", "part", "selective"] {
         let shown = world.json(&["show", name, "--json", "-p", "trainings.yaml"]);
         let (estimate, counted) = (node(&plan, name), shown["measured"]["flops"].as_f64().unwrap());
         let tokens = shown["metrics"]["tokens"].as_f64().unwrap();
@@ -141,7 +143,14 @@ fn the_operations_of_a_training_are_those_that_it_then_counts() {
             assert!((value(&estimate["tokens"]) - tokens).abs() < 0.5, "{name}");
         }
         let recomputed = value(&estimate["recomputed_flops"]);
-        assert_eq!(recomputed > 0.0, ["alone", "part"].contains(&name), "{name}");
+        assert_eq!(recomputed > 0.0, ["alone", "part", "selective"].contains(&name), "{name}");
+        // What is done twice takes its time, and is what the run counts: on the processor less of it than on a device.
+        let all = recomputed + value(&estimate["flops"]);
+        assert!((value(&estimate["seconds"]) * 400e12 / all - 1.0).abs() < 1e-9, "{name}: {estimate}");
+        let again = value(&node(&here, name)["recomputed_flops"]);
+        let counted = shown["measured"].get("recomputed_flops").map_or(0.0, |again| again.as_f64().unwrap());
+        assert!(name == "part" || (again - counted).abs() <= 1e-9 * counted, "{name}: {again} {counted}");
+        assert_eq!(again < recomputed, ["part", "selective"].contains(&name), "{name}");
         let size = shown["size"].as_f64().unwrap();
         // Weights alone: tokenizer, configuration and log are beside them.
         assert!(value(&estimate["disk"]) < size, "{name}: {estimate}, {size}");
@@ -166,17 +175,34 @@ nodes:
     optimizer: adamw
     early_exit: {layers: [1, 2], head: own, branches: {layers: [1, 3], factor: 3}}
   further: {kind: sft, model: exits, data: [text], sequence_len: 64, optimizer: adamw}
+  frozen:
+    kind: sft
+    model: seedling
+    data: [text]
+    sequence_len: 64
+    optimizer: adamw
+    gradient_checkpointing: true
+    early_exit: {layers: [1, 2], head: own, branches: {layers: [2], factor: 3}, freeze_backbone: true}
+  heads:
+    kind: sft
+    model: seedling
+    data: [text]
+    sequence_len: 64
+    optimizer: adamw
+    gradient_checkpointing: true
+    early_exit: {layers: [1, 2], freeze_backbone: true}
 ";
 
-/// The bytes of all tensors of a model, with those beside it.
-fn tensors(world: &World, name: &str) -> f64 {
+/// The bytes of all tensors of a model, and of those beside it.
+fn tensors(world: &World, name: &str) -> [f64; 2] {
     let shown = world.json(&["show", name, "--json", "-p", "exits.yaml"]);
     let folder = std::path::Path::new(shown["path"].as_str().unwrap()).join("model");
     let bytes = |file: &str| -> usize {
         let file = luthflow::tensor::TensorFile::open(&folder.join(file)).unwrap();
         file.names().map(|name| file.get(name).unwrap().bytes.len()).sum()
     };
-    (bytes("model.safetensors") + bytes("early_exit.safetensors")) as f64
+    let beside = bytes("early_exit.safetensors") as f64;
+    [bytes("model.safetensors") as f64 + beside, beside]
 }
 
 #[test]
@@ -186,22 +212,34 @@ fn exits_and_branches_of_a_training_are_counted() {
     world.run_ok(&["exits.yaml", "seedling", "text"]);
     let look = ["plan", "--estimate", "--device", "h100", "--json", "exits.yaml"];
     let before = world.json(&look);
-    world.run_ok(&["exits.yaml", "plain", "exits"]);
+    world.run_ok(&["exits.yaml", "plain", "exits", "frozen", "heads"]);
     // Branches that a model has already are trained with it; its exits are left out.
     let between = world.json(&look);
     world.run_ok(&["exits.yaml"]);
-    for (name, plan) in [("exits", &before), ("further", &between)] {
+    for (name, plan) in [("exits", &before), ("further", &between), ("frozen", &before), ("heads", &before)] {
         let estimate = node(plan, name);
         let shown = world.json(&["show", name, "--json", "-p", "exits.yaml"]);
         let off = value(&estimate["flops"]) / shown["measured"]["flops"].as_f64().unwrap() - 1.0;
         assert!(off.abs() < 1e-9 && estimate["flops"]["assumed"] == false, "{name}: {off}, {estimate}");
-        let bytes = tensors(&world, name);
+        let [bytes, beside] = tensors(&world, name);
+        // Of what stays as it is there is neither a master nor a moment.
+        let trained = if ["frozen", "heads"].contains(&name) { beside } else { bytes };
+        let again = shown["measured"].get("recomputed_flops").map_or(0.0, |again| again.as_f64().unwrap());
+        let reckoned = value(&estimate["recomputed_flops"]);
+        assert!((again - reckoned).abs() <= 1e-9 * again, "{name}: {again} {reckoned}");
+        assert_eq!(again > 0.0, name == "frozen", "{name}: layers below all branches are run once");
         assert!((value(&estimate["disk"]) - bytes).abs() < 0.5, "{name}: {bytes}, {estimate}");
         // Masters and two moments of each weight, in 32 bits as it is stored.
-        assert!((value(&estimate["scratch"]) - 3.0 * bytes).abs() < 0.5, "{name}: {estimate}");
+        assert!((value(&estimate["scratch"]) - 3.0 * trained).abs() < 0.5, "{name}: {estimate}");
         assert!((value(&node(&before, name)["disk"]) - bytes).abs() < 0.5, "{name} before the model was here");
     }
     let (plain, exits) = (node(&before, "plain"), node(&before, "exits"));
+    let [frozen, heads] = ["frozen", "heads"].map(|name| node(&before, name));
+    for figure in ["flops", "seconds", "host_memory", "device_memory"] {
+        let [heads, frozen, exits] = [heads, frozen, exits].map(|node| value(&node[figure]));
+        assert!(heads < frozen && frozen < exits, "{figure}: {heads} {frozen} {exits}");
+    }
+    assert!(heads["what"].as_str().unwrap().contains("those of 2 exits"), "{heads}");
     assert!(exits["what"].as_str().unwrap().contains("weights and 2 exits,"), "{exits}");
     let more = value(&exits["disk"]) - value(&plain["disk"]);
     for (memory, times) in [("host_memory", 4.0), ("device_memory", 3.0)] {
@@ -211,6 +249,57 @@ fn exits_and_branches_of_a_training_are_counted() {
     world.edit_file("exits.yaml", "layers: [1, 2], head", "layers: [1, 3], head");
     let wrong = world.json(&look);
     assert!(node(&wrong, "exits")["notes"].to_string().contains("`seedling` does not have: it has 3"), "{wrong}");
+}
+
+const DEPTHS: &str = "\
+version: 1
+sweep: {exit: [1, 2, last]}
+nodes:
+  text: {kind: source, dataset: data/fr.txt, rows: line}
+  bpe: {kind: tokenizer, data: [text], vocab_size: 320}
+  seedling:
+    kind: init
+    tokenizer: bpe
+    config: {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 3, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16}
+  exits: {kind: sft, model: seedling, data: [text], sequence_len: 64, max_steps: 2, early_exit: {layers: [1, 2], branches: {layers: [2], factor: 4}}}
+  pairs: {kind: source, dataset: data/pairs.txt, format: clams}
+  scores: {kind: eval, model: exits, exit: \"${exit}\", tasks: [{minimal_pairs: {name: pairs, data: pairs, limit: 1}}]}
+  texts: {kind: generate, model: exits, exit: \"${exit}\", from: text, limit: 10, prompt: a, into: b, params: {max_tokens: 8}}
+";
+
+/// Evals and written answers at an exit take the operations of the layers before it, of the branches beside these, and of one output
+/// layer. By hand: heads of 16, so q 32·32, k and v 16·32 each, o 32·32, and a feed-forward layer of three times 32·64.
+#[test]
+fn what_stops_at_an_exit_is_reckoned_with_its_depth() {
+    let world = World::new();
+    world.write("depths.yaml", DEPTHS);
+    let look = ["plan", "--estimate", "--device", "h100", "--json", "depths.yaml"];
+    let before = world.json(&look);
+    world.run_ok(&["depths.yaml", "exits"]);
+    let (layer, head) = (f64::from(2 * 32 * 32 + 2 * 16 * 32 + 3 * 32 * 64), f64::from(320 * 32));
+    for plan in [&before, &world.json(&look)] {
+        for (exit, layers, attending) in [("1", 1.0, 1.0), ("2", 2.25, 2.0625), ("last", 3.25, 3.0625)] {
+            // Two sentences of 15 tokens, with one row for the output layer.
+            let own = 2.0 * (layers * layer * 15.0 + head) + 4.0 * 32.0 * attending * 15.0 * 7.5;
+            let scores = value(&node(plan, &format!("scores[exit={exit}]"))["flops"]);
+            assert!((scores / (2.0 * own) - 1.0).abs() < 1e-9, "{exit}: {scores}, by hand {}", 2.0 * own);
+            let texts = value(&node(plan, &format!("texts[exit={exit}]"))["flops"]);
+            let length = 200.0 + 8.0;
+            let own = 2.0 * (layers * layer * length + head * 8.0) + 4.0 * 32.0 * attending * length * length / 2.0;
+            assert!((texts / (10.0 * own) - 1.0).abs() < 1e-9, "{exit}: {texts}, by hand {}", 10.0 * own);
+        }
+    }
+    // What is measured says what a token costs, by which the speed of evals is known.
+    world.run_ok(&["depths.yaml", "scores"]);
+    for (exit, layers) in [("1", 1.0), ("2", 2.25), ("last", 3.25)] {
+        let shown = world.json(&["show", &format!("scores[exit={exit}]"), "--json", "-p", "depths.yaml"]);
+        let measured = shown["measured"]["flops_per_token"].as_f64().unwrap();
+        assert!((measured - 2.0 * (layers * layer + head)).abs() < 0.5, "{exit}: {shown}");
+    }
+    world.edit_file("depths.yaml", "layers: [1, 2], branches", "layers: [1], branches");
+    let wrong = world.json(&look);
+    let scores = node(&wrong, "scores[exit=2]");
+    assert!(scores["flops"].is_null() && scores["notes"].to_string().contains("no exit after layer 2"), "{scores}");
 }
 
 /// Without the data it rests on what is expected of it.

@@ -27,6 +27,7 @@ mod dags;
 mod data;
 mod diff;
 mod early_exit;
+mod early_exit_frozen;
 mod early_exit_generate;
 mod early_exit_runs;
 mod errors;

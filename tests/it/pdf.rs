@@ -169,6 +169,19 @@ fn files_without_text_are_told_or_kept() {
     assert!(read_as(&fixture("sujet.pdf"), &paragraphs).unwrap_err().to_string().contains("page or file"));
 }
 
+/// Encrypted in every way of the format, with a password for changing alone: read as what they were made of.
+#[test]
+fn what_opens_without_a_password_is_read() {
+    let plain = read(&fixture("corrige.pdf")).unwrap();
+    assert!(plain[0]["text"].as_str().unwrap().contains("Hérédité"));
+    for way in ["rc4-40", "rc4-128", "aes-128", "aes-256"] {
+        assert_eq!(read(&fixture(&format!("ouvert-{way}.pdf"))).unwrap(), plain, "{way}");
+    }
+    // What its objects unpack to is counted as in plain files.
+    let told = why(&fixture("bombe.pdf"));
+    assert!(told.contains("its objects take more than"), "{told}");
+}
+
 #[test]
 fn what_a_file_asks_for_is_bounded() {
     let blanks = deflated(&vec![b' '; 80 << 20]);
@@ -210,7 +223,15 @@ fn what_a_file_asks_for_is_bounded() {
 fn damage_is_an_error_and_never_more() {
     let (mut read_well, mut errors) = (0, 0);
     let mut chance = 1_u64;
-    for name in ["sujet.pdf", "corrige.pdf", "colonnes.pdf", "scan.pdf", "secret.pdf"] {
+    for name in [
+        "sujet.pdf",
+        "corrige.pdf",
+        "colonnes.pdf",
+        "scan.pdf",
+        "secret.pdf",
+        "ouvert-rc4-128.pdf",
+        "ouvert-aes-256.pdf",
+    ] {
         let whole = fixture(name);
         for round in 0..60 {
             let mut bytes = whole.clone();

@@ -114,6 +114,22 @@ fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<String, Vec<u8>>) {
     }
 }
 
+/// A checkpoint has weights and two moments of what is trained, and of nothing else.
+#[test]
+fn what_is_frozen_is_in_no_checkpoint() {
+    let exits = json!({"layers": [1, 2], "branches": {"layers": [3], "factor": 2}, "freeze_backbone": true});
+    let training = Training::new(&json!({"early_exit": exits}));
+    let (out, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    training.run(out.path(), scratch.path(), 5).unwrap_err();
+    let kept = fs_err::read_dir(training.checkpoint.path()).unwrap();
+    let kept = kept.map(|entry| entry.unwrap().path()).find(|path| path.join("state.json").is_file()).unwrap();
+    let tensors = luthflow::tensor::TensorFile::open(&kept.join("tensors.safetensors")).unwrap();
+    let count: usize = tensors.names().map(|name| tensors.get(name).unwrap().count()).sum();
+    let (out, scratch) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let trained = training.run(out.path(), scratch.path(), u64::MAX).unwrap().metrics["trained_parameters"];
+    assert!((count as f64 - 3.0 * trained).abs() < 0.5, "{count} {trained}");
+}
+
 #[test]
 fn a_training_that_goes_on_ends_in_the_same_bytes() {
     for settings in [
@@ -131,6 +147,10 @@ fn a_training_that_goes_on_ends_in_the_same_bytes() {
         json!({
             "early_exit": {"layers": [1, 2], "head": "own", "branches": {"layers": [2], "factor": 2}}, "val_set_size": 0.2,
             "load_best_model_at_end": true, "save_strategy": "epoch",
+        }),
+        json!({
+            "early_exit": {"layers": [1, 2], "head": "own", "branches": {"layers": [3], "factor": 2}, "freeze_backbone": true},
+            "val_set_size": 0.2, "load_best_model_at_end": true, "save_strategy": "epoch",
         }),
         json!({"val_set_size": 4, "eval_steps": 3, "early_stopping_patience": 1, "learning_rate": 0.3, "epochs": 30}),
     ] {

@@ -133,6 +133,11 @@ fn an_eval_whose_items_nobody_searched_for_is_a_warning() {
     let said = check.stderr;
     assert!(check.code == 0 && said.contains("examined on `ifeval`, and no data was searched"), "{said}");
     assert!(said.contains("decontaminate: {evals: [ifeval]}"), "{said}");
+    // Many are one warning.
+    let several = nodes("").replace("{ifeval: {data: items}}", "{ifeval: {data: items}}, {math-500: {data: items}}");
+    let said = world(&several).run(&["check"]).stderr;
+    assert!(said.contains("on `ifeval`, `math-500`, and no data was searched for their items"), "{said}");
+    assert!(said.contains("{evals: [ifeval, math-500]}") && said.matches("examined").count() == 1, "{said}");
     let by_node = world(&nodes(", decontaminate: {evals: [{node: items, name: items}]}"));
     assert!(!by_node.run(&["check"]).stderr.contains("examined"), "the same rows");
 }

@@ -6,14 +6,16 @@
 //!
 //! All that a file can ask for is bounded before it is given: its size, its pages, what its streams unpack to, and how
 //! much is drawn. The bounds count work and never time, so a file that is read once is read everywhere. What is encrypted is
-//! not opened: its streams would be unpacked before anything here could count them.
+//! opened where that takes no password ([`locked`]).
 
 mod cmap;
 mod draw;
 mod encoding;
 mod font;
 mod lay;
+mod locked;
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io::Read;
@@ -104,8 +106,8 @@ impl PdfFile {
                     .into()))
             }
             Err(Why::Encrypted) => {
-                Err(bad("the PDF is encrypted; write it without (`qpdf --decrypt`), or keep it with \
-                                            empty text, `no_text: keep`"
+                Err(bad("the PDF is encrypted and takes a password; write it without (`qpdf --decrypt`), or keep it \
+                                            with empty text, `no_text: keep`"
                     .into()))
             }
             Err(Why::Other(why)) => Err(bad(format!("the PDF cannot be read: {why}"))),
@@ -150,13 +152,15 @@ thread_local! {
 /// Returns the text of every page.
 fn read(bytes: &[u8]) -> Result<Vec<String>, Why> {
     let broken = |error: lopdf::Error| Why::is(error.to_string());
-    if Document::load_metadata_mem(bytes).map_err(broken)?.encrypted {
-        return Err(Why::Encrypted);
-    }
+    let encrypted = Document::load_metadata_mem(bytes).map_err(broken)?.encrypted;
+    let bytes = if encrypted { Cow::Owned(locked::as_plain(bytes)) } else { Cow::Borrowed(bytes) };
     LEFT.set((MOST_OBJECTS, bytes.len()));
     let options =
         LoadOptions { filter: Some(count), max_decompressed_size: Some(LARGEST_STREAM), ..LoadOptions::default() };
-    let document = Document::load_mem_with_options(bytes, options).map_err(broken)?;
+    let mut document = Document::load_mem_with_options(&bytes, options).map_err(broken)?;
+    if encrypted {
+        locked::open(&mut document)?;
+    }
     if LEFT.get().0 == 0 {
         return Err(Why::is(format!("its objects take more than {} MiB", MOST_OBJECTS >> 20)));
     }

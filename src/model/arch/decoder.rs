@@ -30,6 +30,8 @@ pub(crate) struct Decoder {
     pub(crate) head: ParameterId,
     /// Those that are trained with the model.
     pub(crate) exits: Vec<Exit>,
+    /// How many layers there are at the bottom in which nothing is trained.
+    pub(crate) frozen: usize,
 }
 
 /// An end of the model behind a layer in the middle.
@@ -114,7 +116,8 @@ impl Decoder {
             config.dtype.round(&mut scale);
             scale[0]
         });
-        let decoder = Self { embedding, embedding_scale, layers, norm, activation: config.activation, head, exits };
+        let activation = config.activation;
+        let decoder = Self { embedding, embedding_scale, layers, norm, activation, head, exits, frozen: 0 };
         (decoder, list.into_list())
     }
 
@@ -187,7 +190,8 @@ impl Decoder {
             seen(&x)?;
             let (layer, activation, frame) = (layer.clone(), self.activation, frame.clone());
             let last = index + 1 == self.layers.len();
-            x = engine.segment(&x, Part::Layer, move |engine, x| {
+            let part = if index < self.frozen { Part::Frozen } else { Part::Layer };
+            x = engine.segment(&x, part, move |engine, x| {
                 let (mut mixed, mut stream) = (layer.mix(engine, x, &frame)?, x.clone());
                 let Some(branch) = &layer.branch else {
                     if last {

@@ -258,6 +258,9 @@ impl Engine for Composed<'_> {
     where
         F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
     {
+        if part == Part::Frozen {
+            return Ok(run(&self.with(self.adapters.clone()), x)?.detach());
+        }
         match self.segments.as_ref().filter(|segments| segments.of == part) {
             Some(segments) => self.record(segments, x, Box::new(run)),
             None => run(self, x),

@@ -116,6 +116,9 @@ impl Engine for Fused<'_> {
     where
         F: Fn(&Self, &Tensor) -> Result<Tensor> + 'static,
     {
+        if part == Part::Frozen {
+            return run(&Self::to_score(self.parameters, self.adapters), x);
+        }
         if part != Part::Layer || self.recompute != Recompute::Layers {
             return run(self, x);
         }

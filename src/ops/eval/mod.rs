@@ -173,8 +173,9 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
         tokens += scored;
         scores.push(score);
     }
+    let exit = params.exit.and_then(Exit::layers);
     if params.exit.is_some() {
-        scores.extend(cost::scores(dir, params.exit.and_then(Exit::layers))?);
+        scores.extend(cost::scores(dir, exit)?);
     }
     let scores = Scores::new(scores);
     scores.write(cx.out)?;
@@ -191,6 +192,7 @@ pub(super) fn run(params: &EvalParams, cx: &OpCx<'_>) -> Result<Outcome, OpError
     }
     let speed = tokens as f64 / begin.elapsed().as_secs_f64().max(1e-9);
     measured.insert("tokens_per_second".to_owned(), speed);
+    measured.insert("flops_per_token".to_owned(), cost::of_token(dir, exit)?);
     let device = device.as_ref().and_then(device_suffix).map(str::to_owned);
     Ok(Outcome { metrics: scores.metrics(), measured, device })
 }

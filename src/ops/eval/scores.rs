@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::OpError;
 use crate::metrics::statistics::Estimate;
+use crate::spec::params::MetricName;
 
 pub(in crate::ops) use crate::metrics::scores::{Score, Scores};
 
@@ -18,7 +19,7 @@ impl Score {
         Self {
             name: name.to_owned(),
             kind: "bits_per_byte".to_owned(),
-            metric: "bits_per_byte".to_owned(),
+            metric: MetricName::BitsPerByte.word().to_owned(),
             value: estimate.mean,
             stderr: known(estimate.error),
             n,
@@ -32,7 +33,7 @@ impl Score {
         Self {
             name: name.to_owned(),
             kind: "minimal_pairs".to_owned(),
-            metric: "acc".to_owned(),
+            metric: MetricName::Acc.word().to_owned(),
             value: estimate.mean,
             stderr: known(estimate.error),
             n,

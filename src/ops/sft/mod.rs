@@ -68,7 +68,7 @@ pub(super) fn run(params: &SftParams, cx: &OpCx<'_>) -> Result<Outcome, OpError>
     let save = |model: &CausalLm, out: &Path| match &keeper {
         Some(keeper) => keeper.save(model, out),
         None => save(model, source, out)
-            .map(|()| Vec::new())
+            .map(|()| trained_part(model, params))
             .map_err(|error| OpError::caused("cannot save the trained model", error)),
     };
     let save_only = |model: &CausalLm, out: &Path| save(model, out).map(drop);
@@ -91,7 +91,18 @@ fn load(params: &SftParams, source: &Path, cx: &OpCx<'_>) -> Result<CausalLm, Mo
     let branches = exits.branches.as_ref().map(|of| Branches { layers: of.layers.clone(), factor: of.factor });
     let wanted = EarlyExit { layers: exits.layers.clone(), own_heads: exits.head == ExitHead::Own, branches };
     let weights: Vec<f32> = exits.weights().iter().map(|weight| *weight as f32).collect();
-    CausalLm::load_with_exits(source, &wanted, &weights)
+    let mut model = CausalLm::load_with_exits(source, &wanted, &weights)?;
+    if exits.freeze_backbone {
+        model.freeze_backbone();
+    }
+    Ok(model)
+}
+
+/// Returns how many weights were trained, where that is a part.
+fn trained_part(model: &CausalLm, params: &SftParams) -> Vec<(&'static str, f64)> {
+    let count = || model.trained_parameters().iter().map(|one| one.value().len()).sum::<usize>();
+    let frozen = params.early_exit.as_ref().is_some_and(|exits| exits.freeze_backbone);
+    frozen.then(|| ("trained_parameters", count() as f64)).into_iter().collect()
 }
 
 /// What is learned from.
@@ -219,6 +230,9 @@ fn outcome(params: &SftParams, data: &Data, summary: &Summary, more: Vec<(&'stat
         ("samples_seen", state.samples as f64),
         ("flops", state.flops()),
     ];
+    if state.recomputed_flops() > 0.0 {
+        measured.push(("recomputed_flops", state.recomputed_flops()));
+    }
     if summary.failed_checkpoints > 0 {
         measured.push(("failed_checkpoints", summary.failed_checkpoints as f64));
     }

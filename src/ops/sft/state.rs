@@ -35,6 +35,9 @@ pub(super) struct State {
     pub(super) gflops: u64,
     /// The same, not rounded, as bits.
     flops: u64,
+    /// Those that were done a second time to save memory, in the same way.
+    #[serde(default)]
+    recomputed_flops: u64,
     /// The loss of each step, as bits: JSON does not keep the last ones.
     losses: Vec<u64>,
     /// What was evaluated after which step, and its loss as bits.
@@ -55,9 +58,15 @@ pub(super) const EXIT_LOSS: &str = "loss_exit_";
 
 impl State {
     /// Notes the operations of a step.
-    pub(super) fn note_flops(&mut self, flops: f64) {
+    pub(super) fn note_flops(&mut self, flops: f64, recomputed: f64) {
         self.gflops += (flops / 1e9).round() as u64;
         self.flops = (self.flops() + flops).to_bits();
+        self.recomputed_flops = (self.recomputed_flops() + recomputed).to_bits();
+    }
+
+    /// Returns those that were done a second time, beside [`Self::flops`].
+    pub(super) fn recomputed_flops(&self) -> f64 {
+        f64::from_bits(self.recomputed_flops)
     }
 
     /// Returns the floating-point operations of all steps. All bits zero are the number zero.

@@ -197,7 +197,7 @@ impl<'a> Trainer<'a> {
         self.state.tokens += figures.tokens as u64;
         self.state.trained_tokens += figures.trained_tokens as u64;
         self.state.samples += step.batches.iter().map(Vec::len).sum::<usize>() as u64;
-        self.state.note_flops(figures.flops);
+        self.state.note_flops(figures.flops, figures.recomputed_flops);
         self.note_due(step);
         let mut line = json!({
             "step": index + 1,
@@ -249,9 +249,11 @@ impl<'a> Trainer<'a> {
         }
         let lengths = self.plan.lengths();
         let trained_tokens = units().map(|unit| self.objective.trained_tokens(unit)).sum();
-        let flops = self.model.training_flops(&units().map(|unit| lengths[unit]).collect::<Vec<_>>(), trained_tokens);
-        let tokens = units().map(|unit| lengths[unit]).sum();
-        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops, more })
+        let lengths: Vec<usize> = units().map(|unit| lengths[unit]).collect();
+        let flops = self.model.training_flops(&lengths, trained_tokens);
+        let recomputed_flops = self.model.recomputed_flops(&lengths, recompute(self.params));
+        let tokens = lengths.iter().sum();
+        Ok(Figures { loss, grad_norm, tokens, trained_tokens, flops, recomputed_flops, more })
     }
 
     /// Returns how a batch of the next step goes through the model.
@@ -264,11 +266,7 @@ impl<'a> Trainer<'a> {
             smoothing: self.params.label_smoothing as f32,
             noise: self.params.neftune_noise_alpha.map(noise),
             dropout: self.params.lora.as_ref().map(|_| super::lora::dropout_seed(self.params.seed, place)),
-            recompute: match self.params.gradient_checkpointing {
-                GradientCheckpointing::None => Recompute::Nothing,
-                GradientCheckpointing::Selective => Recompute::FeedForward,
-                GradientCheckpointing::Full => Recompute::Layers,
-            },
+            recompute: recompute(self.params),
         }
     }
 
@@ -398,6 +396,15 @@ impl<'a> Trainer<'a> {
     }
 }
 
+/// Returns what is computed again in backward passes.
+fn recompute(params: &SftParams) -> Recompute {
+    match params.gradient_checkpointing {
+        GradientCheckpointing::None => Recompute::Nothing,
+        GradientCheckpointing::Selective => Recompute::FeedForward,
+        GradientCheckpointing::Full => Recompute::Layers,
+    }
+}
+
 /// Says whether gradients and what a forward pass keeps need not be there together: no gradient waits for another pass.
 fn forgets_gradients(params: &SftParams) -> bool {
     params.gradient_accumulation_steps == 1
@@ -429,6 +436,7 @@ struct Figures {
     tokens: usize,
     trained_tokens: usize,
     flops: f64,
+    recomputed_flops: f64,
     /// Means of other figures.
     more: Vec<(String, f64)>,
 }

@@ -39,9 +39,9 @@ pub use curate::{
     TemplateMessage, TextForm, Thinking, Threshold, Toxicity, UnicodeForm, Unmatched, Where, WordKind, WordListName,
 };
 pub use eval::{
-    Average, BitsPerByte, Choices, Draw, EvalParams, Extract, FewShot, Generate, Ignore, JudgeRules, Metric,
-    MetricName, MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take, Task, TaskDefinition,
-    TaskSource,
+    Average, BitsPerByte, COST, COST_SCORES, Choices, Draw, EvalParams, Extract, FewShot, Generate, IFEVAL_SCORES,
+    Ignore, JudgeRules, Metric, MetricName, MinimalPairs, NamedTask, Pair, Profile, Request, Rolling, ShotOrder, Take,
+    Task, TaskDefinition, TaskSource,
 };
 pub use exit::Exit;
 pub use export::{ExportFormat, ExportParams, ExportType};

@@ -64,7 +64,7 @@ pub struct SourceParams {
     /// What is done with a row of a data set that is none. Not more than a tenth of the rows are passed over.
     #[serde(default, skip_serializing_if = "OnBadRow::is_error")]
     pub on_bad_row: OnBadRow,
-    /// What becomes of a PDF that has no text to be read: one whose pages are pictures, or an encrypted one. A page without
+    /// What becomes of a PDF that has no text to be read: one whose pages are pictures, or one that takes a password. A page without
     /// text among others is a row with empty text in any case.
     #[serde(default, skip_serializing_if = "NoText::is_error")]
     pub no_text: NoText,
@@ -164,7 +164,7 @@ pub enum NoText {
     /// The source fails, and names the file. With `on_bad_row: skip` the file counts as one row that is none.
     #[default]
     Error,
-    /// Its pages are rows with empty text; of an encrypted one, whose pages are not known, one row.
+    /// Its pages are rows with empty text; of one that takes a password, whose pages are not known, one row.
     Keep,
 }
 

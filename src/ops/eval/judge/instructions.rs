@@ -6,16 +6,14 @@ use serde_json::{Map, Value, json};
 use super::super::sampled::Sampled;
 use super::{Fault, Judged, Worth, several};
 use crate::metrics::ifeval::{Instruction, Rules, judge};
-
-/// What a score is called in the order of [`row`]'s values; a metric with a name of its own has that in front.
-pub(super) const SCORES: [&str; 4] = ["prompt_strict", "inst_strict", "prompt_loose", "inst_loose"];
+use crate::spec::params::IFEVAL_SCORES;
 
 /// Says whether a score counts instructions one by one.
 pub(super) fn one_by_one(score: &str) -> bool {
-    score.ends_with(SCORES[1]) || score.ends_with(SCORES[3])
+    score.ends_with(IFEVAL_SCORES[1]) || score.ends_with(IFEVAL_SCORES[3])
 }
 
-/// Judges a row.
+/// Judges a row. The values are in the order of [`IFEVAL_SCORES`].
 pub(super) fn row(judged: &Judged, sampled: &Sampled, rules: Rules, worth: &mut Worth) -> Result<(), Fault> {
     let instructions = read(sampled, rules)?;
     let verdicts: Vec<_> = several::any(sampled)?.map(|answer| judge(&instructions, answer)).collect();
@@ -28,7 +26,7 @@ pub(super) fn row(judged: &Judged, sampled: &Sampled, rules: Rules, worth: &mut 
         sums[2] += f64::from(u8::from(verdict.all_loose()));
         sums[3] += share(&verdict.loose);
     }
-    for (name, sum) in super::total::names(judged).zip(sums) {
+    for (name, sum) in judged.scores().into_iter().zip(sums) {
         worth.values.insert(name, Value::from(sum / verdicts.len() as f64));
     }
     let (strict, loose): (Vec<_>, Vec<_>) = verdicts.into_iter().map(|verdict| (verdict.strict, verdict.loose)).unzip();

@@ -108,8 +108,7 @@ impl Judge {
                 OpError::new(format!("`{}` of task `{name}`: {}", metric.name(), fault.message)).help(fault.help)
             };
             let judged = fit::judged(definition, metric, profile).map_err(fault)?;
-            let names = |judged: &Judged| total::names(judged).collect::<Vec<_>>();
-            let twice = names(&judged).into_iter().find(|new| metrics.iter().any(|old| names(old).contains(new)));
+            let twice = judged.scores().into_iter().find(|new| metrics.iter().any(|old| old.scores().contains(new)));
             if let Some(twice) = twice {
                 let message = format!("two scores of task `{name}` are called `{twice}`");
                 return Err(OpError::new(message).help("give one of the metrics another `name`"));
@@ -180,6 +179,11 @@ impl Judge {
 }
 
 impl Judged {
+    /// Returns what its scores are called.
+    fn scores(&self) -> Vec<String> {
+        self.metric.scores(&self.name)
+    }
+
     fn row(&self, sampled: &Sampled, profile: Profile, worth: &mut Worth) -> Result<(), Fault> {
         let value = match &self.how {
             How::Choice(weight, before) => likely::choice(sampled, *weight, before)?,

@@ -27,16 +27,6 @@ const ROUNDS: usize = 1000;
 /// The name of the group of rows whose `group` is null.
 const NO_GROUP: &str = "none";
 
-/// What scores of a metric are called.
-pub(super) fn names(judged: &Judged) -> impl Iterator<Item = String> {
-    let four = matches!(judged.how, How::Instructions(_));
-    let own = judged.name != MetricName::Ifeval.word();
-    let named = move |score: &&str| if own { format!("{}_{score}", judged.name) } else { (*score).to_owned() };
-    let one = (!four).then(|| judged.name.clone());
-    let four = if four { &instructions::SCORES[..] } else { &[] };
-    one.into_iter().chain(four.iter().map(named).collect::<Vec<_>>())
-}
-
 /// A figure over some rows.
 struct Total {
     estimate: Estimate,
@@ -53,7 +43,7 @@ pub(super) fn scores(judge: &Judge, runs: &[&[Sampled]]) -> Vec<Score> {
     }
     let mut scores = Vec::new();
     for judged in &judge.metrics {
-        for name in names(judged) {
+        for name in judged.scores() {
             let of = |rows: &[&Sampled]| total(judge, judged, &name, rows, runs.len() > 1);
             let parts: Vec<(&str, Option<Total>)> = groups.iter().map(|(group, rows)| (*group, of(rows))).collect();
             let whole = match judge.average {

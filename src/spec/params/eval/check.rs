@@ -1,7 +1,7 @@
 //! What no single field of an eval shows to be wrong.
 
 use super::super::{Exit, Mistake};
-use super::{EvalParams, NamedTask, Profile, Request, Task, TaskDefinition};
+use super::{COST, EvalParams, NamedTask, Profile, Request, Task, TaskDefinition};
 use crate::spec::suggest;
 use crate::spec::tasks;
 
@@ -45,8 +45,8 @@ fn of_task(task: &Task, i: usize, earlier: &[Task], params: &EvalParams) -> Vec<
         let message = format!("`{}` is not a task name", task.name());
         mistakes.push(Mistake::new(at("name"), message).help("use letters, digits, `-` and `_`"));
     }
-    if params.exit.is_some() && task.name() == "compute" {
-        let mistake = Mistake::new(at("name"), "with `exit` the score `compute` says what a token costs");
+    if params.exit.is_some() && task.name() == COST {
+        let mistake = Mistake::new(at("name"), format!("with `exit` the score `{COST}` says what a token costs"));
         mistakes.push(mistake.help("give the task another `name`"));
     }
     if earlier.iter().any(|earlier| earlier.name() == task.name()) {

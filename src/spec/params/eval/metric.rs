@@ -121,6 +121,9 @@ pub enum MetricName {
     Ifeval,
 }
 
+/// The scores of `ifeval`, whose judgement is four: of prompts and of instructions, strict and loose.
+pub const IFEVAL_SCORES: [&str; 4] = ["prompt_strict", "inst_strict", "prompt_loose", "inst_loose"];
+
 /// The part of an answer that is judged.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -202,6 +205,15 @@ impl MetricName {
         }
     }
 
+    /// Returns what the scores of such a metric are called, if the metric itself is called `name`.
+    pub fn scores(self, name: &str) -> Vec<String> {
+        let with = |score: &str| if name == self.word() { score.to_owned() } else { format!("{name}_{score}") };
+        match self {
+            Self::Ifeval => IFEVAL_SCORES.map(with).into(),
+            _ => vec![name.to_owned()],
+        }
+    }
+
     /// Says whether more is better.
     pub fn higher_is_better(self) -> bool {
         !matches!(self, Self::Brier | Self::BitsPerByte | Self::BytePerplexity | Self::WordPerplexity)
@@ -209,9 +221,14 @@ impl MetricName {
 }
 
 impl Metric {
-    /// Returns what the score is called.
+    /// Returns what it is called.
     pub fn name(&self) -> &str {
         self.name.as_deref().unwrap_or(self.metric.word())
+    }
+
+    /// Returns what its scores are called.
+    pub fn scores(&self) -> Vec<String> {
+        self.metric.scores(self.name())
     }
 }
 

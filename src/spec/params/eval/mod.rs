@@ -14,7 +14,7 @@ pub use definition::{
     Average, Choices, Draw, FewShot, Generate, Pair, Request, Rolling, ShotOrder, TaskDefinition, TaskSource,
 };
 pub use entry::{NamedTask, Task};
-pub use metric::{Extract, Ignore, JudgeRules, Metric, MetricName, Take};
+pub use metric::{Extract, IFEVAL_SCORES, Ignore, JudgeRules, Metric, MetricName, Take};
 
 /// Scores a model on a list of tasks, each with its standard error.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -147,6 +147,15 @@ impl Task {
         }
     }
 
+    /// Returns what its scores are called, the one that tables show first; nothing if the task is not known.
+    pub fn scores(&self) -> Option<Vec<String>> {
+        match self {
+            Task::BitsPerByte(_) => Some(MetricName::BitsPerByte.scores(MetricName::BitsPerByte.word())),
+            Task::MinimalPairs(_) => Some(MetricName::Acc.scores(MetricName::Acc.word())),
+            Task::Named(task) => Some(task.definition.as_ref()?.metrics.iter().flat_map(Metric::scores).collect()),
+        }
+    }
+
     /// Returns how many rows are scored at most.
     pub fn limit(&self) -> Option<usize> {
         match self {
@@ -178,9 +187,20 @@ impl Task {
     }
 }
 
+/// What an eval with an `exit` scores beside its tasks: what a token costs.
+pub const COST: &str = "compute";
+/// The scores of [`COST`].
+pub const COST_SCORES: [&str; 2] = ["share", "flops_per_token"];
+
 impl EvalParams {
     /// The word in `kind:`.
     pub const NAME: &'static str = "eval";
+
+    /// Returns all that is scored, each with its scores where they are known.
+    pub fn scored(&self) -> impl Iterator<Item = (&str, Option<Vec<String>>)> {
+        let cost = self.exit.map(|_| (COST, Some(Vec::from(COST_SCORES.map(str::to_owned)))));
+        self.tasks.iter().map(|task| (task.name(), task.scores())).chain(cost)
+    }
 }
 
 impl Params for EvalParams {

@@ -144,6 +144,11 @@ impl Mistakes {
         self.demand(params.lora.is_none(), "early_exit", lora);
         let dpo = format!("{}: exits learn texts", with("dpo"));
         self.demand(params.dpo.is_none(), "early_exit", dpo);
+        if exits.freeze_backbone && exits.branches.is_none() {
+            let same = "looks at the loss of the last layer, which stays as it is (`early_exit.freeze_backbone`)";
+            self.demand(params.early_stopping_patience.is_none(), "early_stopping_patience", same);
+            self.demand(!params.load_best_model_at_end, "load_best_model_at_end", same);
+        }
     }
 
     fn evaluation(&mut self, params: &SftParams) {

@@ -23,6 +23,9 @@ pub struct EarlyExitParams {
     /// Layers beside layers, which work on a shorter sequence.
     #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub branches: Option<BranchParams>,
+    /// Leaves the model itself as it is, byte for byte, and trains what of its exits and branches is their own alone.
+    #[serde(default, skip_serializing_if = "super::is_default")]
+    pub freeze_backbone: bool,
 }
 
 /// What losses of exits are multiplied by.
