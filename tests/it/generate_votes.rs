@@ -1,9 +1,17 @@
 //! `votes` of `kind: generate`: of several answers the one that was given most often, by a server and by a model of the pipeline.
 
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use luthflow::ops::{self, DeviceChoice, OpCx, OpError, Outcome, Progress};
+use luthflow::spec::params::{Kind, Op};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::chat_server::{Does, Server};
 use crate::generate_kind::{change, count, failure, file, lines, local, rows, world};
+use crate::op::inputs;
+use crate::tiny::model_folder;
 use crate::world::World;
 
 /// Self-consistency: of five answers the most frequent one.
@@ -100,6 +108,72 @@ fn votes_of_a_model_of_the_pipeline_are_drawn_each_by_itself() {
     change(&fresh, "asked", &json!({"params": {"seed": 6}}));
     fresh.run_ok(&[]);
     assert_ne!(file(&fresh, "asked", "rows/data.jsonl"), file(&several, "asked", "rows/data.jsonl"));
+}
+
+/// Cancels once the first rows are written.
+struct Impatient<'a>(&'a AtomicBool, &'a AtomicU64);
+
+impl Progress for Impatient<'_> {
+    fn phase(&self, _name: &str, _total: Option<u64>, _unit: &'static str) {}
+    fn position(&self, done: u64) {
+        self.1.store(done, Ordering::Relaxed);
+        self.0.store(true, Ordering::Relaxed);
+    }
+    fn note(&self, _text: &str) {}
+}
+
+/// Has the tiny model vote about the rows in a folder, into `out`.
+fn voted(
+    rows: &Path,
+    out: &Path,
+    memo: &Path,
+    (cancelled, progress): (&AtomicBool, &dyn Progress),
+) -> Result<Outcome, OpError> {
+    let op = json!({
+        "model": "model", "from": "rows", "prompt": "{{text}}", "into": "answer", "keep_unfinished": true, "votes": {"of": 2},
+        "params": {"temperature": 0.5, "max_tokens": 1, "seed": 5},
+    });
+    let op = Op::from_fields(Kind::Generate, op).unwrap();
+    let model = model_folder("tied");
+    let inputs = inputs(&[("from", "", rows), ("model", "", model.path())]);
+    let cx = OpCx {
+        inputs: &inputs,
+        out,
+        scratch: out,
+        checkpoint: None,
+        memo: Some(memo),
+        environment: &|_| None,
+        threads: 1,
+        device: DeviceChoice::Cpu,
+        progress,
+        cancelled,
+    };
+    ops::run(&op, &cx)
+}
+
+#[test]
+fn votes_that_were_cancelled_go_on_where_they_were() {
+    let folder = || TempDir::new().unwrap();
+    let (rows, stopped, out, memo) = (folder(), folder(), folder(), folder());
+    let lines: String = (0..270).map(|i| json!({"text": format!("n° {i}")}).to_string() + "\n").collect();
+    fs_err::write(rows.path().join("data.jsonl"), lines).unwrap();
+    let (cancelled, done) = (AtomicBool::new(false), AtomicU64::new(0));
+    let error = voted(rows.path(), stopped.path(), memo.path(), (&cancelled, &Impatient(&cancelled, &done))).err();
+    assert_eq!(error.unwrap().to_string(), "interrupted");
+    let done = done.load(Ordering::Relaxed);
+    assert!(done > 0 && done < 270, "{done}");
+    let run = |out: &TempDir, memo: &TempDir| {
+        voted(rows.path(), out.path(), memo.path(), (&AtomicBool::new(false), &crate::op::Silent)).unwrap()
+    };
+    // All that was answered by then is there: the whole first block.
+    let resumed = run(&out, &memo);
+    assert!(resumed.measured["answers_computed"] <= 540.0 - 2.0 * 256.0, "{:?}", resumed.measured);
+    let (fresh, other) = (folder(), folder());
+    assert!((run(&fresh, &other).measured["answers_computed"] - 540.0).abs() < 0.5);
+    for name in ["rows/data.jsonl", "stats.json", "failures.jsonl"] {
+        let read = |dir: &TempDir| fs_err::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(read(&out), read(&fresh), "{name}");
+    }
 }
 
 #[test]
