@@ -2,7 +2,7 @@
 //! is there, and a run that was stopped goes on.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
@@ -11,14 +11,14 @@ use super::args::Cli;
 use super::exit::Exit;
 use super::interrupt;
 use super::machine::resources;
-use super::project::notices;
+use super::project::{notices, read};
 use super::report::CliError;
 use crate::cache::{Access, Action, Cache};
 use crate::exec::outside::Outside;
-use crate::exec::{Decider, Event, Observer, RunOptions};
+use crate::exec::{Decider, Event, Observer, RunOptions, unreadable};
 use crate::plan::{Plan, resolve};
 use crate::spec::document::to_yaml;
-use crate::spec::{Diagnostic, Overrides, parse};
+use crate::spec::{Diagnostic, Overrides, SourceFile, parse_files};
 use crate::tensor::DeviceChoice;
 
 /// What is to be made.
@@ -41,15 +41,31 @@ pub(super) enum Made {
     Ended(Exit),
 }
 
-/// Makes the pipeline of these nodes. `Err` holds the mistakes in them.
-pub(super) fn plan(nodes: &Map<String, Value>, name: &str) -> Result<Plan, Vec<Diagnostic>> {
-    let unwritable = |why: &dyn std::fmt::Display| vec![Diagnostic::new(0..0, format!("it cannot be written: {why}"))];
-    let text = to_yaml(&json!({"version": 1, "nodes": nodes})).map_err(|error| unwritable(&error))?;
-    let parsed = parse(&text, name, &Overrides::default());
-    match &parsed.pipeline {
-        Some(pipeline) if parsed.diagnostics.is_empty() => resolve(pipeline),
+/// What is wrong with such a pipeline.
+pub(super) struct Mistaken {
+    /// The mistakes. Those of the first file are the command's own.
+    pub(super) diagnostics: Vec<Diagnostic>,
+    /// The files: first the one that nobody wrote, then those that the user named (tasks).
+    pub(super) files: Vec<(PathBuf, String)>,
+}
+
+/// Makes the pipeline of these nodes.
+pub(super) fn plan(nodes: &Map<String, Value>, name: &str) -> Result<Plan, Mistaken> {
+    let wrong = |diagnostics| Mistaken { diagnostics, files: Vec::new() };
+    let unwritable = |error| wrong(vec![Diagnostic::new(0..0, format!("it cannot be written: {error}"))]);
+    let text = to_yaml(&json!({"version": 1, "nodes": nodes})).map_err(unwritable)?;
+    let main = SourceFile { path: PathBuf::from("pipeline.yaml"), text };
+    let named = |path: &Path| read(path).map_err(|error| error.to_string());
+    let mut parsed = parse_files(main, name, &Overrides::default(), &named);
+    let resolved = match &mut parsed.pipeline {
+        Some(pipeline) if parsed.diagnostics.is_empty() => {
+            pipeline.further = Some(unreadable);
+            resolve(pipeline)
+        }
         _ => Err(parsed.diagnostics),
-    }
+    };
+    let files = parsed.files.into_iter().map(|file| (file.path, file.text));
+    resolved.map_err(|diagnostics| Mistaken { diagnostics, files: files.collect() })
 }
 
 /// Returns a value with `${` meaning itself, as in a chat template.

@@ -8,7 +8,7 @@ use std::rc::Rc;
 
 use super::{Facts, Figure, Shape, rates};
 use crate::plan::graph::{Instance, InstanceId};
-use crate::spec::params::{CurateParams, CurateStep, Expect, MergeParams, Op, SourceParams};
+use crate::spec::params::{CurateParams, CurateStep, Expect, MergeParams, Op, OutputFormat, SourceParams};
 
 /// What an output holds.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,8 @@ pub(super) struct Content {
     pub(super) tokens: Figure,
     /// Bytes of its files.
     pub(super) bytes: Figure,
+    /// Whether these are packed, so that they say nothing about tokens.
+    pub(super) packed: bool,
     /// Number of tokens that a tokenizer knows.
     pub(super) vocabulary: Figure,
     /// The sizes of a model.
@@ -61,8 +63,13 @@ impl Content {
         if !self.tokens.is_unknown() {
             return (self.tokens, None);
         }
-        let tokens = (self.bytes * (1.0 / rates::BYTES_A_TOKEN)).assumed();
         let from = &self.from;
+        if self.packed {
+            let note =
+                format!("tokens of `{from}` are unknown, since its files are packed; `expect: {{tokens: …}}` says it");
+            return (Figure::Unknown, Some(note));
+        }
+        let tokens = (self.bytes * (1.0 / rates::BYTES_A_TOKEN)).assumed();
         let note = match tokens.value() {
             Some(_) => {
                 format!("tokens of `{from}`: {:.0} bytes each; `expect: {{tokens: …}}` says it", rates::BYTES_A_TOKEN)
@@ -184,7 +191,7 @@ fn source(params: &SourceParams, facts: &Facts) -> Content {
     let known = metric("rows").or(facts.rows.into());
     let rows = known.or(assumed(rows)).or(assumed(super::ask::rows_of_task(params))).or(assumed(most));
     let bytes = metric("bytes").or(facts.size.into()).or(facts.listed.into());
-    Content { rows, tokens: assumed(tokens), bytes, ..Content::default() }
+    Content { rows, tokens: assumed(tokens), bytes, packed: facts.packed, ..Content::default() }
 }
 
 fn curated(params: &CurateParams, facts: &Facts, inputs: &dyn Fn(&str) -> Content) -> Vec<(String, Content)> {
@@ -195,6 +202,7 @@ fn curated(params: &CurateParams, facts: &Facts, inputs: &dyn Fn(&str) -> Conten
         rows: sum(|content| content.rows),
         tokens: sum(|content| content.tokens),
         bytes: sum(|content| content.bytes),
+        packed: read.iter().any(|content| content.packed),
         ..Content::default()
     };
     let split = params.split().map(|split| split.eval);
@@ -206,7 +214,8 @@ fn curated(params: &CurateParams, facts: &Facts, inputs: &dyn Fn(&str) -> Conten
             // Of the tokens that were expected of what was read, as many as of its rows.
             let kept = rows.with(all.rows, |rows, all| rows / all.max(1.0));
             let tokens = all.tokens.with(kept, |tokens, kept| tokens * kept);
-            Content { rows, tokens, bytes, ..Content::default() }
+            let packed = params.output.format != OutputFormat::Jsonl;
+            Content { rows, tokens, bytes, packed, ..Content::default() }
         };
         return match split {
             Some(_) => ["train", "eval"].map(|name| (name.to_owned(), part(metric(&format!("{name}_rows"))))).into(),

@@ -42,6 +42,8 @@ pub struct Facts {
     pub size: Option<f64>,
     /// Of a source: the bytes that are brought in, as they are listed.
     pub listed: Option<f64>,
+    /// Of a source: whether some of its files are packed, so that their bytes say nothing about their text.
+    pub packed: bool,
     /// Of a data set whose files are here: its rows, counted.
     pub rows: Option<f64>,
     /// Of a model that can be looked at: its sizes.

@@ -13,6 +13,7 @@ use crate::data::DataError;
 pub struct OpError {
     message: String,
     help: Option<String>,
+    field: Option<String>,
     #[source]
     source: Option<Box<dyn Error + Send + Sync>>,
 }
@@ -20,12 +21,12 @@ pub struct OpError {
 impl OpError {
     /// Returns a failure with this message, a lower-case fragment without a full stop.
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), help: None, source: None }
+        Self { message: message.into(), help: None, field: None, source: None }
     }
 
     /// Returns a failure that `source` caused while doing what `message` says.
     pub fn caused(message: impl Into<String>, source: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { message: message.into(), help: None, source: Some(source.into()) }
+        Self { message: message.into(), help: None, field: None, source: Some(source.into()) }
     }
 
     /// Returns a failure to read or write `path`.
@@ -38,6 +39,18 @@ impl OpError {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
         self
+    }
+
+    /// Says in which field the mistake stands of what the user wrote.
+    #[must_use]
+    pub(super) fn at(mut self, field: impl Into<String>) -> Self {
+        self.field = Some(field.into());
+        self
+    }
+
+    /// Returns the field that the mistake stands in, if it is known.
+    pub(super) fn field(&self) -> Option<&str> {
+        self.field.as_deref()
     }
 
     /// Returns the way out, if there is one to name: its own, or that of the nearest cause that has one.

@@ -82,7 +82,9 @@ pub fn bind(pipeline: &Pipeline, node: &NodeSpec, bindings: &Bindings) -> Bound 
     if let Some(op) = &op {
         diagnostics.extend(env::in_key(pipeline, node, bindings, op, &found));
     }
-    let diagnostics = diagnostics.into_iter().map(|diagnostic| diagnostic.in_file(node.file)).collect();
+    // What stands in a file of its own (a task) already says so: the first file is never one of these.
+    let own = |diagnostic: Diagnostic| if diagnostic.file == 0 { diagnostic.in_file(node.file) } else { diagnostic };
+    let diagnostics = diagnostics.into_iter().map(own).collect();
     Bound { op, partial: !removed.is_empty(), fields, execution, used: found.used, variables, diagnostics }
 }
 
@@ -144,7 +146,10 @@ fn read(
                 let mut mistakes = op.check();
                 mistakes.extend(pipeline.further.iter().flat_map(|further| further(&op)));
                 let own = mistakes.iter().filter(|mistake| !follows(mistake, removed));
-                diagnostics.extend(own.map(|mistake| checked(pipeline, node, mistake, removed)));
+                diagnostics.extend(own.map(|mistake| {
+                    let of_task = in_task(pipeline, node, mistake, (left.as_ref(), removed));
+                    of_task.unwrap_or_else(|| checked(pipeline, node, mistake, removed))
+                }));
                 return Some(op);
             }
             Err(error) => error,
@@ -274,6 +279,26 @@ fn unknown_word(document: &Document, full: &FieldPath, name: &str) -> (std::ops:
     let key = if full.last_key() == Some(name) { full.clone() } else { full.key(name) };
     let span = document.exact_key_span(&key).unwrap_or_else(|| document.value_span(full));
     (span, field.unwrap_or_default())
+}
+
+/// Returns a mistake in the definition of a task at its place there: in the task's own file, or in the pipeline.
+fn in_task(
+    pipeline: &Pipeline,
+    node: &NodeSpec,
+    mistake: &Mistake,
+    (left, removed): (&Value, &[FieldPath]),
+) -> Option<Diagnostic> {
+    if node.kind != Kind::Eval {
+        return None;
+    }
+    let (define, inside) = tasks::written(&FieldPath::parse(&mistake.field), left)?;
+    let define = as_written(&define, removed);
+    let of_file = |(i, file): &(usize, usize)| (define.0.get(1) == Some(&Segment::Index(*i))).then_some(*file);
+    let place = match node.task_files.iter().find_map(of_file) {
+        Some(file) => Place::new(file, pipeline.documents[file].value_span(&inside)),
+        None => Place::new(node.file, pipeline.document(node).value_span(&node.path().join(&define).join(&inside))),
+    };
+    Some(Diagnostic::new(place, mistake.message.clone()).maybe_help(mistake.help.clone()))
 }
 
 fn checked(pipeline: &Pipeline, node: &NodeSpec, mistake: &Mistake, removed: &[FieldPath]) -> Diagnostic {

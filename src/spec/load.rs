@@ -163,10 +163,11 @@ impl<'a> Loader<'a> {
         ground.unreadable.extend(spec.unreadable.iter().cloned());
     }
 
-    /// Puts the task files that an eval names in the place of their paths.
-    fn tasks(&mut self, from: usize, node: &mut LocalNode) {
+    /// Puts the task files that an eval names in the place of their paths; returns which task is in which file.
+    fn tasks(&mut self, from: usize, node: &mut LocalNode) -> Vec<(usize, usize)> {
+        let mut files = Vec::new();
         if node.kind != Kind::Eval {
-            return;
+            return files;
         }
         for (i, path) in tasks::paths(&node.fields) {
             let at = FieldPath::root().key("nodes").key(&node.name).key("tasks").index(i);
@@ -182,7 +183,9 @@ impl<'a> Loader<'a> {
                 }
             };
             tasks::put(&mut node.fields, i, &self.documents[file].value);
+            files.push((i, file));
         }
+        files
     }
 
     fn add_task(&mut self, path: PathBuf, text: String) -> usize {
@@ -240,7 +243,7 @@ impl<'a> Loader<'a> {
             out.environment.declared.extend(spec.env.iter().cloned());
         }
         for (file, mut node) in ground.nodes {
-            self.tasks(file, &mut node);
+            let task_files = self.tasks(file, &mut node);
             out.nodes.push(NodeSpec {
                 name: format!("{prefix}{}", node.name),
                 prefix: prefix.to_owned(),
@@ -249,6 +252,7 @@ impl<'a> Loader<'a> {
                 kind: node.kind,
                 fields: node.fields,
                 execution: node.execution,
+                task_files,
             });
         }
         out.unreadable.extend(ground.unreadable.iter().map(|name| format!("{prefix}{name}")));

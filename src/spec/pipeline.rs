@@ -107,6 +107,8 @@ pub struct NodeSpec {
     pub fields: Value,
     /// How it is to be run: `needs`, `retries`, `timeout`.
     pub execution: Value,
+    /// The tasks of an eval that came from files of their own: the place of each in its list, and its file.
+    pub(super) task_files: Vec<(usize, usize)>,
 }
 
 impl NodeSpec {

@@ -173,6 +173,36 @@ fn fast_text_models_judge_turns() {
 }
 
 #[test]
+fn labels_with_a_script_are_kept_by_any_code_of_their_language() {
+    let folder = crate::op::repository().join("tests/fixtures/glotlid");
+    let all = [
+        text("Elle demanda : « Peux-tu venir dîner demain ? » et il ne répondit rien."),
+        text("In this quiet way, the first fortnight of her visit soon passed away."),
+        text("Ar skolaerez a werzh ul lizher e-pad ar veaj."),
+        text("Mwalimu anachora picha nzuri karibu na mto."),
+    ];
+    let kept = |codes: Value| -> Vec<usize> {
+        let steps = json!([{"language": {"keep": codes, "detector": "fasttext", "model": "m", "min_score": 0.9}}]);
+        let ran = curate_with(2, &steps, &all, &[("steps[0].language.model", "", &folder)]).unwrap();
+        let rows = rows(&ran);
+        (0..all.len()).filter(|i| rows.iter().any(|row| row["text"] == all[*i]["text"])).collect()
+    };
+    for (codes, wanted) in [
+        (json!(["fr"]), &[0][..]),
+        (json!(["fra"]), &[0]),
+        (json!(["fra_Latn", "eng_Latn"]), &[0, 1]),
+        (json!(["br"]), &[2]),
+        (json!(["sw", "bre"]), &[2, 3]),
+    ] {
+        assert_eq!(kept(codes.clone()), wanted, "{codes}");
+    }
+    // A label with another script is another one.
+    let steps = json!([{"language": {"keep": ["fra_Cyrl"], "detector": "fasttext", "model": "m"}}]);
+    let error = curate_with(2, &steps, &all, &[("steps[0].language.model", "", &folder)]).err().unwrap();
+    assert!(error.to_string().contains("dropped all 4 rows") && error.to_string().contains("fra_Latn"), "{error}");
+}
+
+#[test]
 fn text_steps_are_the_same_on_any_number_of_threads() {
     let steps = json!([{"fix_text": {}}, {"check_answers": {}}, {"quality": {"mode": "flag"}},
         {"pii": {}}, {"toxicity": {}}, {"language": {"keep": ["fr"], "detector": "lingua"}}]);

@@ -111,6 +111,94 @@ fn every_step_counts_the_tokens_of_what_it_takes_and_leaves() {
     assert!(before.len() == 20 && sum(&before) > 0);
 }
 
+/// Three sources, one of them empty of rows that stay, with steps that count and without any.
+#[test]
+fn tokens_are_told_of_every_source_with_and_without_steps() {
+    let (data, model) = (rows(), model_folder("tied"));
+    let tokenizer = Tokenizer::load(model.path()).unwrap();
+    let all: Vec<Value> = fs::read_to_string(data.path().join("data.jsonl"))
+        .unwrap()
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let folders: Vec<TempDir> = [0..20, 20..45, 45..60]
+        .into_iter()
+        .map(|part| {
+            // Without steps everything has to be a row as it is.
+            let lines = all[part].iter().filter(|row| row.get("said").is_none()).map(|row| row.to_string() + "\n");
+            let dir = TempDir::new().unwrap();
+            fs::write(dir.path().join("data.jsonl"), lines.collect::<String>()).unwrap();
+            dir
+        })
+        .collect();
+    for (steps, split) in [
+        (json!([]), false),
+        (json!([{"where": "id < 45 and id % 2 == 0"}]), false),
+        // What must see all rows counts none on the way in.
+        (json!([{"dedup_exact": {}}, {"where": "id < 45"}]), false),
+        (json!([{"split": {"eval": 0.3, "stratify": "id % 4"}}]), true),
+    ] {
+        let from: Vec<Value> = ["a", "b", "c"].map(|name| json!({"node": name, "name": name})).to_vec();
+        let params = json!({"from": from, "steps": steps, "columns": ["id", "source"], "tokenizer": "model"});
+        let slots: Vec<String> = (0..3).map(|i| format!("from[{i}]")).collect();
+        let mut given: Vec<(&str, &str, &Path)> =
+            slots.iter().zip(&folders).map(|(slot, dir)| (slot.as_str(), "", dir.path())).collect();
+        given.push(("tokenizer", "", model.path()));
+        let ran = run_with(2, Kind::Curate, params, &inputs(&given)).unwrap();
+        let found = stats(&ran);
+        let mut written: BTreeMap<String, u64> = BTreeMap::new();
+        for part in if split { &["train", "eval"][..] } else { &["rows"] } {
+            let mut sum = 0;
+            for record in data::open_records(&ran.path().join(part)).unwrap() {
+                let mut record: Record = record.unwrap();
+                let source = record.0.shift_remove("source").unwrap().as_str().unwrap().to_owned();
+                let tokens = tokens(&tokenizer, &record.take_row().unwrap());
+                *written.entry(source).or_default() += tokens;
+                sum += tokens;
+            }
+            assert_eq!(found["outputs"][part]["tokens"], sum, "{steps}");
+        }
+        for (source, dir) in found["sources"].as_array().unwrap().iter().zip(&folders) {
+            let read = counted(&tokenizer, dir.path()).values().map(|(tokens, _)| tokens).sum::<u64>();
+            assert_eq!(source["tokens_in"], read, "{steps} {source}");
+            let name = source["name"].as_str().unwrap();
+            assert_eq!(source["tokens_out"], written.get(name).copied().unwrap_or(0), "{steps} {source}");
+        }
+        let read: u64 = folders
+            .iter()
+            .flat_map(|dir| counted(&tokenizer, dir.path()).into_values())
+            .map(|(tokens, _)| tokens)
+            .sum();
+        let [page, card] = [ran.read("report.html"), ran.read("README.md")];
+        assert!(page.contains("tokens in") && card.contains("| tokens in | tokens out |"), "{steps}: {card}");
+        assert!(read > 0 && written.values().sum::<u64>() > 0);
+    }
+}
+
+#[test]
+fn a_curation_without_steps_says_what_its_template_refuses_and_data_stats_shows_it() {
+    let world = world();
+    world.write(
+        "data.jsonl",
+        "{\"text\": \"la mer\"}\n{\"messages\": [{\"role\": \"user\", \"content\": \"Quoi ?\"}]}\n",
+    );
+    let pipeline = world.read("pipeline.yaml");
+    world.write("pipeline.yaml", &format!("{}\n", pipeline.split("    steps:").next().unwrap().trim_end()));
+    let config: Value = serde_json::from_str(&world.read("model/tokenizer_config.json")).unwrap();
+    let refusing = json!({"chat_template": "{{ raise_exception('no chats') }}"});
+    let mut refused = config.as_object().unwrap().clone();
+    refused.extend(refusing.as_object().unwrap().clone());
+    world.write("model/tokenizer_config.json", &Value::Object(refused).to_string());
+    world.run_ok(&[]);
+    let shown = world.json(&["show", "set", "--json"]);
+    let page = fs::read_to_string(format!("{}/report.html", shown["path"].as_str().unwrap())).unwrap();
+    assert!(page.contains("counted by their words alone: 1."), "{page}");
+    insta::assert_snapshot!(world.run(&["data", "stats", "set"]).stdout);
+    let told = world.json(&["data", "stats", "set", "--json"]);
+    // `la mer` is six bytes and `Quoi ?` six, each with a token behind it.
+    assert_eq!((&told["sources"][0]["tokens_in"], &told["sources"][0]["rows_refused"]), (&json!(14), &json!(1)));
+}
+
 #[test]
 fn counting_tokens_changes_nothing_else_and_threads_change_nothing() {
     let (data, model) = (rows(), model_folder("tied"));
@@ -121,11 +209,16 @@ fn counting_tokens_changes_nothing_else_and_threads_change_nothing() {
     let without = curate(2, data.path(), &steps(), None);
     assert_eq!(one.read("rows/data.jsonl"), without.read("rows/data.jsonl"));
     let mut found = stats(&one);
-    for step in found["steps"].as_array_mut().unwrap() {
-        for name in ["tokens_in", "tokens_out", "tokens_changed"] {
-            assert!(step.as_object_mut().unwrap().remove(name).is_some());
+    for (parts, names) in
+        [("steps", &["tokens_in", "tokens_out", "tokens_changed"][..]), ("sources", &["tokens_in", "tokens_out"])]
+    {
+        for part in found[parts].as_array_mut().unwrap() {
+            for name in names {
+                assert!(part.as_object_mut().unwrap().shift_remove(*name).is_some(), "{parts} {name}");
+            }
         }
     }
+    assert!(found["outputs"]["rows"].as_object_mut().unwrap().shift_remove("tokens").is_some());
     assert_eq!(found, stats(&without));
     assert!(!without.read("report.html").contains("token") && !without.read("README.md").contains("token"));
 }

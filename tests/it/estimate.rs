@@ -375,6 +375,45 @@ fn what_is_not_known_is_said_so() {
     assert_eq!(plan["estimate"]["total"]["without_time"], 3);
 }
 
+/// The bytes of a packed file are no text: their number would say a tenth of the tokens, or less.
+#[test]
+fn tokens_of_packed_files_are_unknown_and_said_so() {
+    let world = World::empty();
+    let lines = "{\"text\": \"la mer est grise\"}\n".repeat(400);
+    world.write("rows.jsonl", &lines);
+    let zst = zstd::encode_all(lines.as_bytes(), 3).unwrap();
+    let parquet = repository().join("tests/fixtures/readers/types.parquet");
+    fs_err::write(world.path("rows.jsonl.zst"), &zst).unwrap();
+    fs_err::write(world.path("rows.parquet.zst"), zstd::encode_all(&*fs_err::read(&parquet).unwrap(), 3).unwrap())
+        .unwrap();
+    fs_err::copy(&parquet, world.path("rows.parquet")).unwrap();
+    for (file, packed) in
+        [("rows.jsonl", false), ("rows.jsonl.zst", true), ("rows.parquet", true), ("rows.parquet.zst", true)]
+    {
+        world.write(
+            "p.yaml",
+            &format!(
+                "version: 1\nnodes:\n  raw: {{kind: source, dataset: {file}}}\n  set: {{kind: curate, from: [raw], steps: [length: {{min_chars: 1}}]}}\n  \
+                 bpe: {{kind: tokenizer, data: [raw], vocab_size: 300}}\n  base: {{kind: init, tokenizer: bpe, config: {{hidden_size: 32, \
+                 intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, num_key_value_heads: 1, head_dim: 16}}}}\n  \
+                 sft: {{kind: sft, model: base, data: [set], epochs: 1}}\n"
+            ),
+        );
+        let plan = world.json(&["plan", "--estimate", "--device", "h100", "--json", "p.yaml"]);
+        let sft = node(&plan, "sft");
+        let said = sft["notes"].to_string();
+        assert_eq!(sft["tokens"].is_null(), packed, "{file}: {sft}");
+        assert_eq!(
+            said.contains("since its files are packed; `expect: {tokens: …}` says it"),
+            packed,
+            "{file}: {said}"
+        );
+        if !packed {
+            assert!((value(&sft["tokens"]) - lines.len() as f64 / 4.0).abs() < 1.0, "{sft}");
+        }
+    }
+}
+
 #[test]
 fn mistakes_are_told_with_a_way_out() {
     let world = World::new();

@@ -407,6 +407,10 @@ fn what_cannot_be_asked_is_said_before_anything_runs() {
     tell(&["eval", "--model", "model", "--tasks", "arc.yaml"]);
     tell(&["eval", "--model", "model", "--tasks", "own.yaml", "--shots", "2"]);
     tell(&["eval", "tasks", "arc-challenge-de"]);
+    world.write("bad.yaml", &OWN.replacen("{{colour}}", "{{colour", 1));
+    tell(&["eval", "--model", "model", "--tasks", "bad.yaml", "--data", "own=own.jsonl"]);
+    world.write("worse.yaml", &OWN.replacen("task: own", "task: own\nanswers: none", 1));
+    tell(&["eval", "--model", "model", "--tasks", "arc-challenge,worse.yaml", "--data", "own=own.jsonl"]);
     world.write("no-name.yaml", "about: nothing\n");
     tell(&["eval", "--model", "model", "--tasks", "no-name.yaml"]);
     assert!(!world.path("cache/objects").exists());

@@ -14,7 +14,7 @@ use crate::world::{Finished, World};
 const KEY: &str = "sk-not-a-real-key-1234567890";
 
 /// A world with so many rows and a node `asked` about them.
-fn world(server: &Server, rows: usize, settings: &Value) -> World {
+pub(crate) fn world(server: &Server, rows: usize, settings: &Value) -> World {
     let world = World::empty();
     let line = |i: usize| json!({"text": format!("row {i}"), "number": i}).to_string() + "\n";
     world.write("rows.jsonl", &(0..rows).map(line).collect::<String>());
@@ -43,7 +43,7 @@ fn write(world: &World, nodes: &Value) {
 }
 
 /// Changes the settings of a node in the pipeline file.
-fn change(world: &World, node: &str, settings: &Value) {
+pub(crate) fn change(world: &World, node: &str, settings: &Value) {
     let mut pipeline: Value = serde_json::from_str(&world.read("pipeline.yaml")).unwrap();
     merge(&mut pipeline["nodes"][node], settings);
     world.write("pipeline.yaml", &pipeline.to_string());
@@ -53,15 +53,15 @@ fn folder(world: &World, node: &str) -> String {
     world.json(&["show", node, "--json"])["path"].as_str().unwrap().to_owned()
 }
 
-fn lines(text: &str) -> Vec<Value> {
+pub(crate) fn lines(text: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-fn file(world: &World, node: &str, name: &str) -> String {
+pub(crate) fn file(world: &World, node: &str, name: &str) -> String {
     fs_err::read_to_string(Path::new(&folder(world, node)).join(name)).unwrap()
 }
 
-fn rows(world: &World, node: &str) -> Vec<Value> {
+pub(crate) fn rows(world: &World, node: &str) -> Vec<Value> {
     lines(&file(world, node, "rows/data.jsonl"))
 }
 
@@ -71,7 +71,7 @@ fn measured(finished: &Finished, node: &str) -> BTreeMap<String, f64> {
     serde_json::from_value(event["measured"].clone()).unwrap()
 }
 
-fn failure(world: &World) -> String {
+pub(crate) fn failure(world: &World) -> String {
     let ran = world.run(&["run", "--json"]);
     assert_eq!(ran.code, 1, "{}\n{}", ran.stdout, ran.stderr);
     let failed = lines(&ran.stdout).into_iter().find(|event| event["event"] == "node_failed");
@@ -84,7 +84,7 @@ fn failure(world: &World) -> String {
 }
 
 /// A figure of this run that is a whole number.
-fn count(finished: &Finished, figure: &str) -> u64 {
+pub(crate) fn count(finished: &Finished, figure: &str) -> u64 {
     measured(finished, "asked")[figure].round() as u64
 }
 
@@ -379,7 +379,7 @@ fn forms_rules_and_several_answers() {
 }
 
 /// The tiny model of the fixtures, with a world of rows.
-fn local(settings: &Value, reversed: bool) -> World {
+pub(crate) fn local(settings: &Value, reversed: bool) -> World {
     let world = World::empty();
     let mut lines: Vec<String> = (0..12).map(|i| json!({"text": format!("n° {i}")}).to_string() + "\n").collect();
     if reversed {
@@ -450,55 +450,4 @@ fn mistakes_are_told_before_anything_is_asked() {
         assert!(ran.code == 2 && ran.stderr.contains(why), "{settings}: {}", ran.stderr);
     }
     assert!(server.seen().is_empty());
-}
-
-/// Self-consistency: of five answers the most frequent one.
-#[test]
-fn the_answer_that_was_given_most_often_is_kept_with_its_share() {
-    const SAID: [[&str; 5]; 5] = [
-        ["4", "4", "4", "4", "4"],
-        ["5", "2", "2 of 5", "5", "I say 2"],
-        ["3", "1", "1", "3", "5"],
-        ["1", "2", "3", "4", "5"],
-        ["1", "1", "2", "2", "2"],
-    ];
-    let server = Server::start(|came, _| {
-        let row: usize = came.said()[came.said().len() - 1..].parse().unwrap();
-        Does::Says(SAID[row][came.body["seed"].as_u64().unwrap() as usize - 10].to_owned())
-    });
-    let votes =
-        json!({"output": "score", "votes": {"of": 5, "min_share": 0.4}, "params": {"seed": 10, "temperature": 0.7}});
-    let world = world(&server, 5, &votes);
-    let first = world.run_ok(&[]);
-    let kept = |world: &World, column: &str| -> Vec<(u64, f64, f64)> {
-        let of = |row: &Value| {
-            (row["number"].as_u64().unwrap(), row["answer"].as_f64().unwrap(), row[column].as_f64().unwrap())
-        };
-        rows(world, "asked").iter().map(of).collect()
-    };
-    // Two of five and two of five: the first to be given.
-    assert_eq!(kept(&world, "answer_share"), [(0, 4.0, 1.0), (1, 2.0, 0.6), (2, 3.0, 0.4), (4, 2.0, 0.6)]);
-    assert_eq!(count(&first, "requests_sent"), 25);
-    let stats: Value = serde_json::from_str(&file(&world, "asked", "stats.json")).unwrap();
-    let figures =
-        ["answers", "kept", "outvoted", "rows_undecided", "rows_out"].map(|name| stats[name].as_u64().unwrap());
-    assert_eq!(figures, [25, 4, 2 + 3 + 4 + 2, 1, 4]);
-    // A rule judges what was elected and no single vote, and nothing is paid for twice: not by `n` either.
-    change(&world, "asked", &json!({"keep_if": "answer < 4", "votes": {"share": "agreement", "min_share": 0.0}}));
-    world.run_ok(&[]);
-    assert_eq!(kept(&world, "agreement"), [(1, 2.0, 0.6), (2, 3.0, 0.4), (3, 1.0, 0.2), (4, 2.0, 0.6)]);
-    change(&world, "asked", &json!({"keep_if": null, "votes": null, "n": 5}));
-    world.run_ok(&[]);
-    assert_eq!(rows(&world, "asked")[1]["answer"], json!([5.0, 2.0, 2.0, 5.0, 2.0]));
-    assert_eq!(server.seen().len(), 25);
-    for (settings, why) in [
-        (json!({"votes": {"of": 1}}), "from 2 to 1000"),
-        (json!({"votes": {"of": 3}, "n": 2}), "one answer is kept"),
-        (json!({"votes": {"of": 3}, "params": {"temperature": 0}}), "every vote is the same"),
-        (json!({"votes": {"of": 3, "share": "answer"}}), "a column of its own"),
-        (json!({"votes": {"of": 3, "min_share": 2}}), "a share from 0 to 1"),
-    ] {
-        let said = self::world(&server, 2, &settings).run(&["check"]).stderr;
-        assert!(said.contains(why), "{settings}: {said}");
-    }
 }

@@ -40,6 +40,7 @@ mod fresh_models;
 mod fuzz;
 mod generate;
 mod generate_kind;
+mod generate_votes;
 mod gguf;
 mod gguf_hostile;
 mod guides;

@@ -2,6 +2,8 @@
 //!
 //! `tests/fixtures/curation` has the answers and the scripts that asked for them; the files say where their texts are from.
 
+use std::path::Path;
+
 use luthflow::text::language::Detector;
 use luthflow::text::pii::{Kind, Pii};
 use luthflow::text::quality::{Document, FineWeb, Gopher, Quality, Repetition, drop_symbol_lines};
@@ -217,6 +219,36 @@ fn fast_text_models_say_what_cpp_says() {
         assert!((guess.score - score.min(1.0)).abs() < 0.002, "{text}: {guess:?}, {score}");
     }
     assert_eq!(rows.len(), 247);
+}
+
+/// A model in GlotLID's shape (`fixtures/glotlid/make.py`) says what fastText's own program says: whole vectors, n-grams of
+/// characters, labels with a script.
+#[test]
+fn models_like_glotlid_say_what_cpp_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/glotlid");
+    let detector = Detector::fast_text(&folder.join("model.bin")).unwrap();
+    let golden = fs_err::read_to_string(folder.join("golden.jsonl")).unwrap();
+    let (mut unsure, mut lines) = (0, 0);
+    for line in golden.lines() {
+        let (text, guesses): (String, [(String, f64); 2]) = serde_json::from_str(line).unwrap();
+        let guess = detector.detect(&text).unwrap();
+        assert_eq!(guess.label, guesses[0].0, "{text}");
+        for (label, score) in &guesses {
+            let ours = detector.score(&text, label);
+            assert!((ours - score.min(1.0)).abs() < 1e-4, "{text}: {label} {ours}, {score}");
+        }
+        assert!(guess.is(&guess.label) && guess.is(guess.label.split('_').next().unwrap()), "{guess:?}");
+        unsure += u32::from(guesses[0].1 < 0.9);
+        lines += 1;
+    }
+    assert!(lines == 73 && unsure > 10, "{lines} {unsure}");
+    // One that reads words together would be read wrongly.
+    let mut bytes = fs_err::read(folder.join("model.bin")).unwrap();
+    bytes[28] = 2;
+    let dir = tempfile::TempDir::new().unwrap();
+    fs_err::write(dir.path().join("pairs.bin"), bytes).unwrap();
+    let error = Detector::fast_text(&dir.path().join("pairs.bin")).err().unwrap();
+    assert!(error.contains("pairs.bin: it reads 2 words together"), "{error}");
 }
 
 #[test]

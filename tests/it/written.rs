@@ -76,6 +76,76 @@ fn a_task_of_one_s_own_is_read_too() {
     }
 }
 
+/// A task file with a good template, a language and a profile with templates of their own, and room for a mistake.
+const TASK: &str = "task: mine
+request: {generate: {gold: text}}
+prompt: \"{{text}}\"
+metrics:
+  - em
+  - metric: f1
+draw: {seed: 1, below: 4}
+languages:
+  en: {}
+  fr:
+    prompt: \"{{text}} ?\"
+    profiles:
+      luth: {answer_start: \"Réponse :\"}
+profiles:
+  lm-eval: {instruction: \"Answer.\"}
+";
+
+#[test]
+fn a_mistake_in_a_task_file_is_told_at_its_place() {
+    let with = |settings: &str, (old, new): (&str, &str)| {
+        let world = world(&format!(
+            "  model: {{kind: source, model: model}}\n  scores: {{kind: eval, model: model, {settings}}}\n"
+        ));
+        world.write("model/config.json", "{}");
+        assert!(TASK.contains(old), "{old}");
+        world.write("tasks/mine.yaml", &TASK.replacen(old, new, 1));
+        world
+    };
+    let plain = "tasks: [{bits_per_byte: {name: b, data: rows}}, {tasks/mine.yaml: {data: rows}}]";
+    let french = "tasks: [{tasks/mine.yaml: {data: rows, language: fr}}], profile: luth";
+    let theirs = "tasks: [{tasks/mine.yaml: {data: rows}}], profile: lm-eval";
+    assert!(!with(plain, ("text", "text")).run(&["plan"]).stderr.contains("mistake"));
+    let mut told = String::new();
+    for (settings, change, place) in [
+        (plain, ("{{text}}", "{{text"), "tasks/mine.yaml:3:9"),
+        (plain, ("gold: text", "gold: text |"), "tasks/mine.yaml:2:28"),
+        (plain, ("  - em", "  - acc"), "tasks/mine.yaml:5:5"),
+        (plain, ("metric: f1", "metric: em"), "tasks/mine.yaml:6:5"),
+        (plain, ("below: 4", "below: 0"), "tasks/mine.yaml:7:24"),
+        // Where it is written for the language and the profile that are asked for.
+        (french, ("{{text}} ?", "{{text ?"), "tasks/mine.yaml:11:13"),
+        (french, ("Réponse :", "{% if %}"), "tasks/mine.yaml:13:28"),
+        (theirs, ("Answer.", "{{ans wer}}"), "tasks/mine.yaml:15:26"),
+        // What serde says was told there before.
+        (plain, ("{seed: 1, below: 4}", "{seed: one, below: 4}"), "tasks/mine.yaml:7:14"),
+    ] {
+        let world = with(settings, change);
+        let check = world.run(&["check"]);
+        assert_eq!(check.code, 2, "{place}: {}", check.stderr);
+        assert!(check.stderr.contains(place) && check.stderr.contains("has 1 mistake"), "{place}: {}", check.stderr);
+        told += &(world.tidy(&check.stderr) + "\n");
+    }
+    insta::assert_snapshot!("task_files", told);
+}
+
+#[test]
+fn a_mistake_in_an_included_pipeline_s_task_file_is_told_there() {
+    let world = world("include: []\n");
+    world.write("tasks/mine.yaml", &TASK.replacen("{{text}}", "{{text", 1));
+    let head = HEAD.replace("rows.jsonl", "../rows.jsonl");
+    let nodes = "  model: {kind: source, model: ../model}\n  \
+        scores: {kind: eval, model: model, tasks: [{../tasks/mine.yaml: {data: rows}}]}\n";
+    world.write("below/inner.yaml", &format!("{head}{nodes}"));
+    world.write("pipeline.yaml", "version: 1\ninclude: [{file: below/inner.yaml, as: inner}]\n");
+    world.write("model/config.json", "{}");
+    let said = world.run(&["check"]).stderr;
+    assert!(said.contains("tasks/mine.yaml:3:9"), "{said}");
+}
+
 #[test]
 fn a_pattern_of_an_adapter_is_read_too() {
     let world = world(

@@ -7,7 +7,7 @@ use console::style;
 use serde_json::{Map, Value, json};
 
 use super::export::{folder_of, origin, output_of};
-use super::receipt;
+use super::receipt::{self, Receipt};
 use crate::cli::args::{Cli, PipelineArgs};
 use crate::cli::data_args::{DataArgs, DataCommand, RowsArgs, StatsArgs};
 use crate::cli::exit::Exit;
@@ -206,10 +206,12 @@ fn stats(args: &StatsArgs, cli: &Cli) -> Result<Exit, CliError> {
         counted.add(record.map_err(unreadable)?);
     }
     let mut all = counted.shown();
-    let steps = receipt::steps_of(&folder);
+    let Receipt { sources, steps } = Receipt::of(&folder);
     if args.json {
-        if !steps.is_empty() {
-            all["steps"] = json!(steps);
+        for (name, parts) in [("sources", &sources), ("steps", &steps)] {
+            if !parts.is_empty() {
+                all[name] = json!(parts);
+            }
         }
         output::json(&all)?;
         return Ok(Exit::Success);
@@ -224,6 +226,9 @@ fn stats(args: &StatsArgs, cli: &Cli) -> Result<Exit, CliError> {
         if !shown.is_empty() {
             output::data(&format!("{:>16}  {shown}", name.replace('_', " ")))?;
         }
+    }
+    for source in &sources {
+        output::data(&format!("{:>16}  {}", "source", clean(&receipt::line(source))))?;
     }
     for (number, step) in (1..).zip(&steps) {
         output::data(&format!("{:>16}  {}", format!("step {number}"), clean(&receipt::line(step))))?;

@@ -92,8 +92,8 @@ fn plan(
         }
     };
     nodes.insert(MERGED.into(), merge);
-    alone::plan(&nodes, "merge").map_err(|mistakes| {
-        let first = mistakes.first().map_or_else(String::new, |first| first.message.clone());
+    alone::plan(&nodes, "merge").map_err(|mistaken| {
+        let first = mistaken.diagnostics.first().map_or_else(String::new, |first| first.message.clone());
         CliError::internal(format!("the pipeline of the merge cannot be made: {first}"))
     })
 }

@@ -22,21 +22,29 @@ pub(super) fn render(output: CurateOutput, stats: &Stats) -> String {
         grouped(stats.rows_out),
         grouped(stats.rows_in)
     );
-    card.push_str("| source | rows in | rows out | characters out |\n|---|---:|---:|---:|\n");
+    let counted = stats.sources.iter().any(|source| source.tokens.is_some());
+    let (names, bars) = if counted { (" tokens in | tokens out |", "---:|---:|") } else { ("", "") };
+    let _ = writeln!(card, "| source | rows in | rows out | characters out |{names}\n|---|---:|---:|---:|{bars}");
     for source in &stats.sources {
         let counts = [source.rows_in, source.rows_out, source.chars_out].map(grouped);
-        let _ = writeln!(card, "| {} | {} | {} | {} |", source.name, counts[0], counts[1], counts[2]);
+        let tokens = in_and_out(source.tokens.map(|tokens| [tokens.tokens_in, tokens.tokens_out]));
+        let _ = writeln!(card, "| {} | {} | {} | {} |{tokens}", source.name, counts[0], counts[1], counts[2]);
     }
-    let counted = stats.steps.iter().any(|step| step.tokens.is_some());
-    let (names, bars) = if counted { (" tokens in | tokens out |", "---:|---:|") } else { ("", "") };
     let _ = writeln!(card, "\n| step | rows in | rows out | changed |{names}\n|---|---:|---:|---:|{bars}");
     for step in &stats.steps {
         let counts = [step.rows_in, step.rows_out, step.rows_changed].map(grouped);
-        let tokens = step.tokens.map(|tokens| [tokens.tokens_in, tokens.tokens_out].map(grouped));
-        let tokens = tokens.map_or_else(String::new, |[before, after]| format!(" {before} | {after} |"));
+        let tokens = in_and_out(step.tokens.map(|tokens| [tokens.tokens_in, tokens.tokens_out]));
         let _ = writeln!(card, "| {} | {} | {} | {} |{tokens}", step.step, counts[0], counts[1], counts[2]);
     }
     card
+}
+
+/// Returns two cells of a table; nothing where nothing was counted.
+fn in_and_out(tokens: Option<[u64; 2]>) -> String {
+    tokens.map_or_else(String::new, |tokens| {
+        let [before, after] = tokens.map(grouped);
+        format!(" {before} | {after} |")
+    })
 }
 
 fn ending(output: CurateOutput) -> &'static str {

@@ -31,7 +31,7 @@ use self::flow::Flow;
 use self::item::Item;
 use self::memo::FileMemo;
 use self::outputs::Outputs;
-use self::stats::{Counts, Source, Stats};
+use self::stats::{Counts, Source, SourceTokens, Stats};
 use self::tokens::TokenCounter;
 pub(super) use self::written::{PATTERN, unreadable};
 use super::{OpCx, OpError, Outcome};
@@ -57,7 +57,7 @@ pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpErr
     let mut first = First { steps: first, flow, counter: counter.as_ref(), counts: Vec::new() };
     first.counts = first.flow.take_counts();
     let mut flow = Flow::new(alone, rest, (&names, &priorities), counting)?;
-    let mut outputs = Outputs::create(params, &names, (cx.out, cx.scratch))?;
+    let mut outputs = Outputs::create(params, &names, counter.as_ref(), (cx.out, cx.scratch))?;
     let sources = read_all(params, &names, cx, &mut first, |items| outputs.write(flow.push(items)?))?;
     flow::check_not_empty(0, &first.counts)?;
     flow.finish(|items| {
@@ -83,7 +83,16 @@ struct First<'a> {
     counts: Vec<Counts>,
 }
 
-/// Reads all inputs, file by file, and returns how many rows each one gave.
+impl First<'_> {
+    /// Returns the tokens of rows as they were read, where no step counts them.
+    fn tokens_of(&self, block: &mut [Item]) -> Result<u64, OpError> {
+        let Some(counter) = self.counter.filter(|_| self.steps.is_empty()) else { return Ok(0) };
+        counter.count(block)?;
+        Ok(stats::tokens(block))
+    }
+}
+
+/// Reads all inputs, file by file, and returns what each one gave.
 fn read_all(
     params: &CurateParams,
     names: &[String],
@@ -100,26 +109,43 @@ fn read_all(
         // A bound on the rows of the whole, or of the entry, leaves no file to itself.
         let files = records.by_file().filter(|_| entry.limit.is_none());
         let files = files.map(|files| files.into_iter().map(|(path, records)| (Some(path), records)).collect());
-        let mut number = 0;
+        let mut given = Given::default();
         for (path, records) in files.unwrap_or_else(|| vec![(None, records)]) {
             let of = (names[from].as_str(), first.steps, first.counter);
             let memo = path.as_ref().map(|path| FileMemo::of(path, &manifest, of, cx));
             let memo = memo.transpose()?.flatten().zip(path);
             let reader = Reader { records, from: from as u32, number: 0, limit: entry.limit, file: "".into() };
-            let file = File { from, offset: number, reader, memo };
-            let rows = file.run(first, cx, |items, rows| {
+            let file = File { from, offset: given.rows, reader, memo };
+            let more = file.run(first, cx, |items, rows| {
                 cx.progress.position(read + rows);
                 take(items)
             })?;
-            number += rows;
-            read += rows;
+            given = Given { rows: given.rows + more.rows, tokens: given.tokens + more.tokens };
+            read += more.rows;
         }
-        sources.push(Source { name: names[from].clone(), rows_in: number, ..Source::default() });
+        let tokens = first.counter.map(|_| SourceTokens { tokens_in: given.tokens, ..SourceTokens::default() });
+        sources.push(Source { name: names[from].clone(), rows_in: given.rows, tokens, ..Source::default() });
     }
     if read == 0 {
         return Err(OpError::new("there is nothing to curate: the inputs hold no rows"));
     }
     Ok(sources)
+}
+
+/// What was read of a file, or of an entry.
+#[derive(Default)]
+struct Given {
+    rows: u64,
+    /// Where they are counted.
+    tokens: u64,
+}
+
+impl Given {
+    /// Returns what was read of a file, with the tokens that its first step took in, or those that were `read`.
+    fn of(rows: u64, read: u64, steps: &[Counts]) -> Self {
+        let taken = steps.first().and_then(|step| step.tokens).map(|tokens| tokens.tokens_in);
+        Self { rows, tokens: taken.unwrap_or(read) }
+    }
 }
 
 /// A file of the entry `from` of which `offset` rows were read before.
@@ -132,13 +158,13 @@ struct File {
 }
 
 impl File {
-    /// Gives what the first steps make of the file to `take`, with the number of rows read, and returns that number.
+    /// Gives what the first steps make of the file to `take`, with the number of rows read, and returns what was read.
     fn run(
         mut self,
         first: &mut First<'_>,
         cx: &OpCx<'_>,
         mut take: impl FnMut(Vec<Item>, u64) -> Result<(), OpError>,
-    ) -> Result<u64, OpError> {
+    ) -> Result<Given, OpError> {
         let (from, offset) = (self.from, self.offset);
         let ours = |mut items: Vec<Item>| {
             for item in &mut items {
@@ -160,16 +186,19 @@ impl File {
                 }
                 take(ours(block), kept.rows_in)?;
             }
+            let given = Given::of(kept.rows_in, 0, &kept.counts);
             merge(&mut first.counts, kept.counts, from, offset);
-            return Ok(kept.rows_in);
+            return Ok(given);
         }
+        let mut tokens = 0;
         let mut keeping = self.memo.as_ref().and_then(|(memo, _)| memo.begin());
         loop {
             cx.check_cancelled()?;
-            let block = self.reader.next_block()?;
+            let mut block = self.reader.next_block()?;
             if block.is_empty() {
                 break;
             }
+            tokens += first.tokens_of(&mut block)?;
             let items = first.flow.push(block)?;
             keeping = keeping.and_then(|mut keeping| keeping.push(&items).then_some(keeping));
             take(ours(items), self.reader.number)?;
@@ -178,8 +207,9 @@ impl File {
         if let Some(keeping) = keeping {
             keeping.finish(self.reader.number, &counts);
         }
+        let given = Given::of(self.reader.number, tokens, &counts);
         merge(&mut first.counts, counts, from, offset);
-        Ok(self.reader.number)
+        Ok(given)
     }
 }
 

@@ -16,6 +16,7 @@ use super::item::Item;
 use super::row_hash::{content_hash, row_hash};
 use super::spool::Spool;
 use super::steps::{View, expression, failed};
+use super::tokens::TokenCounter;
 use crate::data::{Expression, Record, RowWriter, ShardFormat, ShardWriter};
 use crate::ops::OpError;
 use crate::spec::params::{CurateParams, OutputFormat, Split};
@@ -29,15 +30,28 @@ const BUCKETS: usize = 24;
 pub(super) struct Written {
     pub(super) rows: u64,
     pub(super) chars: u64,
+    /// Where the node names a tokenizer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tokens: Option<u64>,
     /// Rows by length: of 0 and 1 characters, of 2 and 3, of 4 to 7, and so on.
     pub(super) lengths: Vec<u64>,
-    /// Rows and characters of each entry of `from`.
+    /// What came of each entry of `from`.
     #[serde(skip)]
-    pub(super) by_source: Vec<(u64, u64)>,
+    pub(super) by_source: Vec<FromSource>,
+}
+
+/// What was written of an entry of `from`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct FromSource {
+    pub(super) rows: u64,
+    pub(super) chars: u64,
+    pub(super) tokens: u64,
+    /// Rows of which the words alone were counted.
+    pub(super) refused: u64,
 }
 
 impl Written {
-    fn add(&mut self, from: u32, chars: u64) {
+    fn add(&mut self, item: &Item, chars: u64) {
         self.rows += 1;
         self.chars += chars;
         let bucket = (chars.max(1).ilog2() as usize).min(BUCKETS - 1);
@@ -45,9 +59,14 @@ impl Written {
             self.lengths.resize(bucket + 1, 0);
         }
         self.lengths[bucket] += 1;
-        let (rows, sum) = &mut self.by_source[from as usize];
-        *rows += 1;
-        *sum += chars;
+        let source = &mut self.by_source[item.from as usize];
+        source.rows += 1;
+        source.chars += chars;
+        if let (Some(sum), Some(tokens)) = (&mut self.tokens, item.tokens()) {
+            *sum += tokens.count;
+            source.tokens += tokens.count;
+            source.refused += u64::from(tokens.refused);
+        }
     }
 }
 
@@ -67,6 +86,7 @@ pub(super) struct Outputs<'a> {
     sides: Option<Sides>,
     columns: &'a [String],
     names: &'a [String],
+    counter: Option<&'a TokenCounter>,
     /// The folder, its writer and what was written: `rows`, or `train` and `eval`.
     parts: Vec<(&'static str, Writer, Written)>,
 }
@@ -107,22 +127,27 @@ impl<'a> Outputs<'a> {
     pub(super) fn create(
         params: &'a CurateParams,
         names: &'a [String],
+        counter: Option<&'a TokenCounter>,
         (out, scratch): (&Path, &Path),
     ) -> Result<Self, OpError> {
         let split = params.split();
         let folders: &[&'static str] = if split.is_some() { &["train", "eval"] } else { &["rows"] };
         let mut parts = Vec::new();
         for name in folders {
-            let written = Written { by_source: vec![(0, 0); names.len()], ..Written::default() };
+            let by_source = vec![FromSource::default(); names.len()];
+            let written = Written { by_source, tokens: counter.map(|_| 0), ..Written::default() };
             parts.push((*name, Writer::create(params, &out.join(name))?, written));
         }
         let sides = split.map(|split| Sides::new(split, scratch)).transpose()?;
-        Ok(Self { sides, columns: &params.columns, names, parts })
+        Ok(Self { sides, columns: &params.columns, names, counter, parts })
     }
 
     /// Writes items where they belong, or keeps them until that is known.
     pub(super) fn write(&mut self, mut items: Vec<Item>) -> Result<(), OpError> {
         prepare(&mut items, Needs::Row)?;
+        if let Some(counter) = self.counter {
+            counter.count(&mut items)?;
+        }
         let Some(sides) = &mut self.sides else { return self.place(items.into_iter().map(|item| (0, item)).collect()) };
         let hashes = sides.hashes(&items, self.names)?;
         if sides.waiting.is_some() {
@@ -150,7 +175,7 @@ impl<'a> Outputs<'a> {
                 (Writer::Shards(writer), Line::Columns(record)) => writer.write(&record)?,
                 (Writer::Shards(_), Line::Text(_)) => unreachable!("shards are given columns"),
             }
-            written.add(from, chars);
+            written.add(&item, chars);
         }
         Ok(())
     }

@@ -57,6 +57,8 @@ struct SourceShown {
     rows_in: String,
     rows_out: String,
     chars_out: String,
+    /// Tokens in and out.
+    tokens: Vec<String>,
     kept: String,
     after: Vec<String>,
 }
@@ -66,6 +68,7 @@ struct OutputShown {
     name: &'static str,
     rows: String,
     chars: String,
+    tokens: Option<String>,
     bars: Vec<Bar>,
 }
 
@@ -82,7 +85,7 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
     let share = percent(stats.rows_out, stats.rows_in);
     let page = Page {
         summary: format!("{} rows in, {} rows out ({share} %)", grouped(stats.rows_in), grouped(stats.rows_out)),
-        tokens: stats.steps.iter().any(|step| step.tokens.is_some()),
+        tokens: stats.sources.iter().any(|source| source.tokens.is_some()),
         refused: refused(stats),
         steps: (1..).zip(&stats.steps).map(|(number, step)| step_shown(number, step, stats)).collect(),
         sources: stats.sources.iter().enumerate().map(|(i, source)| source_shown(i, source, stats)).collect(),
@@ -93,6 +96,7 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
                 name,
                 rows: grouped(written.rows),
                 chars: grouped(written.chars),
+                tokens: written.tokens.map(grouped),
                 bars: bars(&written.lengths),
             })
             .collect(),
@@ -100,12 +104,16 @@ pub(super) fn render(stats: &Stats) -> Result<String, OpError> {
     page::render(TEMPLATE, &page)
 }
 
-/// Says at which steps chats were counted by their words alone.
+/// Says at which steps, or without steps how many, chats were counted by their words alone.
 fn refused(stats: &Stats) -> Option<String> {
     let rows = |step: &Counts| step.tokens.map_or(0, |tokens| tokens.rows_refused);
     let steps = (1..).zip(&stats.steps).filter(|(_, step)| rows(step) > 0);
-    let steps: Vec<String> =
+    let mut steps: Vec<String> =
         steps.map(|(number, step)| format!("{} after step {number} ({})", grouped(rows(step)), step.step)).collect();
+    if stats.steps.is_empty() {
+        let refused: u64 = stats.sources.iter().filter_map(|source| source.tokens).map(|t| t.rows_refused).sum();
+        steps.extend((refused > 0).then(|| grouped(refused)));
+    }
     let said = || {
         format!("Chats that the tokenizer's template refuses are counted by their words alone: {}.", steps.join(", "))
     };
@@ -154,6 +162,7 @@ fn source_shown(at: usize, source: &Source, stats: &Stats) -> SourceShown {
         rows_in: grouped(source.rows_in),
         rows_out: grouped(source.rows_out),
         chars_out: grouped(source.chars_out),
+        tokens: source.tokens.map(|t| [t.tokens_in, t.tokens_out].map(grouped).to_vec()).unwrap_or_default(),
         kept: percent(source.rows_out, source.rows_in),
         after: stats.steps.iter().map(|step| grouped(step.rows_by_source[at])).collect(),
     }

@@ -116,7 +116,7 @@ impl Counts {
         self.rows_in += items.len() as u64;
         self.chars_in += chars(items);
         if let Some(tokens) = &mut self.tokens {
-            tokens.tokens_in += items.iter().map(tokens_of).sum::<u64>();
+            tokens.tokens_in += self::tokens(items);
         }
     }
 
@@ -155,7 +155,7 @@ impl Counts {
         self.rows_out += kept.len() as u64;
         self.chars_out += chars(&kept);
         if let Some(tokens) = &mut self.tokens {
-            tokens.tokens_out += kept.iter().map(tokens_of).sum::<u64>();
+            tokens.tokens_out += self::tokens(&kept);
             tokens.rows_refused += kept.iter().filter(|item| item.tokens().is_some_and(|of| of.refused)).count() as u64;
         }
         for item in &kept {
@@ -225,6 +225,11 @@ fn tokens_of(item: &Item) -> u64 {
     item.tokens().map_or(0, |tokens| tokens.count)
 }
 
+/// Returns the tokens of items that were counted.
+pub(super) fn tokens(items: &[Item]) -> u64 {
+    items.iter().map(tokens_of).sum()
+}
+
 fn chars(items: &[Item]) -> u64 {
     items.par_iter().map(Item::chars).sum()
 }
@@ -236,6 +241,19 @@ pub(super) struct Source {
     pub(super) rows_in: u64,
     pub(super) rows_out: u64,
     pub(super) chars_out: u64,
+    /// The same in tokens, where the node names a tokenizer.
+    #[serde(flatten)]
+    pub(super) tokens: Option<SourceTokens>,
+}
+
+/// The tokens of the rows of an entry: as they were read, and as they were written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct SourceTokens {
+    pub(super) tokens_in: u64,
+    pub(super) tokens_out: u64,
+    /// The rows that were written and that the chat template refuses: of them the words alone were counted.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) rows_refused: u64,
 }
 
 /// What the node did; the content of `stats.json`.
@@ -254,8 +272,12 @@ impl Stats {
     pub(super) fn new(mut sources: Vec<Source>, steps: Vec<Counts>, outputs: BTreeMap<&'static str, Written>) -> Self {
         let sum = |rows: &dyn Fn(&Written) -> u64| outputs.values().map(rows).sum::<u64>();
         for (i, source) in sources.iter_mut().enumerate() {
-            source.rows_out = sum(&|written| written.by_source[i].0);
-            source.chars_out = sum(&|written| written.by_source[i].1);
+            source.rows_out = sum(&|written| written.by_source[i].rows);
+            source.chars_out = sum(&|written| written.by_source[i].chars);
+            if let Some(tokens) = &mut source.tokens {
+                tokens.tokens_out = sum(&|written| written.by_source[i].tokens);
+                tokens.rows_refused = sum(&|written| written.by_source[i].refused);
+            }
         }
         let rows_in = sources.iter().map(|source| source.rows_in).sum();
         Self { version: VERSION, rows_in, rows_out: sum(&|written| written.rows), sources, steps, outputs }

@@ -50,7 +50,10 @@ fn of_step(step: &CurateStep) -> Vec<Found> {
         }
         CurateStep::DedupExact(exact) => computed("score", exact.score.as_ref()),
         CurateStep::DedupFuzzy(fuzzy) => computed("score", fuzzy.score.as_ref()),
-        CurateStep::DedupSemantic(semantic) => computed("score", semantic.score.as_ref()),
+        CurateStep::DedupSemantic(semantic) => {
+            let read = semantic.template.as_ref().and_then(|source| template("template".into(), source));
+            computed("score", semantic.score.as_ref()).into_iter().chain(read).collect()
+        }
         CurateStep::Matches(matches) => found("pattern", &matches.pattern),
         CurateStep::Replace(replace) => found("pattern", &replace.pattern),
         CurateStep::Messages(messages) => {

@@ -136,7 +136,7 @@ impl<'a> Models<'a> {
     }
 }
 
-/// Returns what cannot be read in tasks of the user's own, by task. Those of the list are read by our tests.
+/// Returns what cannot be read in tasks of the user's own, by field of their definitions. Those of the list are read by our tests.
 pub(super) fn unreadable(params: &EvalParams) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
     for (i, task) in params.tasks.iter().enumerate() {
@@ -145,7 +145,12 @@ pub(super) fn unreadable(params: &EvalParams) -> Vec<Mistake> {
         let templates = task::Templates::new(&task.name, definition).err();
         let judge = judge::Judge::new(definition, &task.name, params.profile, params.seed).err();
         let judge = judge.filter(|_| !definition.metrics.is_empty());
-        mistakes.extend(templates.into_iter().chain(judge).map(|error| mistake(format!("tasks[{i}]"), &error)));
+        let at = format!("tasks[{i}].{}.definition", task.key);
+        let told = |error: OpError| match error.field() {
+            Some(field) => mistake(format!("{at}.{field}"), &error),
+            None => mistake(&at, &error),
+        };
+        mistakes.extend(templates.into_iter().chain(judge).map(told));
     }
     mistakes
 }

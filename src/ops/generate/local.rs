@@ -5,16 +5,17 @@
 //! Each answer goes into the store as it ends, so a run that is stopped goes on where it was.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use super::results::Results;
 use super::{Work, no_answers};
 use crate::data::{DataError, Record};
 use crate::digest::{Digest, Manifest};
 use crate::endpoint::{EndpointError, Reply, Request, Trouble};
-use crate::generate::{Answer, Chat, Generator, Listener, Message, Options, TemplateSettings};
+use crate::generate::{Answer, Chat, Defaults, Generator, Listener, Message, Options, TemplateSettings};
 use crate::ops::answered::reply_of;
 use crate::ops::{DeviceChoice, OpError, Outcome, exits};
-use crate::spec::params::{AnswerParams, OnError};
+use crate::spec::params::{AnswerParams, GenerateParams};
 use crate::tensor::device_suffix;
 
 /// Rows that are answered together.
@@ -32,6 +33,7 @@ pub(super) fn run(
 ) -> Result<Outcome, OpError> {
     let cx = work.cx;
     let folder = &cx.inputs.one("model")?.path;
+    check_votes(work.params, folder)?;
     let digest = Manifest::of_dir(folder).map_err(|error| OpError::caused("cannot digest the model", error))?.digest();
     let device = if cx.device == DeviceChoice::Cpu { String::new() } else { format!(" on {}", cx.device) };
     let exit = exits::stop(folder, work.params.exit)?;
@@ -71,6 +73,19 @@ pub(super) fn run(
     let figures = [("answers_computed", asked), ("sent_prompt_tokens", tokens.0), ("sent_completion_tokens", tokens.1)];
     let measured = figures.map(|(name, count)| (name.to_owned(), count as f64)).into();
     Ok(Outcome { measured, device, ..Outcome::default() })
+}
+
+/// Several votes say something only if they are drawn. Many a model's own settings always take the likeliest token.
+fn check_votes(params: &GenerateParams, folder: &Path) -> Result<(), OpError> {
+    if params.votes.is_none() || params.params.temperature.is_some() {
+        return Ok(());
+    }
+    let defaults = Defaults::load(folder).map_err(|error| OpError::caused("cannot use the model", error))?;
+    if defaults.sampling.temperature > 0.0 {
+        return Ok(());
+    }
+    let message = "every vote would be the same: by its own settings the model always takes the likeliest token";
+    Err(OpError::new(message).help("set `params.temperature` above 0, or leave `votes` out"))
 }
 
 type Wanted = Vec<Vec<(Digest, Request)>>;
@@ -177,7 +192,7 @@ fn write(
         let mut answers = Vec::new();
         for (key, _) in wanted {
             match known.get(key) {
-                Some(Err(trouble)) if work.params.on_error == OnError::Fail => {
+                Some(Err(trouble)) if work.fails_for(trouble) => {
                     return Err(no_answers(EndpointError::One(trouble.clone()), Some(results.done() + 1)));
                 }
                 Some(answer) => answers.push(answer.clone()),

@@ -23,7 +23,7 @@ use super::written::mistake;
 use super::{OpCx, OpError, Outcome};
 use crate::data;
 use crate::endpoint::{EndpointError, Store, Trouble};
-use crate::spec::params::{GenerateParams, Mistake};
+use crate::spec::params::{GenerateParams, Mistake, OnError};
 
 /// The store of answers, below the folder for what nodes remember. The cache's collection leaves it alone.
 const STORE: &str = "answers/answers.sqlite";
@@ -35,6 +35,14 @@ struct Work<'a> {
     prompts: Prompts,
     judge: Judge,
     store: Store,
+}
+
+impl Work<'_> {
+    /// Says whether the node fails for an answer that did not come. One that is not of the form is no vote, and others are.
+    fn fails_for(&self, trouble: &Trouble) -> bool {
+        let no_vote = self.params.votes.is_some() && matches!(trouble, Trouble::NoAnswer(_));
+        self.params.on_error == OnError::Fail && !no_vote
+    }
 }
 
 /// Runs the node.

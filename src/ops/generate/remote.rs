@@ -17,7 +17,7 @@ use crate::data::{DataError, Record};
 use crate::digest::Digest;
 use crate::endpoint::{Account, Client, EndpointError, Limits, Reply, Request, Settings, Trouble};
 use crate::ops::{OpError, Outcome};
-use crate::spec::params::{Endpoint, GenerateParams, OnError};
+use crate::spec::params::{Endpoint, GenerateParams};
 
 /// The least number of rows in the window: behind a slow answer others go on.
 const WINDOW: usize = 1024;
@@ -221,7 +221,7 @@ impl Window<'_, '_, '_, '_, '_> {
         let wanted = self.wanted.remove(key).unwrap_or_default();
         let reply = match reply {
             Ok(reply) => Ok(reply),
-            Err(EndpointError::One(trouble)) if self.work.params.on_error == OnError::Drop => Err(trouble),
+            Err(EndpointError::One(trouble)) if !self.work.fails_for(&trouble) => Err(trouble),
             Err(error @ EndpointError::One(_)) => {
                 return Err(no_answers(error, wanted.first().map(|(number, _)| number + 1)));
             }

@@ -9,9 +9,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::answer::{Judge, Verdict};
+use super::no_answers;
 use super::votes::Poll;
 use crate::data::{Record, RowWriter};
-use crate::endpoint::{Reply, Trouble};
+use crate::endpoint::{EndpointError, Reply, Trouble};
 use crate::ops::OpError;
 use crate::spec::params::{GenerateParams, OnError, Prices};
 
@@ -81,7 +82,7 @@ impl<'a> Results<'a> {
     ) -> Result<(), OpError> {
         self.stats.rows_in += 1;
         let number = self.stats.rows_in;
-        let (mut kept, mut failed) = (Vec::new(), false);
+        let (mut kept, mut failed) = (Vec::new(), None);
         let mut votes = Poll::default();
         for (sample, answer) in answers.into_iter().enumerate() {
             let missing = match answer {
@@ -110,8 +111,8 @@ impl<'a> Results<'a> {
                     }
                 }
                 Err(trouble) => {
-                    failed = true;
                     let word = trouble.word();
+                    failed = Some(trouble);
                     *self.stats.failed.entry(word.clone()).or_default() += 1;
                     word
                 }
@@ -123,7 +124,11 @@ impl<'a> Results<'a> {
         }
         self.stats.kept += kept.len() as u64;
         if kept.is_empty() {
-            self.stats.rows_failed += u64::from(failed && !votes.any());
+            let failed = failed.filter(|_| !votes.any());
+            self.stats.rows_failed += u64::from(failed.is_some());
+            if let (Some(trouble), OnError::Fail) = (failed, self.params.on_error) {
+                return Err(no_answers(EndpointError::One(trouble), Some(number)));
+            }
             return self.check_share(self.stats.rows_in >= EARLY);
         }
         let value = if self.params.n == 1 { kept.remove(0) } else { Value::Array(kept) };

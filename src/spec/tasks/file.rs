@@ -8,7 +8,7 @@ use super::{languages, settle};
 use crate::spec::diagnostic::Diagnostic;
 use crate::spec::document::Document;
 use crate::spec::params::TaskDefinition;
-use crate::spec::path::FieldPath;
+use crate::spec::path::{FieldPath, Segment};
 use crate::spec::unreadable::{self, Words};
 
 /// Returns the paths of the task files that an eval names, with the place of each in its list.
@@ -29,6 +29,26 @@ pub(in crate::spec) fn put(fields: &mut Value, place: usize, define: &Value) {
     let Some(name) = define.get("task").and_then(Value::as_str) else { return };
     settings.insert("define".to_owned(), define.clone());
     *entry = Value::Object(Map::from_iter([(name.to_owned(), Value::Object(settings))]));
+}
+
+/// Returns where a field of a task's definition is written, if that is where `at` leads in the settings of an eval: the path of
+/// the definition as it was written, and the field in there. What a language or a profile puts over it stands with these.
+pub(in crate::spec) fn written(at: &FieldPath, fields: &Value) -> Option<(FieldPath, FieldPath)> {
+    let (entry, inside) = at.0.split_at_checked(4)?;
+    let (Segment::Index(place), Segment::Key(key)) = (&entry[1], &entry[2]) else { return None };
+    if entry[0] != Segment::Key("tasks".to_owned()) || entry[3] != Segment::Key("definition".to_owned()) {
+        return None;
+    }
+    let settings = fields.get("tasks")?.get(place)?.get(key)?;
+    let define = settings.get("define")?;
+    let language = settings.get("language").and_then(Value::as_str).unwrap_or("en");
+    let profile = fields.get("profile").and_then(Value::as_str).unwrap_or("native");
+    let of_language = FieldPath::root().key("languages").key(language);
+    let of_profile = |over: &FieldPath| over.key("profiles").key(profile);
+    let layers = [of_profile(&of_language), of_profile(&FieldPath::root()), of_language];
+    let inside = FieldPath(inside.to_vec());
+    let over = layers.iter().map(|over| over.join(&inside)).find(|path| path.value_in(define).is_some());
+    Some((FieldPath(entry[..3].to_vec()).key("define"), over.unwrap_or(inside)))
 }
 
 /// Returns what is wrong with a task file: in its own words, in each of its languages, and by the rules of each profile.

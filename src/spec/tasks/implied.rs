@@ -155,6 +155,7 @@ fn place(
                     kind: Kind::Source,
                     fields,
                     execution: Value::Null,
+                    task_files: Vec::new(),
                 });
                 return local;
             }

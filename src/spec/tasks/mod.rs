@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 pub(super) use expand::{expand_eval, expand_source};
 pub use file::mistakes as mistakes_of_file;
-pub(super) use file::{paths, put};
+pub(super) use file::{paths, put, written};
 pub(super) use implied::imply;
 pub use list::{Listed, list, names};
 

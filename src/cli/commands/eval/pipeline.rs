@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Map, Value, json};
 
-use crate::cli::alone::{self, plain};
+use crate::cli::alone::{self, Mistaken, plain};
 use crate::cli::commands::data::is_file;
 use crate::cli::commands::references;
 use crate::cli::eval_args::AskArgs;
@@ -23,7 +23,16 @@ struct Entry {
     word: String,
     /// Its name.
     key: String,
+    /// Whether the pipeline names the file of the task, so that mistakes in it are told with their places.
+    by_path: bool,
     settings: Map<String, Value>,
+}
+
+impl Entry {
+    fn into_task(self) -> Value {
+        let key = if self.by_path { self.word } else { self.key };
+        json!({ key: self.settings })
+    }
 }
 
 /// Makes the pipeline.
@@ -40,7 +49,7 @@ pub(super) fn plan(args: &AskArgs) -> Result<Plan, CliError> {
             rows(flag, field, argument, &mut entries, &mut nodes)?;
         }
     }
-    let tasks: Vec<Value> = entries.into_iter().map(|entry| json!({ entry.key: entry.settings })).collect();
+    let tasks: Vec<Value> = entries.into_iter().map(Entry::into_task).collect();
     let mut scores = json!({
         "kind": "eval", "model": "model", "tasks": tasks, "profile": args.profile.word(), "seed": args.seed,
         "runs": args.runs, "batch": args.batch,
@@ -55,15 +64,24 @@ pub(super) fn plan(args: &AskArgs) -> Result<Plan, CliError> {
         scores[name] = value;
     }
     nodes.insert(SCORES.to_owned(), scores);
-    alone::plan(&nodes, "eval").map_err(|mistakes| {
-        let mut mistakes = mistakes.iter().map(in_flags);
-        let Some((message, help)) = mistakes.next() else { return CliError::internal("the eval cannot be planned") };
-        let error = CliError::user(message).details(mistakes.map(|(message, _)| message));
-        match help {
-            Some(help) => error.help(help),
-            None => error,
-        }
-    })
+    alone::plan(&nodes, "eval").map_err(told)
+}
+
+/// Returns the mistakes in the words of the command line; those in task files with their places there.
+fn told(mistaken: Mistaken) -> CliError {
+    let Mistaken { diagnostics, files } = mistaken;
+    let (of_files, own): (Vec<Diagnostic>, Vec<Diagnostic>) =
+        diagnostics.into_iter().partition(|diagnostic| diagnostic.file > 0);
+    if let Some((path, _)) = of_files.first().and_then(|first| files.get(first.file)) {
+        return CliError::mistakes(path, &files, of_files);
+    }
+    let mut mistakes = own.iter().map(in_flags);
+    let Some((message, help)) = mistakes.next() else { return CliError::internal("the eval cannot be planned") };
+    let error = CliError::user(message).details(mistakes.map(|(message, _)| message));
+    match help {
+        Some(help) => error.help(help),
+        None => error,
+    }
 }
 
 /// Returns what the source of a task's rows is called. Given twice, the last one counts.
@@ -122,7 +140,7 @@ fn entry(word: &str, args: &AskArgs, nodes: &mut Map<String, Value>) -> Result<E
         }
     }
     if !is_file(word) {
-        return Ok(Entry { word: word.to_owned(), key: word.to_owned(), settings });
+        return Ok(Entry { word: word.to_owned(), key: word.to_owned(), by_path: false, settings });
     }
     let file = Path::new(word);
     let text = read(file)?;
@@ -143,8 +161,13 @@ fn entry(word: &str, args: &AskArgs, nodes: &mut Map<String, Value>) -> Result<E
             settings.insert(field.to_owned(), name.into());
         }
     }
-    settings.insert("define".to_owned(), plain(&document.value));
-    Ok(Entry { word: word.to_owned(), key, settings })
+    // In a pipeline `${…}` is a parameter, and here it means itself.
+    let by_path =
+        [".yaml", ".yml"].iter().any(|end| word.ends_with(end)) && !word.contains("${") && !text.contains("${");
+    if !by_path {
+        settings.insert("define".to_owned(), plain(&document.value));
+    }
+    Ok(Entry { word: word.to_owned(), key, by_path, settings })
 }
 
 /// Returns the source that a task file names. A path in it is relative to the file.

@@ -71,7 +71,7 @@ pub(super) fn begin<'a>(
         }
         CurateStep::DedupSemantic(semantic) => {
             let ranks = near::Ranks::new(&semantic.keep, semantic.score.as_ref(), from)?;
-            Box::new(semantic::DropAlike::new(semantic, at, ranks, cx)?)
+            Box::new(semantic::DropAlike::new(semantic, at, (ranks, entries), cx)?)
         }
         CurateStep::DedupSubstring(settings) => {
             Box::new(substring::DropPassages::new(settings, Spool::new(cx.scratch, &file)))

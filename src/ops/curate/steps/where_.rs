@@ -45,7 +45,8 @@ pub(in crate::ops::curate) fn expression(field: &str, source: &str) -> Result<Ex
 
 /// Returns the failure of an expression on an item.
 pub(in crate::ops::curate) fn failed(source: &str, item: &Item, why: &str) -> OpError {
-    let columns: Vec<&str> = item.columns().keys().map(String::as_str).collect();
+    let said = item.said();
+    let columns: Vec<&str> = item.columns().keys().chain(said.keys()).map(String::as_str).collect();
     let message = format!("`{source}` fails on {}: {why}", item.place());
     OpError::new(message).help(format!(
         "its columns are `{}`; `x is undefined` tells whether there is a column `x`",

@@ -103,15 +103,17 @@ impl Judge {
         seed: u64,
     ) -> Result<Self, OpError> {
         let mut metrics: Vec<Judged> = Vec::with_capacity(definition.metrics.len());
-        for metric in &definition.metrics {
+        for (i, metric) in definition.metrics.iter().enumerate() {
+            let field = format!("metrics[{i}]");
             let fault = |fault: Fault| {
-                OpError::new(format!("`{}` of task `{name}`: {}", metric.name(), fault.message)).help(fault.help)
+                let message = format!("`{}` of task `{name}`: {}", metric.name(), fault.message);
+                OpError::new(message).help(fault.help).at(&field)
             };
             let judged = fit::judged(definition, metric, profile).map_err(fault)?;
             let twice = judged.scores().into_iter().find(|new| metrics.iter().any(|old| old.scores().contains(new)));
             if let Some(twice) = twice {
                 let message = format!("two scores of task `{name}` are called `{twice}`");
-                return Err(OpError::new(message).help("give one of the metrics another `name`"));
+                return Err(OpError::new(message).help("give one of the metrics another `name`").at(field));
             }
             metrics.push(judged);
         }

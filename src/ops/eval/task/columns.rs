@@ -28,7 +28,8 @@ pub(super) struct Row {
 impl Columns {
     pub(super) fn new(task: &str, definition: &TaskDefinition) -> Result<Self, OpError> {
         let expression = |field: &str, text: &str| {
-            Expression::new(text).map_err(|why| OpError::new(format!("`{field}` of the task `{task}`: {why}")))
+            let wrong = |why| OpError::new(format!("`{field}` of the task `{task}`: {why}")).at(field);
+            Expression::new(text).map_err(wrong)
         };
         let mut added = Vec::new();
         for (name, value) in &definition.columns {

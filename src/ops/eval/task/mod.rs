@@ -65,7 +65,7 @@ pub(super) struct Templates<'a> {
 impl<'a> Templates<'a> {
     /// Compiles what a task says.
     pub(super) fn new(task: &'a str, definition: &'a TaskDefinition) -> Result<Self, OpError> {
-        let wrong = |field: &str, why: String| OpError::new(format!("`{field}` of the task `{task}`: {why}"));
+        let wrong = |field: &str, why: String| OpError::new(format!("`{field}` of the task `{task}`: {why}")).at(field);
         let template = |field: &str, text: &String| TextTemplate::new(text).map_err(|why| wrong(field, why));
         let maybe = |field: &str, text: &Option<String>| text.as_ref().map(|text| template(field, text)).transpose();
         let expression = |field: &str, text: &Option<String>| {
@@ -88,7 +88,8 @@ impl<'a> Templates<'a> {
             gold: None,
         };
         let all = |field: &str, texts: &[String]| {
-            texts.iter().map(|text| template(field, text)).collect::<Result<Vec<_>, _>>()
+            let one = |(i, text)| template(&format!("{field}[{i}]"), text);
+            texts.iter().enumerate().map(one).collect::<Result<Vec<_>, _>>()
         };
         match &definition.request {
             Request::Choices(choices) => {
@@ -101,8 +102,10 @@ impl<'a> Templates<'a> {
                     return Err(wrong("request.choices", "give the choices as `texts` or as `list`".into()));
                 }
             }
-            Request::Pair(pair) => new.texts = all("request.pair", &[pair.good.clone(), pair.bad.clone()])?,
-            Request::Text(text) => new.texts = all("request.text", std::slice::from_ref(&text.text))?,
+            Request::Pair(pair) => {
+                new.texts = vec![template("request.pair.good", &pair.good)?, template("request.pair.bad", &pair.bad)?];
+            }
+            Request::Text(text) => new.texts = vec![template("request.text.text", &text.text)?],
             Request::Generate(generate) => {
                 new.stop = all("request.generate.stop", &generate.stop)?;
                 new.then = expression("request.generate.then", &generate.then)?;

@@ -18,13 +18,20 @@ pub struct DedupSemantic {
     /// What of a row is compared; a chat as plain text, without roles or template.
     #[serde(default)]
     pub key: DuplicateKey,
+    /// What of a row is compared instead, as a MiniJinja template over its columns: `{{title}} : {{messages[0].content}}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Data sets whose rows stay out of this one: rows like one of theirs are dropped, and reported. The `template` reads
+    /// their columns too.
+    #[serde(default, skip_serializing)]
+    pub against: Vec<InputRef>,
     /// The cosine from which on two rows are alike.
     #[serde(default = "threshold")]
     pub threshold: f64,
     /// How many tokens of a text the model sees, the one that stands in front of every text among them.
     #[serde(default = "max_length")]
     pub max_length: usize,
-    /// Up to so many rows, each is compared with all others; more are put into clusters, and compared inside theirs.
+    /// Up to so many rows, those of `against` among them, each is compared with all others; more are put into clusters, and compared inside theirs.
     #[serde(default = "exact_rows")]
     pub exact_rows: usize,
     /// How many clusters there are then; one for a thousand rows when left out.
@@ -70,6 +77,12 @@ impl StepParams for DedupSemantic {
         if self.keep.contains(&KeepRule::Datatrove) {
             wrong("keep", "`datatrove` is a rule of `dedup_fuzzy`");
         }
+        if self.template.is_some() && self.key != DuplicateKey::Text {
+            wrong("key", "`template` says what is compared: leave `key` out");
+        }
+        if self.template.as_ref().is_some_and(|source| source.trim().is_empty()) {
+            wrong("template", "there is nothing in it to compare");
+        }
         if !(self.threshold > 0.0 && self.threshold <= 1.0) {
             wrong("threshold", "a likeness is above 0 and at most 1");
         }
@@ -83,7 +96,9 @@ impl StepParams for DedupSemantic {
     }
 
     fn reads(&self) -> Vec<Input<'_>> {
-        vec![Input::one("model", &self.model, InputType::Model)]
+        let other = |(i, node)| Input::one(format!("against[{i}]"), node, InputType::Dataset);
+        let others = self.against.iter().enumerate().map(other);
+        [Input::one("model", &self.model, InputType::Model)].into_iter().chain(others).collect()
     }
 
     fn filter_mode(&self) -> FilterMode {

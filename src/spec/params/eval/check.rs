@@ -61,19 +61,24 @@ const MOST_SKIPPED: usize = 10_000_000;
 /// The most answers to a question.
 const MOST_SAMPLES: usize = 10_000;
 
-/// Says which number of a task would have it run for ever, or take all memory.
-fn beyond(task: &NamedTask, definition: &TaskDefinition) -> Option<String> {
+/// Says which number of a task would have it run for ever, or take all memory, and in which of its fields that stands.
+fn beyond(task: &NamedTask, definition: &TaskDefinition) -> Option<(&'static str, String)> {
     if let Some(draw) = definition.draw {
         if draw.below == 0 || draw.below > u32::MAX as usize {
-            return Some(format!("`draw.below` is {}; it goes from 1 to {}", draw.below, u32::MAX));
+            let why = format!("`draw.below` is {}; it goes from 1 to {}", draw.below, u32::MAX);
+            return Some(("definition.draw.below", why));
         }
         if draw.skip > MOST_SKIPPED {
-            return Some(format!("`draw.skip` is {}; it goes up to {MOST_SKIPPED}", draw.skip));
+            let why = format!("`draw.skip` is {}; it goes up to {MOST_SKIPPED}", draw.skip);
+            return Some(("definition.draw.skip", why));
         }
     }
     let Request::Generate(generate) = &definition.request else { return None };
-    let samples = task.samples.unwrap_or(generate.samples);
-    (samples > MOST_SAMPLES).then(|| format!("`samples` is {samples}; it goes up to {MOST_SAMPLES}"))
+    let (field, samples) = match task.samples {
+        Some(samples) => ("samples", samples),
+        None => ("definition.request.generate.samples", generate.samples),
+    };
+    (samples > MOST_SAMPLES).then(|| (field, format!("`samples` is {samples}; it goes up to {MOST_SAMPLES}")))
 }
 
 /// Says why a task has no definition.
@@ -115,7 +120,7 @@ fn of_named(task: &NamedTask, i: usize, profile: Profile) -> Vec<Mistake> {
         mistakes.push(Mistake::new(at("shots"), "more than 1000 examples"));
     }
     if definition.metrics.is_empty() {
-        mistakes.push(Mistake::new(&entry, format!("`{}` has no metrics", task.key)));
+        mistakes.push(Mistake::new(at("definition.metrics"), format!("`{}` has no metrics", task.key)));
     }
     let numbers = [("max_tokens", task.max_tokens), ("samples", task.samples)];
     for (field, number) in numbers {
@@ -126,7 +131,8 @@ fn of_named(task: &NamedTask, i: usize, profile: Profile) -> Vec<Mistake> {
             mistakes.push(Mistake::new(at(field), format!("`{}` asks for no answers in words", task.key)));
         }
     }
-    mistakes.extend(beyond(task, definition).map(|why| Mistake::new(&entry, format!("`{}`: {why}", task.key))));
+    let beyond = beyond(task, definition);
+    mistakes.extend(beyond.map(|(field, why)| Mistake::new(at(field), format!("`{}`: {why}", task.key))));
     let drawn = [("temperature", task.temperature, f64::INFINITY), ("top_p", task.top_p, 1.0)];
     for (field, number, most) in drawn {
         if number.is_some_and(|number| !(0.0..=most).contains(&number) || !number.is_finite()) {

@@ -114,29 +114,33 @@ impl Vectors {
         }
     }
 
-    /// Returns what becomes of every row: in `order`, best first, a row goes if one of its cluster that stays is like it.
+    /// Returns what becomes of every row: in `order`, best first, a row goes if one of its cluster that stays is like it. The
+    /// first `others` rows stay whatever they are like, and a row that is like one of them goes for that.
     pub(super) fn fates(
         &self,
         order: &[u32],
-        clusters: &[u32],
-        count: usize,
+        (clusters, count): (&[u32], usize),
+        others: u32,
         least: f32,
         check: &impl Fn() -> Result<(), OpError>,
     ) -> Result<Vec<Option<Fate>>, OpError> {
-        let mut members: Vec<Vec<u32>> = vec![Vec::new(); count];
+        let mut members: Vec<(Vec<u32>, Vec<u32>)> = vec![Default::default(); count];
         for row in order {
-            members[clusters[*row as usize] as usize].push(*row);
+            let (theirs, ours) = &mut members[clusters[*row as usize] as usize];
+            if *row < others { theirs.push(*row) } else { ours.push(*row) }
         }
         let mut fates = vec![None; self.len()];
-        for rows in &members {
+        for (theirs, ours) in &members {
             let mut kept: Vec<u32> = Vec::new();
-            for block in rows.chunks(BLOCK) {
+            for block in ours.chunks(BLOCK) {
                 check()?;
-                let like: Vec<Option<Fate>> = block.par_iter().map(|row| self.nearest(*row, &kept, least)).collect();
+                let like = |row: &u32| self.nearest(*row, theirs, least).or_else(|| self.nearest(*row, &kept, least));
+                let like: Vec<Option<Fate>> = block.par_iter().map(like).collect();
                 let before = kept.len();
                 for (row, like) in block.iter().zip(like) {
                     let inside = self.nearest(*row, &kept[before..], least);
-                    let more = |inside: &Fate| like.is_none_or(|like| inside.cosine > like.cosine);
+                    let more =
+                        |inside: &Fate| like.is_none_or(|like| like.like >= others && inside.cosine > like.cosine);
                     let like = inside.filter(more).or(like);
                     fates[*row as usize] = like;
                     if like.is_none() {
@@ -200,7 +204,7 @@ mod tests {
     fn a_row_goes_only_if_one_that_stays_is_like_it() {
         let vectors = around(40, 1500, 33, 0.2);
         let order: Vec<u32> = (0..1500).rev().collect();
-        let found = vectors.fates(&order, &[0; 1500], 1, 0.97, &never).unwrap();
+        let found = vectors.fates(&order, (&[0; 1500], 1), 0, 0.97, &never).unwrap();
         // One after the other, in numbers of twice the precision.
         let exact = |a: u32, b: u32| -> f64 {
             vectors.row(a).iter().zip(vectors.row(b)).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
@@ -229,10 +233,31 @@ mod tests {
             assert!(stranger.is_none(), "{row} with {stranger:?}");
         }
         let order: Vec<u32> = (0..600).collect();
-        let fates = vectors.fates(&order, &clusters, 30, 0.9, &never).unwrap();
-        let alone = vectors.fates(&order, &[0; 600], 1, 0.9, &never).unwrap();
+        let fates = vectors.fates(&order, (&clusters, 30), 0, 0.9, &never).unwrap();
+        let alone = vectors.fates(&order, (&[0; 600], 1), 0, 0.9, &never).unwrap();
         assert!(fates.iter().flatten().count() <= alone.iter().flatten().count());
         assert!(fates.iter().flatten().count() > 500);
+    }
+
+    #[test]
+    fn rows_of_others_stay_and_take_theirs_along() {
+        let vectors = around(40, 1500, 33, 0.2);
+        // Best first would be the last ones; the others are the first by their numbers.
+        let order: Vec<u32> = (0..1500).rev().collect();
+        let one = vectors.fates(&order, (&[0; 1500], 1), 700, 0.97, &never).unwrap();
+        assert!(one[..700].iter().all(Option::is_none), "others stay, even those that are like each other");
+        let others: Vec<u32> = (0..700).collect();
+        let mut gone = 0;
+        for row in 700..1500 {
+            let near = vectors.nearest(row, &others, 0.97);
+            if near.is_some() {
+                assert_eq!(one[row as usize], near, "{row}");
+                gone += 1;
+            } else {
+                assert!(one[row as usize].is_none_or(|fate| fate.like >= 700), "{row}");
+            }
+        }
+        assert!(gone > 100 && gone < 800, "{gone}");
     }
 
     #[test]
@@ -242,6 +267,6 @@ mod tests {
             vectors.push(vector.as_ref().map(<[f32; 3]>::as_slice));
         }
         assert_eq!((vectors.len(), vectors.empty()), (4, 4));
-        assert_eq!(vectors.fates(&[0, 1, 2, 3], &[0; 4], 1, 0.5, &never).unwrap(), [None; 4]);
+        assert_eq!(vectors.fates(&[0, 1, 2, 3], (&[0; 4], 1), 0, 0.5, &never).unwrap(), [None; 4]);
     }
 }
