@@ -8,6 +8,7 @@
 //! Every step counts what it does, and `stats.json` keeps the counts and the first rows that were dropped, with the
 //! reason: a filter that nobody looks at drops the wrong rows for years. A step that leaves nothing is an error.
 
+mod account;
 mod card;
 mod flow;
 mod item;

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use rayon::prelude::*;
-use serde::Serialize;
 use serde_json::Value;
 
+use super::account::{FromSource, Written};
 use super::flow::{Needs, prepare};
 use super::item::Item;
 use super::row_hash::{content_hash, row_hash};
@@ -22,53 +22,6 @@ use crate::ops::OpError;
 use crate::spec::params::{CurateParams, OutputFormat, Split};
 
 const DOMAIN: &str = "luthflow curate split 1";
-/// Bytes of an octave in the histogram of lengths: every bucket is twice as long as the one before.
-const BUCKETS: usize = 24;
-
-/// What was written to one output.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Written {
-    pub(super) rows: u64,
-    pub(super) chars: u64,
-    /// Where the node names a tokenizer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) tokens: Option<u64>,
-    /// Rows by length: of 0 and 1 characters, of 2 and 3, of 4 to 7, and so on.
-    pub(super) lengths: Vec<u64>,
-    /// What came of each entry of `from`.
-    #[serde(skip)]
-    pub(super) by_source: Vec<FromSource>,
-}
-
-/// What was written of an entry of `from`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct FromSource {
-    pub(super) rows: u64,
-    pub(super) chars: u64,
-    pub(super) tokens: u64,
-    /// Rows of which the words alone were counted.
-    pub(super) refused: u64,
-}
-
-impl Written {
-    fn add(&mut self, item: &Item, chars: u64) {
-        self.rows += 1;
-        self.chars += chars;
-        let bucket = (chars.max(1).ilog2() as usize).min(BUCKETS - 1);
-        if self.lengths.len() <= bucket {
-            self.lengths.resize(bucket + 1, 0);
-        }
-        self.lengths[bucket] += 1;
-        let source = &mut self.by_source[item.from as usize];
-        source.rows += 1;
-        source.chars += chars;
-        if let (Some(sum), Some(tokens)) = (&mut self.tokens, item.tokens()) {
-            *sum += tokens.count;
-            source.tokens += tokens.count;
-            source.refused += u64::from(tokens.refused);
-        }
-    }
-}
 
 /// Which side a row is on.
 struct Sides {
@@ -162,10 +115,12 @@ impl<'a> Outputs<'a> {
     fn place(&mut self, items: Vec<(usize, Item)>) -> Result<(), OpError> {
         let columns = self.columns;
         let in_lines = matches!(self.parts[0].1, Writer::Lines(_));
-        let line =
-            |(part, item): (usize, Item)| (part, line(&item, columns, self.names, in_lines), (item.from, item.chars()));
-        let lines: Vec<(usize, Line, (u32, u64))> = items.into_par_iter().map(line).collect();
-        for (part, line, (from, chars)) in lines {
+        let line = |(part, item): (usize, Item)| {
+            let chars = item.chars();
+            (part, line(&item, columns, self.names, in_lines), item, chars)
+        };
+        let lines: Vec<(usize, Line, Item, u64)> = items.into_par_iter().map(line).collect();
+        for (part, line, item, chars) in lines {
             let (_, writer, written) = &mut self.parts[part];
             match (writer, line) {
                 (Writer::Lines(writer), Line::Text(line)) => writer.write_line(&line)?,

@@ -7,9 +7,9 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::account::Written;
 use super::flow::{Verdict, Why};
 use super::item::Item;
-use super::outputs::Written;
 use crate::spec::params::FilterMode;
 
 /// How many dropped rows are shown of each rule of a step.
