@@ -161,21 +161,13 @@ def run_rensa(rows):
 
 
 def run_text_dedup(rows, out):
-    """By its command, in this process."""
-    import runpy
-
     import datasets
 
     work = out + ".work"
     shutil.rmtree(work, ignore_errors=True)
     asked = f"--path json --data_files {rows} --split train --cache_dir {work}/cache --output {work}/out --column text --batch_size 10000"
     how = "--num_perm 112 --b 14 --r 8 --ngram 5 --hash_func xxh3 --hash_bits 64 --num_proc 2 --use_auth_token false"
-    sys.argv = ["minhash", *asked.split(), *how.split()]
-    try:
-        runpy.run_module("text_dedup.minhash", run_name="__main__")
-    except SystemExit as ended:
-        if ended.code:
-            raise
+    subprocess.run([sys.executable, "-m", "text_dedup.minhash", *asked.split(), *how.split()], check=True)
     return datasets.load_from_disk(f"{work}/out")["id"]
 
 
