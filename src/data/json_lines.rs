@@ -79,9 +79,9 @@ fn next<T: Send>(
             return Ok(None);
         }
         let path = lines.path();
-        let of_line = |(line, bytes): (u64, Vec<u8>)| match text(bytes, path, line) {
+        let of_line = |(line, bytes): (u64, Vec<u8>)| match text(&bytes, path, line) {
             Ok(text) if text.trim().is_empty() => None,
-            Ok(text) => Some((line, parse(&text).map_err(|reason| bad_row(path, line, reason)))),
+            Ok(text) => Some((line, parse(text).map_err(|reason| bad_row(path, line, reason)))),
             Err(error) => Some((line, Err(error))),
         };
         let all: Vec<Option<_>> = block.into_par_iter().map(of_line).collect();

@@ -37,7 +37,7 @@ impl Lines {
     /// Returns the next line without its end; `None` at the end of the file.
     pub(super) fn next_line(&mut self) -> Result<Option<String>, DataError> {
         let Some(bytes) = self.next_bytes()? else { return Ok(None) };
-        text(bytes, &self.path, self.number).map(Some)
+        text(&bytes, &self.path, self.number).map(|line| Some(line.to_owned()))
     }
 
     /// Returns the next line that isn't blank.
@@ -109,9 +109,10 @@ impl Lines {
 }
 
 /// Returns what the bytes of a line say.
-pub(super) fn text(bytes: Vec<u8>, path: &Path, line: u64) -> Result<String, DataError> {
-    String::from_utf8(bytes).map_err(|error| {
-        let column = error.utf8_error().valid_up_to() + 1;
+pub(super) fn text<'b>(bytes: &'b [u8], path: &Path, line: u64) -> Result<&'b str, DataError> {
+    // Many times as fast as the standard library, which alone says where a mistake is.
+    simdutf8::basic::from_utf8(bytes).or_else(|_| std::str::from_utf8(bytes)).map_err(|error| {
+        let column = error.valid_up_to() + 1;
         DataError::NotUtf8 { path: path.to_owned(), line, column }
     })
 }
