@@ -128,7 +128,7 @@ impl<'a> Outputs<'a> {
                     writer.write_line(&Value::Object(columns).to_string())?;
                 }
                 (Writer::Shards(writer), Line::Columns(record)) => writer.write(&record)?,
-                (Writer::Shards(_), Line::Text(_)) => unreachable!("shards are given columns"),
+                (Writer::Shards(writer), Line::Text(_)) => writer.write(&Record::from(item.row().clone()))?,
             }
             written.add(&item, chars);
         }
