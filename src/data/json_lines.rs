@@ -8,7 +8,7 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
-use super::lines::{Lines, text};
+use super::lines::{Lines, bad_row, text};
 use super::{DataError, Record, Row};
 
 /// Lines that are read ahead.
@@ -91,10 +91,6 @@ fn next<T: Send>(
     let Some((line, row)) = parsed.pop_front() else { return Ok(None) };
     *number = line;
     row.map(Some)
-}
-
-fn bad_row(path: &Path, line: u64, reason: impl Into<String>) -> DataError {
-    DataError::BadRow { path: path.to_owned(), line, reason: reason.into() }
 }
 
 /// Reads some lines, with their numbers, and the error that ended them.

@@ -92,7 +92,7 @@ impl Lines {
 
     /// Returns the error that the line read last holds no row.
     pub(super) fn bad_row(&self, reason: impl Into<String>) -> DataError {
-        DataError::BadRow { path: self.path.clone(), line: self.number, reason: reason.into() }
+        bad_row(&self.path, self.number, reason)
     }
 
     /// Adds a line to a row of several lines, which may not become longer than a row may be.
@@ -115,6 +115,11 @@ pub(super) fn text<'b>(bytes: &'b [u8], path: &Path, line: u64) -> Result<&'b st
         let column = error.valid_up_to() + 1;
         DataError::NotUtf8 { path: path.to_owned(), line, column }
     })
+}
+
+/// Returns the error that a line holds no row.
+pub(super) fn bad_row(path: &Path, line: u64, reason: impl Into<String>) -> DataError {
+    DataError::BadRow { path: path.to_owned(), line, reason: reason.into() }
 }
 
 #[cfg(test)]
