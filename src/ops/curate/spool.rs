@@ -134,14 +134,16 @@ fn pack(items: &[Item]) -> std::io::Result<Vec<u8>> {
     packer.finish()
 }
 
-fn unpack(frame: &[u8]) -> Result<Vec<Item>, OpError> {
-    let lines = zstd::decode_all(frame)?;
-    let items = lines.split_inclusive(|&byte| byte == b'\n').map(Item::from_line);
-    items.collect::<Result<_, _>>().map_err(|why| damaged(&why))
+/// Unpacks what [`pack`] made; the error says what is wrong with it.
+fn unpack(frame: &[u8]) -> Result<Vec<Item>, String> {
+    let lines = zstd::decode_all(frame).map_err(|error| error.to_string())?;
+    lines.split_inclusive(|&byte| byte == b'\n').map(Item::from_line).collect()
 }
 
-fn damaged(why: &str) -> OpError {
-    OpError::new(format!("rows that waited on disk came back damaged: {why}"))
+fn damaged(file: &BufReader<fs::File>, why: &str) -> OpError {
+    let path = file.get_ref().path().display();
+    OpError::new(format!("rows that waited in {path} came back damaged: {why}"))
+        .help("run it again; if that does not help, the disk loses what is written to it")
 }
 
 /// Items that were all added.
@@ -208,8 +210,9 @@ impl SpoolReader {
         let Some(file) = &mut self.file else {
             return Ok(self.memory.by_ref().take(BLOCK_FRAMES * FRAME_ITEMS).collect());
         };
-        let items: Vec<Result<Vec<Item>, OpError>> = next_frames(file)?.par_iter().map(|frame| unpack(frame)).collect();
-        Ok(items.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let items: Vec<Result<Vec<Item>, String>> = next_frames(file)?.par_iter().map(|frame| unpack(frame)).collect();
+        let items: Result<Vec<Vec<Item>>, String> = items.into_iter().collect();
+        Ok(items.map_err(|why| damaged(file, &why))?.into_iter().flatten().collect())
     }
 }
 
@@ -217,12 +220,12 @@ impl SpoolReader {
 fn next_frames(file: &mut BufReader<fs::File>) -> Result<Vec<Vec<u8>>, OpError> {
     let mut frames = Vec::new();
     while frames.len() < BLOCK_FRAMES && !file.fill_buf()?.is_empty() {
-        let mut length = [0; 8];
-        file.read_exact(&mut length)?;
-        let length = u64::from_le_bytes(length);
-        let mut frame = Vec::new();
-        if file.by_ref().take(length).read_to_end(&mut frame)? as u64 != length {
-            return Err(damaged("they end too early"));
+        let (mut length, mut frame) = (Vec::new(), Vec::new());
+        file.by_ref().take(8).read_to_end(&mut length)?;
+        let length = length.first_chunk().map(|bytes| u64::from_le_bytes(*bytes));
+        file.by_ref().take(length.unwrap_or_default()).read_to_end(&mut frame)?;
+        if length != Some(frame.len() as u64) {
+            return Err(damaged(file, "they end too early"));
         }
         frames.push(frame);
     }
@@ -255,5 +258,32 @@ mod tests {
             assert_eq!(back, items);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         }
+    }
+
+    #[test]
+    fn what_was_lost_is_told_with_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::on_disk(dir.path(), "rows");
+        spool.push((0..600).map(|i| Item::from(Row::Text(format!("rangée {i}")))).collect()).unwrap();
+        spool.finish_file().unwrap();
+        let path = dir.path().join("rows");
+        let whole = fs::read(&path).unwrap();
+        let told = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            let mut reader = SpoolReader::open(&path).unwrap();
+            let error = reader.next_block().unwrap_err();
+            assert!(SpoolReader::open(&path).unwrap().count().is_err());
+            assert!(error.way_out().is_some_and(|way| way.contains("the disk")));
+            error.to_string()
+        };
+        // In the first frame, and in the length of the second.
+        let second = 8 + u64::from_le_bytes(*whole.first_chunk().unwrap()) as usize;
+        for length in [3, 8, 200, second + 4, whole.len() - 1] {
+            let error = told(&whole[..length]);
+            assert!(error.contains("/rows came back damaged: they end too early"), "{length}: {error}");
+        }
+        let mut turned = whole;
+        turned[second + 60] ^= 1;
+        assert!(told(&turned).contains("/rows came back damaged: "));
     }
 }
