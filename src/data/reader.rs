@@ -90,6 +90,11 @@ impl Format {
         }
     }
 
+    /// Says whether a file that is called so is packed, and says nothing by its length about the text in it.
+    pub fn is_packed(name: &str) -> bool {
+        without_packing(name) != name || Self::of_name(name) == Some(Format::Parquet)
+    }
+
     /// Finds out the format of the file at `path` that is called `name`.
     fn find(name: &str, path: &Path) -> Result<Self, DataError> {
         let mut file = Unpacked::open(path)?;

@@ -58,9 +58,6 @@ pub fn gather(decider: &Decider<'_>, wanted: &[bool], lock: Option<&Lock>) -> Re
     Ok(Gathered { states, facts })
 }
 
-/// How the names of files end whose text is many times longer than they are.
-const PACKED: [&str; 5] = [".gz", ".zst", ".zstd", ".bz2", ".parquet"];
-
 /// Notes what is known of sources, and returns those that cannot be looked at.
 fn look_at_sources(
     decider: &Decider<'_>,
@@ -78,7 +75,7 @@ fn look_at_sources(
                 let locked = || lock.and_then(|lock| lock.node(&instance.name)).map(|node| node.size);
                 let listed = if bytes > 0 { Some(bytes) } else { locked() };
                 facts.listed = listed.map(|bytes| bytes as f64);
-                facts.packed = files.iter().any(|file| PACKED.iter().any(|end| file.name.ends_with(end)));
+                facts.packed = files.iter().any(|file| ops::is_packed(&file.name));
             }
             Err(ExecError::Outside { why, .. }) => {
                 unseen.insert(id);

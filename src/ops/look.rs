@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use serde_json::{Map, Value};
 
 use super::{DeviceChoice, OpError};
-use crate::data::SourceManifest;
+use crate::data::{Format, SourceManifest};
 use crate::gguf::{self, GgufFile};
 use crate::model::matrix::{Matrix, MatrixMut, Threads, Write, product};
 use crate::spec::params::{RowRange, SourceParams};
@@ -113,6 +113,11 @@ fn on_gpu(device: &Device) -> candle_core::Result<Speeds> {
         Some(error) => Err(error),
         None => Ok(Speeds { about: about.to_owned(), flops, bandwidth, is_host: false }),
     }
+}
+
+/// Says whether a file that is called so is packed, and says nothing by its length about the text in it.
+pub fn is_packed(name: &str) -> bool {
+    Format::is_packed(name)
 }
 
 /// Counts the rows of a data set: of files on this machine, or of those of a source in the folder `dir`. Nothing if that

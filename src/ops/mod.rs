@@ -26,7 +26,7 @@ mod written;
 
 pub use cx::{InputArtifact, Inputs, OpCx, Outcome, Progress};
 pub use error::OpError;
-pub use look::{Speeds, configuration, rows, speeds};
+pub use look::{Speeds, configuration, is_packed, rows, speeds};
 pub use sft::{Lengths, lengths};
 pub use written::unreadable;
 

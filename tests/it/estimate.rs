@@ -384,12 +384,17 @@ fn tokens_of_packed_files_are_unknown_and_said_so() {
     let zst = zstd::encode_all(lines.as_bytes(), 3).unwrap();
     let parquet = repository().join("tests/fixtures/readers/types.parquet");
     fs_err::write(world.path("rows.jsonl.zst"), &zst).unwrap();
+    fs_err::write(world.path("ROWS.JSONL.ZST"), &zst).unwrap();
     fs_err::write(world.path("rows.parquet.zst"), zstd::encode_all(&*fs_err::read(&parquet).unwrap(), 3).unwrap())
         .unwrap();
     fs_err::copy(&parquet, world.path("rows.parquet")).unwrap();
-    for (file, packed) in
-        [("rows.jsonl", false), ("rows.jsonl.zst", true), ("rows.parquet", true), ("rows.parquet.zst", true)]
-    {
+    for (file, packed) in [
+        ("rows.jsonl", false),
+        ("rows.jsonl.zst", true),
+        ("ROWS.JSONL.ZST", true),
+        ("rows.parquet", true),
+        ("rows.parquet.zst", true),
+    ] {
         world.write(
             "p.yaml",
             &format!(

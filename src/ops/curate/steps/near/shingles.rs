@@ -118,3 +118,18 @@ fn words(text: &str) -> Vec<(usize, usize)> {
     all.extend(begun.map(|from| (from, text.len())));
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn simplified_text_has_no_white_space_but_spaces(
+            text in r"(\PC|[a-z .,\n\t]|[\u{1}-\u{A0}\u{1680}\u{2000}-\u{2030}\u{3000}\u{FEFF}\u{37E}\u{1FEF}]){0,60}",
+        ) {
+            let simple = in_form(&text, TextForm::Datatrove);
+            proptest::prop_assert_eq!(words_between_spaces(&simple), words(&simple));
+        }
+    }
+}
