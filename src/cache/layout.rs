@@ -131,16 +131,17 @@ impl Layout {
     }
 
     /// Refuses a folder that somebody uses for something else: staging is emptied without asking.
+    ///
+    /// The folders are looked for before the mark, the other way round than they are created: a cache that another
+    /// process is creating has its mark by the time one of its folders is seen.
     pub(super) fn refuse_foreign(&self) -> Result<(), CacheError> {
+        let Some(entry) = FOLDERS.into_iter().find(|name| self.root.join(name).exists()) else { return Ok(()) };
         let tag = files::read_bounded(&self.tag(), 4096)?.unwrap_or_default();
         let signature = TAG.lines().next().unwrap_or(TAG);
         if tag.starts_with(signature.as_bytes()) {
             return Ok(());
         }
-        match FOLDERS.into_iter().find(|name| self.root.join(name).exists()) {
-            Some(entry) => Err(CacheError::NotACache { path: self.root.clone(), entry }),
-            None => Ok(()),
-        }
+        Err(CacheError::NotACache { path: self.root.clone(), entry })
     }
 
     /// Creates what is missing, the mark before the folders. Several processes may do so at once.
@@ -171,4 +172,33 @@ pub(super) fn digest_of_name(path: &Path) -> Option<Digest> {
     let stem = path.file_stem()?.to_str()?;
     let digest: Digest = stem.parse().ok()?;
     (digest.hex() == stem).then_some(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+
+    /// More threads than processors, so that some are stopped between any two looks at the folder.
+    #[test]
+    fn a_cache_that_another_is_creating_is_not_foreign() {
+        for round in 0..20 {
+            let root = tempfile::tempdir().unwrap();
+            let layout = Layout { root: root.path().to_path_buf() };
+            let created = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                for _ in 0..32 {
+                    scope.spawn(|| {
+                        while !created.load(Ordering::Relaxed) {
+                            layout.refuse_foreign().unwrap_or_else(|error| panic!("round {round}: {error}"));
+                        }
+                    });
+                }
+                std::thread::sleep(std::time::Duration::from_millis(10));
+                layout.create().unwrap();
+                created.store(true, Ordering::Relaxed);
+            });
+        }
+    }
 }
