@@ -33,6 +33,7 @@ mod error;
 mod flops;
 mod folder;
 mod fused;
+mod heap;
 mod infer;
 mod kernel;
 mod on_device;
@@ -61,6 +62,7 @@ pub use crate::tensor::DeviceChoice;
 
 pub(crate) use arch::{parameters_of, parameters_with_exits};
 pub(crate) use folder::save_weights;
+pub(crate) use heap::keep_freed;
 pub(crate) use kernel::lanes::{Kind as UnitKind, Unit, vectorised};
 pub(crate) use kernel::matrix;
 pub(crate) use kernel::noise::bits as mixed;

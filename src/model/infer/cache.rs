@@ -103,24 +103,25 @@ impl Sequence {
 }
 
 impl KeysValues {
-    /// Writes the keys and values of fused rows at the positions from `start` on.
-    pub(super) fn put(&mut self, rows: &[f32], heads: Heads, start: usize) {
-        let (width, padded) = (self.width, self.padded());
-        for (position, row) in (start..).zip(rows.chunks_exact(heads.fused_width())) {
-            while self.first + self.pages.len() <= position / PAGE {
-                self.pages.push_back(std::iter::repeat_n(0.0, self.heads * PAGE * (width + padded)).collect());
-            }
-            let page = Arc::make_mut(&mut self.pages[position / PAGE - self.first]);
-            let (keys, values) = row[heads.output_width()..].split_at(self.heads * width);
-            for (head, (key, value)) in keys.chunks_exact(width).zip(values.chunks_exact(width)).enumerate() {
-                let page = &mut page[head * PAGE * (width + padded)..][..PAGE * (width + padded)];
-                let (keys, values) = page.split_at_mut(PAGE * width);
-                for (place, number) in keys[position % PAGE..].iter_mut().step_by(PAGE).zip(key) {
-                    *place = *number;
-                }
-                values[position % PAGE * padded..][..width].copy_from_slice(value);
-            }
+    /// Makes room for the keys and values of fused rows at the positions from `start` on; returns the pages that they go to.
+    pub(super) fn new_pages<'a>(
+        &'a mut self,
+        all: &'a [f32],
+        heads: Heads,
+        start: usize,
+    ) -> impl Iterator<Item = NewPage<'a>> {
+        let (width, padded, key_heads) = (self.width, self.padded(), self.heads);
+        let end = start + all.len() / heads.fused_width();
+        while self.first + self.pages.len() < end.div_ceil(PAGE) {
+            self.pages.push_back(std::iter::repeat_n(0.0, key_heads * PAGE * (width + padded)).collect());
         }
+        let pages = if start < end { start / PAGE..end.div_ceil(PAGE) } else { self.first..self.first };
+        let of_page = move |(number, page): (usize, &'a mut Arc<[f32]>)| {
+            let positions = start.max(number * PAGE)..end.min((number + 1) * PAGE);
+            let rows = (positions.start - start) * heads.fused_width()..(positions.end - start) * heads.fused_width();
+            NewPage { page, rows: &all[rows], heads, first: positions.start % PAGE }
+        };
+        (pages.start..).zip(self.pages.range_mut(pages.start - self.first..pages.end - self.first)).map(of_page)
     }
 
     /// Returns the keys and the values of a head in a page.
@@ -141,6 +142,36 @@ impl KeysValues {
         while self.first < needed && !self.pages.is_empty() {
             self.pages.pop_front();
             self.first += 1;
+        }
+    }
+}
+
+/// A page, and rows whose keys and values go there.
+pub(super) struct NewPage<'a> {
+    page: &'a mut Arc<[f32]>,
+    /// Fused rows.
+    rows: &'a [f32],
+    heads: Heads,
+    /// The place of the first in the page.
+    first: usize,
+}
+
+impl NewPage<'_> {
+    /// Writes keys and values. A page that others share is copied.
+    pub(super) fn put(self) {
+        let Heads { key_value, width, .. } = self.heads;
+        let padded = width.next_multiple_of(LANES);
+        let page = Arc::make_mut(self.page);
+        for (place, row) in (self.first..).zip(self.rows.chunks_exact(self.heads.fused_width())) {
+            let (keys, values) = row[self.heads.output_width()..].split_at(key_value * width);
+            let parts = page.chunks_exact_mut(PAGE * (width + padded));
+            for (part, (key, value)) in parts.zip(keys.chunks_exact(width).zip(values.chunks_exact(width))) {
+                let (keys, values) = part.split_at_mut(PAGE * width);
+                for (kept, number) in keys[place..].iter_mut().step_by(PAGE).zip(key) {
+                    *kept = *number;
+                }
+                values[place * padded..][..width].copy_from_slice(value);
+            }
         }
     }
 }

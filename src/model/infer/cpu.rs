@@ -17,6 +17,7 @@ use crate::model::angles::Angles;
 use crate::model::arch::Decoder;
 use crate::model::engine::Frame;
 use crate::model::fused::storage::read;
+use crate::model::heap::keep_freed;
 use crate::model::packed::Places;
 use crate::model::{Config, ModelError};
 
@@ -35,6 +36,7 @@ pub(super) struct Cpu {
 impl Cpu {
     /// Opens a model folder.
     pub(super) fn open(dir: &Path, config: &Config) -> Result<Self, ModelError> {
+        keep_freed();
         let (decoder, outlines) = Decoder::new(config);
         let weights = Weights::open(dir, config, outlines)?;
         Ok(Self { config: config.clone(), decoder, weights, angles: Angles::new(config) })

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use candle_core::{Device, Result, Tensor, bail};
 use rayon::prelude::*;
 
-use super::cache::{KeysValues, Layer, Sequence};
-use super::product::{self, Attending, Then, linear};
+use super::cache::{Layer, NewPage, Sequence};
+use super::product::{self, Looking, NewTokens, Then, linear};
 use super::weights::Found;
 use crate::model::Unit;
 use crate::model::engine::{
@@ -22,10 +22,8 @@ use crate::model::kernel::norm::rms_norm;
 use crate::model::kernel::rotary::{Preparation, prepare};
 use crate::model::packed::Places;
 
-/// Rows of queries (a token counts once for each head of a group) that attend together.
-const QUERY_ROWS: usize = 24;
-/// Multiplications of attention that are worth sharing out.
-const WORTH_THREADS: usize = 1 << 19;
+/// Numbers whose writing down is worth sharing out.
+const WORTH_SHARING: usize = 1 << 15;
 
 /// The blocks, for one step. Document `d` of the step's frame continues the `d`-th of these texts.
 pub(super) struct Continuing<'a, 's> {
@@ -48,11 +46,11 @@ impl Continuing<'_, '_> {
         linear(Unit::best(), product::Layer { parts: &weight.parts, columns: weight.columns, bias }, x, then)
     }
 
-    /// Returns what the new tokens of a text attend to.
+    /// Returns what the new tokens of all texts attend to.
     fn attend(&self, rows: &[f32], attention: &Attention, frame: &Frame) -> Result<Vec<f32>> {
-        let heads = attention.heads;
+        let Attention { heads, scale, window, .. } = *attention;
         let mut texts = self.texts.borrow_mut();
-        let mut kept = Vec::new();
+        let (mut kept, mut pages) = (Vec::new(), Vec::new());
         for (text, document) in texts.iter_mut().zip(&frame.places.documents) {
             // Of a text from which nothing comes, no position is looked at.
             let start = frame.places.positions.get(document.start).map_or(0, |position| *position as usize);
@@ -60,38 +58,22 @@ impl Continuing<'_, '_> {
                 bail!("a layer that keeps no keys")
             };
             let rows = &rows[document.start * heads.fused_width()..document.end * heads.fused_width()];
-            layer.put(rows, heads, start);
-            kept.push((&*layer, rows, start, document.start));
+            kept.push((layer, rows, start));
         }
-        let mut tasks = Vec::new();
-        let mut cost = 0;
-        for (layer, rows, start, first) in &kept {
-            let tokens = rows.len() / heads.fused_width();
-            let seen = (start + tokens).min(attention.window.map_or(usize::MAX, |window| window + tokens));
-            cost += 2 * tokens * seen * heads.output_width();
-            let block = (QUERY_ROWS / heads.sharing()).max(1);
-            // The last tokens see most, and what takes longest goes first.
-            for from in (0..tokens).step_by(block).rev() {
-                let to = tokens.min(from + block);
-                let part = &rows[from * heads.fused_width()..to * heads.fused_width()];
-                let task =
-                    |key_head| Task { kept: layer, rows: part, start: start + from, first: first + from, key_head };
-                tasks.extend((0..heads.key_value).map(task));
-            }
+        for (layer, rows, start) in &mut kept {
+            pages.extend(layer.new_pages(rows, heads, *start));
         }
-        let parts: Vec<Vec<f32>> = if cost < WORTH_THREADS {
-            tasks.iter().map(|task| task.run(attention)).collect()
+        if rows.len() < WORTH_SHARING {
+            pages.into_iter().for_each(NewPage::put);
         } else {
-            tasks.par_iter().with_max_len(1).map(|task| task.run(attention)).collect()
-        };
-        let mut out = vec![0.0; rows.len() / heads.fused_width() * heads.output_width()];
-        let group = heads.sharing() * heads.width;
-        for (task, part) in tasks.iter().zip(parts) {
-            for (row, part) in (task.first..).zip(part.chunks_exact(group)) {
-                out[row * heads.output_width() + task.key_head * group..][..group].copy_from_slice(part);
-            }
+            pages.into_par_iter().for_each(NewPage::put);
         }
-        Ok(out)
+        let texts = kept.iter().map(|(layer, rows, start)| NewTokens {
+            rows,
+            start: *start,
+            page: |head, page| layer.page(head, page),
+        });
+        Ok(product::attention(Unit::best(), Looking { heads, scale, window }, &texts.collect::<Vec<_>>()))
     }
 
     /// Returns what the convolution makes of the new rows of all texts.
@@ -174,28 +156,6 @@ impl Continuing<'_, '_> {
             branch.next_given = mine.rchunks_exact(width).next().map_or_else(|| branch.given.clone(), <[f32]>::to_vec);
         }
         out
-    }
-}
-
-/// A head of keys and some new tokens of a text.
-struct Task<'a> {
-    kept: &'a KeysValues,
-    /// The fused rows of the tokens.
-    rows: &'a [f32],
-    /// The position of the first in its text.
-    start: usize,
-    /// The row of the first in the step.
-    first: usize,
-    key_head: usize,
-}
-
-impl Task<'_> {
-    fn run(&self, attention: &Attention) -> Vec<f32> {
-        let Self { kept, rows, start, key_head, .. } = *self;
-        let Attention { heads, scale, window, .. } = *attention;
-        let positions = start..start + rows.len() / heads.fused_width();
-        let page = |page| kept.page(key_head, page);
-        Attending { heads, key_head, scale, window, rows, positions, page }.run(Unit::best())
     }
 }
 

@@ -10,8 +10,8 @@ use super::{SequenceId, among};
 use crate::model::Unit;
 use crate::model::kernel::lanes::{exp_sum, max, vectorised};
 
-/// Logits that exist at a time: 64 MiB of them.
-const LOGITS: usize = 1 << 24;
+/// Logits that exist at a time: 32 MiB of them, which the heap keeps for the next ones.
+const LOGITS: usize = 1 << 23;
 /// Numbers whose f32 sum is then added in f64.
 const SUM_BLOCK: usize = 1024;
 

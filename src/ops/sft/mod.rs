@@ -11,7 +11,6 @@
 //! as `adapter/` or added to the weights of `model/`.
 
 mod checkpoint;
-mod heap;
 mod lengths;
 mod log;
 mod lora;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::checkpoint::{self, Checkpoints};
-use super::heap;
 use super::log::Logs;
 use super::objective::Objective;
 use super::optim::{Optimizer, clip_factor, gradient_norm};
@@ -80,7 +79,7 @@ impl<'a> Trainer<'a> {
         let checkpoints = Checkpoints::new(cx.checkpoint, params);
         let keep = cx.checkpoint.unwrap_or(cx.scratch).to_owned();
         fs_err::create_dir_all(&keep)?;
-        heap::keep_freed();
+        crate::model::keep_freed();
         let mut optimizer = Optimizer::new(params, model.trained_parameters());
         if !forgets_gradients(params) {
             model.trained_parameters().iter().for_each(|parameter| parameter.reserve_gradient());

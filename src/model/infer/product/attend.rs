@@ -10,12 +10,13 @@
 
 use std::ops::Range;
 
+use super::attention::Looking;
 use super::lanes::{LANES, Lanes};
 use super::mix::mix;
+use super::target::Target;
 use super::tile::{Out, Rows};
 use super::{Work, dispatch};
 use crate::model::Unit;
-use crate::model::kernel::Heads;
 use crate::model::kernel::lanes::{exp_sum, max};
 
 /// Positions of a text whose keys and values lie together.
@@ -26,49 +27,45 @@ pub(in super::super) const PAGE: usize = 32;
 pub(in super::super) type Page<'a> = &'a [f32];
 
 /// Some tokens of one text, and what they look at.
-pub(in super::super) struct Attending<'a, P> {
-    /// How rows are divided.
-    pub(in super::super) heads: Heads,
+pub(super) struct Attending<'a, 't, P> {
+    pub(super) looking: Looking,
     /// Which head of keys.
-    pub(in super::super) key_head: usize,
-    /// What scores are multiplied by.
-    pub(in super::super) scale: f32,
-    /// How many positions a token sees, its own included.
-    pub(in super::super) window: Option<usize>,
+    pub(super) key_head: usize,
     /// The fused rows of the tokens.
-    pub(in super::super) rows: &'a [f32],
+    pub(super) rows: &'a [f32],
     /// Their positions.
-    pub(in super::super) positions: Range<usize>,
+    pub(super) positions: Range<usize>,
     /// Returns the keys and the values of a page, by its number in the text.
-    pub(in super::super) page: P,
+    pub(super) page: P,
+    /// Gets a row for each token, head beside head.
+    pub(super) target: &'t Target<'t>,
+    /// The row of the first token there.
+    pub(super) first: usize,
 }
 
-impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Attending<'a, P> {
-    /// Returns rows of what each query head of the group gets, head beside head, one row a token.
-    pub(in super::super) fn run(&self, unit: Unit) -> Vec<f32> {
-        let width = self.heads.sharing() * self.heads.width;
-        let mut out = vec![0.0; self.positions.len() * width];
-        dispatch(unit, Group { with: self, out: &mut out });
-        out
+impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Attending<'a, '_, P> {
+    /// Writes what each query head of the group gets.
+    pub(super) fn run(&self, unit: Unit) {
+        dispatch(unit, Group { with: self });
     }
 
     /// Returns the positions that a query sees; queries are counted over tokens and, in each, over the heads of the group.
     fn seen(&self, query: usize) -> Range<usize> {
-        let end = self.positions.start + query / self.heads.sharing() + 1;
-        end - self.window.unwrap_or(end).min(end)..end
+        let end = self.positions.start + query / self.looking.heads.sharing() + 1;
+        end - self.looking.window.unwrap_or(end).min(end)..end
     }
 }
 
 struct Group<'a, 'o, P> {
-    with: &'o Attending<'a, P>,
-    out: &'o mut [f32],
+    with: &'o Attending<'a, 'o, P>,
 }
 
 impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let with = self.with;
-        let (width, sharing) = (with.heads.width, with.heads.sharing());
+        let heads = with.looking.heads;
+        let (width, sharing) = (heads.width, heads.sharing());
         let padded = width.next_multiple_of(LANES);
         let count = with.positions.len() * sharing;
         let first = with.seen(0).start / PAGE;
@@ -76,7 +73,7 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
         // A group more than needed: rows that are a power of two apart push each other out of the cache.
         let stride = (last - first) * PAGE + LANES;
         let mut queries = Vec::with_capacity(count * width);
-        for row in with.rows.chunks_exact(with.heads.fused_width()) {
+        for row in with.rows.chunks_exact(heads.fused_width()) {
             queries.extend_from_slice(&row[with.key_head * sharing * width..][..sharing * width]);
         }
         assert_eq!(queries.len(), count * width, "a query has no numbers");
@@ -96,9 +93,14 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Work for Group<'a, '_, P> {
         let mut mixed = vec![0f32; count * padded];
         // SAFETY: as the caller promised.
         unsafe { self.mix_all::<L>(&scores, stride, first * PAGE, &mut mixed, padded) };
-        for ((out, mixed), sum) in self.out.chunks_exact_mut(width).zip(mixed.chunks_exact(padded)).zip(sums) {
+        for (query, (mixed, sum)) in mixed.chunks_exact(padded).zip(sums).enumerate() {
+            let column = (with.key_head * sharing + query % sharing) * width;
+            // SAFETY: no other task has this head of this token.
+            let out = unsafe { with.target.row(with.first + query / sharing, column..column + width) };
             let inverse = 1.0 / sum;
-            out.iter_mut().zip(mixed).for_each(|(out, x)| *out = x * inverse);
+            out.iter_mut().zip(mixed).for_each(|(out, x)| {
+                out.write(x * inverse);
+            });
         }
     }
 }
@@ -111,8 +113,8 @@ impl<'a, P: Fn(usize) -> (Page<'a>, Page<'a>)> Group<'a, '_, P> {
         for (query, (row, sum)) in scores.chunks_exact_mut(stride).zip(&mut sums).enumerate() {
             let seen = self.with.seen(query);
             let row = &mut row[seen.start - start..seen.end - start];
-            let top = self.with.scale * max(row);
-            *sum = exp_sum(row, self.with.scale, top);
+            let top = self.with.looking.scale * max(row);
+            *sum = exp_sum(row, self.with.looking.scale, top);
         }
         sums
     }

@@ -4,18 +4,18 @@
 //! is written once, into memory that nobody filled with zeros before.
 #![expect(
     unsafe_code,
-    reason = "threads write different columns of the same rows, which slices cannot say; aligned numbers"
+    reason = "threads write different columns of the same rows; memory is filled by its parts; aligned numbers"
 )]
 #![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
 
-use std::marker::PhantomData;
-use std::mem::MaybeUninit;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
 use super::lanes::{Bf16, F16, F32, LANES, Lanes, Stored};
-use super::tile::{Out, Rows, TOKENS, products};
+use super::strip::products;
+use super::target::Target;
+use super::tile::{Out, Rows, TOKENS};
 use super::{Work, dispatch};
 use crate::model::Unit;
 use crate::model::kernel::gated::{Activation, gate};
@@ -88,7 +88,7 @@ pub(in super::super) fn linear(unit: Unit, layer: Layer<'_>, x: &[f32], then: Th
     let lines = on_lines(x, columns);
     let x = lines.as_deref().map_or(x, numbers);
     let mut out = Vec::with_capacity(tokens * total);
-    let target = Target { start: out.as_mut_ptr(), rows: tokens, stride: total, numbers: PhantomData };
+    let target = Target::of(&mut out.spare_capacity_mut()[..tokens * total], total);
     let pieces = rayon::current_num_threads() * PIECES;
     let size = if all * columns * tokens < 2 * WORTH_A_THREAD { total } else { total.div_ceil(pieces) };
     let size = size.next_multiple_of(PANEL);
@@ -128,34 +128,6 @@ fn on_lines(x: &[f32], columns: usize) -> Option<Vec<Line>> {
 fn numbers(lines: &[Line]) -> &[f32] {
     // SAFETY: a line is sixteen numbers and nothing else.
     unsafe { std::slice::from_raw_parts(lines.as_ptr().cast(), lines.len() * LANES) }
-}
-
-/// A matrix that is written by columns.
-struct Target<'a> {
-    start: *mut f32,
-    rows: usize,
-    stride: usize,
-    numbers: PhantomData<&'a mut [f32]>,
-}
-
-// SAFETY: it stands for a mutable slice, and `Target::row` asks that nobody else has the same place.
-unsafe impl Send for Target<'_> {}
-// SAFETY: as above.
-unsafe impl Sync for Target<'_> {}
-
-impl Target<'_> {
-    /// # Safety
-    /// Nobody else has any of these columns while the slice lives.
-    #[inline(always)]
-    #[expect(clippy::mut_from_ref, reason = "columns belong to one thread each, which the caller promises")]
-    unsafe fn row(&self, row: usize, columns: Range<usize>) -> &mut [MaybeUninit<f32>] {
-        assert!(row < self.rows && columns.end <= self.stride, "a product is written outside of its matrix");
-        // SAFETY: the place is inside the vector's memory, and the caller has it alone.
-        unsafe {
-            let start = self.start.add(row * self.stride + columns.start);
-            std::slice::from_raw_parts_mut(start.cast(), columns.len())
-        }
-    }
 }
 
 /// Some rows of a part and all tokens.
@@ -247,10 +219,10 @@ impl Piece<'_> {
         let out = unsafe { self.target.row(token, column..column + products.len()) };
         match self.then {
             Then::Nothing => {}
-            Then::Add(start) => add(products, &start[token * self.target.stride + column..]),
+            Then::Add(start) => add(products, &start[token * self.target.stride() + column..]),
             Then::Gate(activation) => {
                 if let Some(bias) = self.layer.bias {
-                    add(up, &bias[self.target.stride + column..]);
+                    add(up, &bias[self.target.stride() + column..]);
                 }
                 gate(activation, products, up);
             }

@@ -22,14 +22,18 @@ macro_rules! unroll {
 }
 
 mod attend;
+mod attention;
 mod lanes;
 mod linear;
 mod mix;
+mod strip;
+mod target;
 #[cfg(test)]
 mod tests;
 mod tile;
 
-pub(super) use attend::{Attending, PAGE};
+pub(super) use attend::PAGE;
+pub(super) use attention::{Looking, NewTokens, attention};
 pub(super) use lanes::LANES;
 pub(super) use linear::{Layer, StoredRows, Then, linear};
 

@@ -8,8 +8,9 @@ use proptest::prelude::*;
 
 use super::lanes::{F32, Lanes, Plain};
 use super::mix::mix;
-use super::tile::{Out, Rows, products};
-use super::{Attending, LANES, Layer, PAGE, StoredRows, Then, Work, dispatch, linear};
+use super::strip::products;
+use super::tile::{Out, Rows};
+use super::{LANES, Layer, Looking, NewTokens, PAGE, StoredRows, Then, Work, attention, dispatch, linear};
 use crate::model::kernel::Heads;
 use crate::model::kernel::gated::Activation;
 use crate::model::kernel::lanes::testing::numbers;
@@ -111,44 +112,49 @@ fn each_number_of_tokens_has_a_tile() {
             check_linear(13, 49, tokens, dtype, true);
         }
     }
-    check_linear(3, 576, 512, Dtype::F32, false);
+    for dtype in [Dtype::F32, Dtype::F16, Dtype::BF16] {
+        check_linear(3, 576, 512, dtype, false);
+    }
 }
 
 fn check_attention(heads: Heads, positions: Range<usize>, window: Option<usize>) {
     let (fused, width) = (heads.fused_width(), heads.width);
     let (padded, scale) = (width.next_multiple_of(LANES), 0.3);
     let rows = numbers(positions.end * fused, 5);
-    let key_head = heads.key_value - 1;
     let number = |position: usize, head: usize, i: usize| rows[position * fused + head * width + i];
-    let pages: Vec<(Vec<f32>, Vec<f32>)> = (0..positions.end.div_ceil(PAGE))
-        .map(|page| {
-            let (mut keys, mut values) = (vec![0.0; width * PAGE], vec![0.0; PAGE * padded]);
-            for position in page * PAGE..positions.end.min((page + 1) * PAGE) {
-                for i in 0..width {
-                    keys[i * PAGE + position % PAGE] = number(position, heads.query + key_head, i);
-                    values[position % PAGE * padded + i] =
-                        number(position, heads.query + heads.key_value + key_head, i);
-                }
+    let page = |key_head: usize, page: usize| {
+        let (mut keys, mut values) = (vec![0.0; width * PAGE], vec![0.0; PAGE * padded]);
+        for position in page * PAGE..positions.end.min((page + 1) * PAGE) {
+            for i in 0..width {
+                keys[i * PAGE + position % PAGE] = number(position, heads.query + key_head, i);
+                values[position % PAGE * padded + i] = number(position, heads.query + heads.key_value + key_head, i);
             }
-            (keys, values)
-        })
-        .collect();
-    let attending = Attending {
-        heads,
-        key_head,
-        scale,
-        window,
-        rows: &rows[positions.start * fused..],
-        positions: positions.clone(),
-        page: |page: usize| (&pages[page].0[..], &pages[page].1[..]),
+        }
+        (keys, values)
     };
-    let mut same = Vec::new();
+    let pages = positions.end.div_ceil(PAGE);
+    let kept: Vec<_> = (0..heads.key_value * pages).map(|both| page(both / pages, both % pages)).collect();
+    let page = |key_head: usize, page: usize| {
+        let (keys, values) = &kept[key_head * pages + page];
+        (&keys[..], &values[..])
+    };
+    let (looking, mut same) = (Looking { heads, scale, window }, Vec::new());
     for unit in Unit::all() {
-        let out = attending.run(unit);
+        // The text twice, and one without new tokens between.
+        let text = (positions.start, positions.len());
+        let new = [text, (0, 0), text].map(|(start, count)| NewTokens {
+            rows: &rows[start * fused..(start + count) * fused],
+            start,
+            page,
+        });
+        let mut out = attention(unit, looking, &new);
+        assert_eq!(out.len(), 2 * positions.len() * heads.output_width());
+        let second = out.split_off(out.len() / 2);
+        assert!(out == second, "the second text gets something else");
         for (t, position) in positions.clone().enumerate() {
-            for shared in 0..heads.sharing() {
+            for query in 0..heads.query {
+                let key_head = query / heads.sharing();
                 let seen = (position + 1).saturating_sub(window.unwrap_or(usize::MAX))..position + 1;
-                let query = key_head * heads.sharing() + shared;
                 let score = |key: usize| -> f64 {
                     let products = (0..width).map(|i| {
                         f64::from(number(position, query, i)) * f64::from(number(key, heads.query + key_head, i))
@@ -161,10 +167,10 @@ fn check_attention(heads: Heads, positions: Range<usize>, window: Option<usize>)
                     let values =
                         seen.clone().map(|key| f64::from(number(key, heads.query + heads.key_value + key_head, i)));
                     let expected = values.zip(&powers).map(|(value, power)| value * power).sum::<f64>() / sum;
-                    let far = f64::from(out[(t * heads.sharing() + shared) * width + i]) - expected;
+                    let far = f64::from(out[t * heads.output_width() + query * width + i]) - expected;
                     assert!(
                         far.abs() < 5e-6,
-                        "{unit:?}: {heads:?} {positions:?} {window:?} at {t}, {shared}, {i}: {far}"
+                        "{unit:?}: {heads:?} {positions:?} {window:?} at {t}, {query}, {i}: {far}"
                     );
                 }
             }

@@ -12,11 +12,8 @@ use std::marker::PhantomData;
 use super::Work;
 use super::lanes::{F32, LANES, Lanes, Stored};
 
-/// Columns that are summed in registers before they are added to what came before. Four rows of so many stay in the
-/// nearest cache while many tokens go by.
-pub(super) const CHUNK: usize = 768;
 /// Rows of the matrix in a tile.
-const ROWS: usize = 4;
+pub(super) const ROWS: usize = 4;
 /// Tokens in a tile.
 pub(super) const TOKENS: usize = 6;
 
@@ -56,115 +53,60 @@ pub(super) struct Out {
     pub(super) stride: usize,
 }
 
-/// Computes the products of `count` rows of a matrix with `tokens` rows `x`, of `columns` numbers each; `out` has a row for
-/// each token. At `after` lies what is read after these rows, if anything.
-///
-/// # Safety
-/// The machine has the instructions of `L`; all rows are there.
-#[inline(always)]
-pub(super) unsafe fn products<L: Lanes, N: Stored>(
-    matrix: Rows,
-    count: usize,
-    x: Rows,
-    tokens: usize,
-    columns: usize,
-    out: Out,
-    after: *const u8,
-) {
-    let mut row = 0;
-    while row < count {
-        let rows = if tokens == 1 && L::WIDE && count - row >= 2 * ROWS {
-            2 * ROWS
-        } else if count - row >= ROWS {
-            ROWS
-        } else {
-            1
-        };
-        let mut start = 0;
-        while start < columns {
-            let size = CHUNK.min(columns - start);
-            // SAFETY: rows and columns are within what the caller promised.
-            unsafe {
-                // What is read after this: more of the same rows, or the first numbers of the rows below.
-                let next = match (start + size < columns, row + rows < count) {
-                    (true, _) => matrix.at(row, (start + size) * N::DTYPE.size()),
-                    (false, true) => matrix.at(row + rows, 0),
-                    (false, false) => after,
-                };
-                let matrix = matrix.from(row, start * N::DTYPE.size());
-                let next = next.addr().wrapping_sub(matrix.start.addr());
-                let (x, out) = (x.from(0, start * 4), Out { start: out.start.add(row), ..out });
-                strip::<L, N>(matrix, rows, x, tokens, out, Chunk { columns: size, add: start > 0, next });
-            }
-            start += size;
-        }
-        row += rows;
-    }
-}
-
 /// Some columns of a product.
 #[derive(Clone, Copy)]
-struct Chunk {
-    columns: usize,
+pub(super) struct Chunk {
+    pub(super) columns: usize,
     /// Whether there were columns before, whose sums these are added to.
-    add: bool,
-    /// How many bytes further what is read after them begins; it may lie before them.
-    next: usize,
+    pub(super) add: bool,
+    /// How many bytes further what is read after them begins; it may lie before them. `None` where others ask for it.
+    pub(super) next: Option<usize>,
 }
 
-/// A few rows of the matrix with all tokens.
+/// A few rows of the matrix with a few tokens.
 ///
 /// # Safety
-/// As [`products`].
+/// The machine has the instructions of `L`; all rows are there, 1 or 4 of the matrix and up to six of `x`, or 8 and one.
 #[inline(always)]
-unsafe fn strip<L: Lanes, N: Stored>(matrix: Rows, rows: usize, x: Rows, tokens: usize, out: Out, chunk: Chunk) {
-    let Chunk { columns, add, next } = chunk;
-    let mut token = 0;
-    while token < tokens {
-        let left = tokens - token;
-        let size = if left > 2 * TOKENS { TOKENS } else { left.div_ceil(left.div_ceil(TOKENS)) };
-        // SAFETY: within what the caller promised.
-        unsafe {
-            let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
-            match (rows, L::WIDE) {
-                (1, _) => few::<L, N, 1>(matrix, x, size, columns, out, add, next),
-                (ROWS, true) => many::<L, N>(matrix, x, size, columns, out, add, next),
-                (ROWS, false) if size == 1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, next),
-                (ROWS, false) => {
-                    few::<L, N, 2>(matrix, x, size, columns, out, add, next);
-                    let out = Out { start: out.start.add(2), ..out };
-                    few::<L, N, 2>(matrix.from(2, 0), x, size, columns, out, add, next);
-                }
-                _ => tile::<L, N, { 2 * ROWS }, 1>(matrix, x, columns, out, add, next),
+pub(super) unsafe fn tiles<L: Lanes, N: Stored>(
+    matrix: Rows,
+    rows: usize,
+    x: Rows,
+    size: usize,
+    out: Out,
+    chunk: Chunk,
+) {
+    // SAFETY: within what the caller promised.
+    unsafe {
+        match (rows, L::WIDE) {
+            (1, _) => few::<L, N, 1>(matrix, x, size, out, chunk),
+            (ROWS, true) => many::<L, N>(matrix, x, size, out, chunk),
+            (ROWS, false) if size == 1 => tile::<L, N, ROWS, 1>(matrix, x, out, chunk),
+            (ROWS, false) => {
+                few::<L, N, 2>(matrix, x, size, out, chunk);
+                let out = Out { start: out.start.add(2), ..out };
+                few::<L, N, 2>(matrix.from(2, 0), x, size, out, chunk);
             }
+            _ => tile::<L, N, { 2 * ROWS }, 1>(matrix, x, out, chunk),
         }
-        token += size;
     }
 }
 
 /// Four rows and up to six tokens, where there are registers for so many.
 ///
 /// # Safety
-/// As [`products`].
+/// As [`tiles`].
 #[inline(always)]
-unsafe fn many<L: Lanes, N: Stored>(
-    matrix: Rows,
-    x: Rows,
-    size: usize,
-    columns: usize,
-    out: Out,
-    add: bool,
-    next: usize,
-) {
+unsafe fn many<L: Lanes, N: Stored>(matrix: Rows, x: Rows, size: usize, out: Out, chunk: Chunk) {
     // SAFETY: the caller's promise.
     unsafe {
         match size {
-            1 => tile::<L, N, ROWS, 1>(matrix, x, columns, out, add, next),
-            2 => tile::<L, N, ROWS, 2>(matrix, x, columns, out, add, next),
-            3 => tile::<L, N, ROWS, 3>(matrix, x, columns, out, add, next),
-            4 => tile::<L, N, ROWS, 4>(matrix, x, columns, out, add, next),
-            5 => tile::<L, N, ROWS, 5>(matrix, x, columns, out, add, next),
-            _ => tile::<L, N, ROWS, TOKENS>(matrix, x, columns, out, add, next),
+            1 => tile::<L, N, ROWS, 1>(matrix, x, out, chunk),
+            2 => tile::<L, N, ROWS, 2>(matrix, x, out, chunk),
+            3 => tile::<L, N, ROWS, 3>(matrix, x, out, chunk),
+            4 => tile::<L, N, ROWS, 4>(matrix, x, out, chunk),
+            5 => tile::<L, N, ROWS, 5>(matrix, x, out, chunk),
+            _ => tile::<L, N, ROWS, TOKENS>(matrix, x, out, chunk),
         }
     }
 }
@@ -172,26 +114,18 @@ unsafe fn many<L: Lanes, N: Stored>(
 /// One or two rows, three tokens at a time.
 ///
 /// # Safety
-/// As [`products`].
+/// As [`tiles`].
 #[inline(always)]
-unsafe fn few<L: Lanes, N: Stored, const R: usize>(
-    matrix: Rows,
-    x: Rows,
-    size: usize,
-    columns: usize,
-    out: Out,
-    add: bool,
-    next: usize,
-) {
+unsafe fn few<L: Lanes, N: Stored, const R: usize>(matrix: Rows, x: Rows, size: usize, out: Out, chunk: Chunk) {
     let mut token = 0;
     while token < size {
         // SAFETY: within what the caller promised.
         unsafe {
             let (x, out) = (x.from(token, 0), Out { start: out.start.add(token * out.stride), ..out });
             match size - token {
-                1 => tile::<L, N, R, 1>(matrix, x, columns, out, add, next),
-                2 => tile::<L, N, R, 2>(matrix, x, columns, out, add, next),
-                _ => tile::<L, N, R, 3>(matrix, x, columns, out, add, next),
+                1 => tile::<L, N, R, 1>(matrix, x, out, chunk),
+                2 => tile::<L, N, R, 2>(matrix, x, out, chunk),
+                _ => tile::<L, N, R, 3>(matrix, x, out, chunk),
             }
         }
         token += 3;
@@ -201,46 +135,42 @@ unsafe fn few<L: Lanes, N: Stored, const R: usize>(
 /// `R` rows (1, 2, 4 or 8) times `T` tokens.
 ///
 /// # Safety
-/// As [`products`].
+/// As [`tiles`].
 #[inline(always)]
-unsafe fn tile<L: Lanes, N: Stored, const R: usize, const T: usize>(
-    matrix: Rows,
-    x: Rows,
-    columns: usize,
-    out: Out,
-    add: bool,
-    next: usize,
-) {
+unsafe fn tile<L: Lanes, N: Stored, const R: usize, const T: usize>(matrix: Rows, x: Rows, out: Out, chunk: Chunk) {
     // SAFETY: the caller's promise.
     unsafe {
-        L::apart(Tile::<N, R, T> { matrix, x, columns, out, add, next, stored: PhantomData });
+        match chunk.next {
+            Some(next) => L::apart(Tile::<N, R, T, true> { matrix, x, out, chunk, next, stored: PhantomData }),
+            None => L::apart(Tile::<N, R, T, false> { matrix, x, out, chunk, next: 0, stored: PhantomData }),
+        }
     }
 }
 
-/// A tile is a function of its own: inlined into each other, dozens of them leave no registers to any.
-struct Tile<N, const R: usize, const T: usize> {
+/// A tile is a function of its own: inlined into each other, dozens of them leave no registers to any. `ASK` says whether it
+/// asks for what is read next, so many bytes further.
+struct Tile<N, const R: usize, const T: usize, const ASK: bool> {
     matrix: Rows,
     x: Rows,
-    columns: usize,
     out: Out,
-    add: bool,
+    chunk: Chunk,
     next: usize,
     stored: PhantomData<N>,
 }
 
-impl<N: Stored, const R: usize, const T: usize> Work for Tile<N, R, T> {
+impl<N: Stored, const R: usize, const T: usize, const ASK: bool> Work for Tile<N, R, T, ASK> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the caller's promise.
-        unsafe { compute::<L, N, R, T>(&self) }
+        unsafe { compute::<L, N, R, T, ASK>(&self) }
     }
 }
 
 /// # Safety
-/// As [`products`].
+/// As [`tiles`].
 #[inline(always)]
-unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize>(tile: &Tile<N, R, T>) {
-    let Tile { matrix, x, columns, out, add, next, .. } = *tile;
+unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize, const ASK: bool>(tile: &Tile<N, R, T, ASK>) {
+    let Tile { matrix, x, out, chunk: Chunk { columns, add, .. }, next, .. } = *tile;
     let size = N::DTYPE.size();
     // SAFETY: the caller's promise; a remainder is copied by its length.
     unsafe {
@@ -251,9 +181,10 @@ unsafe fn compute<L: Lanes, N: Stored, const R: usize, const T: usize>(tile: &Ti
             let mut weights: [L; R] = std::mem::zeroed();
             unroll!(r < R, {
                 let at = matrix.at(r, i * size);
-                // Of what is read next the processor knows nothing at the end of a row. Each tile of these rows asks again:
-                // one alone cannot ask for so much so early, and what it got has left the nearest cache when it is needed.
-                L::prefetch(at.wrapping_add(next));
+                if ASK {
+                    // Of what is read next the processor knows nothing at the end of a row.
+                    L::prefetch(at.wrapping_add(next));
+                }
                 weights[r] = N::load(at);
             });
             unroll!(t < T, {
