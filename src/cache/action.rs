@@ -35,10 +35,10 @@ pub struct Action {
     /// The digests of its outputs, by name: `train`.
     pub outputs: BTreeMap<String, Digest>,
     /// Figures about the result.
-    #[serde(with = "figures")]
+    #[serde(with = "crate::digest::figures")]
     pub metrics: BTreeMap<String, f64>,
     /// Figures about that very run, such as its speed.
-    #[serde(with = "figures")]
+    #[serde(with = "crate::digest::figures")]
     pub measured: BTreeMap<String, f64>,
     /// How long the node ran, in milliseconds.
     pub duration_ms: u64,
@@ -110,35 +110,6 @@ impl Action {
         }
         let action: Self = serde_json::from_value(record).ok()?;
         (action.key == *key).then_some(action)
-    }
-}
-
-/// Figures in JSON, which has no word for the infinities and for what is not a number: those are written as text.
-mod figures {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Figure {
-        Finite(f64),
-        Text(String),
-    }
-
-    pub(super) fn serialize<S: Serializer>(figures: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
-        let figure =
-            |&value: &f64| if value.is_finite() { Figure::Finite(value) } else { Figure::Text(value.to_string()) };
-        serializer.collect_map(figures.iter().map(|(name, value)| (name, figure(value))))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-        let figures = BTreeMap::<String, Figure>::deserialize(deserializer)?;
-        let value = |figure| match figure {
-            Figure::Finite(value) => Ok(value),
-            Figure::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        };
-        figures.into_iter().map(|(name, figure)| Ok((name, value(figure)?))).collect()
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod canonical;
 mod error;
+pub(crate) mod figures;
 mod file;
 mod hasher;
 mod identity;

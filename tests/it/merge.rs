@@ -4,10 +4,9 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicBool;
 
-use luthflow::ops::{self, InputArtifact, Inputs, OpCx, OpError, Outcome};
-use luthflow::spec::params::{InputRef, MergeMethod, MergeModel, MergeParameters, MergeParams, Op, Setting};
+use luthflow::ops::{InputArtifact, Inputs, OpError, Outcome};
+use luthflow::spec::params::{InputRef, MergeMethod, MergeModel, MergeParameters, MergeParams, Setting};
 use luthflow::tensor::{Declared, Dtype, TensorFile, TensorWriter};
 use proptest::prelude::*;
 
@@ -42,23 +41,7 @@ fn merge(method: MergeMethod, parameters: MergeParameters, models: &[&Path], out
         shard_size: 5_000_000_000,
         ..MergeParams::default()
     };
-    let cancelled = AtomicBool::new(false);
-    fs_err::create_dir_all(out).unwrap();
-    ops::run(
-        &Op::Merge(params),
-        &OpCx {
-            inputs: &inputs,
-            out,
-            scratch: out,
-            checkpoint: None,
-            memo: None,
-            environment: &|_| None,
-            threads: 2,
-            device: luthflow::ops::DeviceChoice::Cpu,
-            progress: &crate::op::Silent,
-            cancelled: &cancelled,
-        },
-    )
+    crate::merge_parity::run(params, &inputs, out)
 }
 
 fn t(t: f64) -> MergeParameters {
@@ -77,7 +60,7 @@ fn weight_bytes(dir: &Path) -> Vec<u8> {
 }
 
 /// Writes a model folder of the given tensors.
-fn model(dir: &Path, dtype: Dtype, tensors: &[(&str, &[usize], Vec<f32>)]) -> PathBuf {
+pub(crate) fn model(dir: &Path, dtype: Dtype, tensors: &[(&str, &[usize], Vec<f32>)]) -> PathBuf {
     fs_err::create_dir_all(dir).unwrap();
     let declared: Vec<Declared> = tensors
         .iter()

@@ -2,28 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a helper of a test fails as the test would")]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use luthflow::spec::params::{Amount, MergeParams};
-use luthflow::tensor::{Declared, Dtype, TensorFile, TensorWriter, model_tensors};
+use luthflow::tensor::{Dtype, TensorFile, model_tensors};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use crate::merge::model;
 use crate::merge_parity::merge;
-
-fn model(dir: &Path, dtype: Dtype, tensors: &[(&str, &[usize], Vec<f32>)]) -> PathBuf {
-    fs_err::create_dir_all(dir).unwrap();
-    let declared: Vec<Declared> = tensors
-        .iter()
-        .map(|(name, shape, _)| Declared { name: (*name).into(), dtype, shape: shape.to_vec() })
-        .collect();
-    let mut writer = TensorWriter::create(&dir.join("model.safetensors"), &declared).unwrap();
-    for (name, _, numbers) in tensors {
-        writer.write_f32(name, numbers).unwrap();
-    }
-    writer.finish().unwrap();
-    dir.to_owned()
-}
 
 fn wave(count: usize, step: f32) -> Vec<f32> {
     (0..count).map(|i| (i as f32 * step).sin() + (i as f32 * 0.37).cos() * 0.3).collect()

@@ -36,12 +36,17 @@ pub(crate) fn merge(params: MergeParams, root: &Path, out: &Path) -> Result<Outc
         };
         inputs.0.insert(slot, vec![artifact]);
     }
+    run(params, &inputs, out)
+}
+
+/// Runs a merge over inputs.
+pub(crate) fn run(params: MergeParams, inputs: &Inputs, out: &Path) -> Result<Outcome, OpError> {
     let cancelled = AtomicBool::new(false);
     fs_err::create_dir_all(out).unwrap();
     ops::run(
         &Op::Merge(params),
         &OpCx {
-            inputs: &inputs,
+            inputs,
             out,
             scratch: out,
             checkpoint: None,

@@ -79,7 +79,7 @@ pub struct LockedNode {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub chosen: Option<Value>,
     /// Its metrics.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "figures")]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty", with = "crate::digest::figures")]
     pub metrics: BTreeMap<String, f64>,
 }
 
@@ -174,35 +174,6 @@ fn place(text: &str, at: usize) -> String {
     let line = before.matches('\n').count() + 1;
     let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
     format!(" at line {line} column {column}")
-}
-
-/// Figures: those that are no numbers (a loss that diverged) as text, since the values in between have no word for them.
-mod figures {
-    use std::collections::BTreeMap;
-
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    #[serde(untagged)]
-    enum Figure {
-        Finite(f64),
-        Text(String),
-    }
-
-    pub(super) fn serialize<S: Serializer>(figures: &BTreeMap<String, f64>, serializer: S) -> Result<S::Ok, S::Error> {
-        let figure =
-            |&value: &f64| if value.is_finite() { Figure::Finite(value) } else { Figure::Text(value.to_string()) };
-        serializer.collect_map(figures.iter().map(|(name, value)| (name, figure(value))))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, f64>, D::Error> {
-        let figures = BTreeMap::<String, Figure>::deserialize(deserializer)?;
-        let value = |figure| match figure {
-            Figure::Finite(value) => Ok(value),
-            Figure::Text(text) => text.parse().map_err(serde::de::Error::custom),
-        };
-        figures.into_iter().map(|(name, figure)| Ok((name, value(figure)?))).collect()
-    }
 }
 
 #[cfg(test)]
