@@ -43,7 +43,8 @@ pub(super) fn named(entry: &Value) -> Option<(String, Map<String, Value>)> {
 fn fill(key: &str, mut settings: Map<String, Value>, profile: &str) -> Option<Value> {
     let language = settings.get("language").and_then(Value::as_str);
     let (raw, of_name) = find(key, language, settings.get("define")).ok()?;
-    let definition = settle(raw, of_name.as_deref(), profile).ok()?;
+    let mut definition = settle(raw, of_name.as_deref(), profile).ok()?;
+    forget_the_unscored(&mut definition);
     if !settings.contains_key("name") {
         let name = match language {
             Some(language) => format!("{key}-{language}"),
@@ -53,6 +54,17 @@ fn fill(key: &str, mut settings: Map<String, Value>, profile: &str) -> Option<Va
     }
     settings.insert("definition".to_owned(), definition);
     Some(Value::Object(settings))
+}
+
+/// Takes away the question that says nothing where no metric is about it: it would be asked once for each choice.
+fn forget_the_unscored(definition: &mut Value) {
+    let is_about_it = |metric: &Value| metric.get("metric").unwrap_or(metric) == "acc_mutual_info";
+    let metrics = definition.get("metrics").and_then(Value::as_array);
+    if metrics.is_some_and(|metrics| !metrics.iter().any(is_about_it))
+        && let Some(choices) = definition.pointer_mut("/request/choices").and_then(Value::as_object_mut)
+    {
+        choices.shift_remove("unconditioned");
+    }
 }
 
 /// Fills in where the rows of a source are that names a task.
@@ -81,4 +93,34 @@ pub(super) fn source(task: &str, language: Option<&str>, profile: &str) -> Optio
     let (raw, language) = find(task, language, None).ok()?;
     let definition = settle(raw, language.as_deref(), profile).ok()?;
     serde_json::from_value(definition.get("source")?.clone()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_question_that_says_nothing_is_asked_where_it_is_scored() {
+        let written = |profile: &str, metrics: &Value| {
+            let define = json!({
+                "source": {"dataset": "rows.jsonl"},
+                "prompt": "{{question}}",
+                "request": {"choices": {"list": "choices", "gold": "gold", "unconditioned": "Answer:"}},
+                "metrics": ["acc", {"metric": "acc_mutual_info", "name": "pmi"}],
+                "profiles": {"lm-eval": {"metrics": metrics}},
+            });
+            let mut eval = json!({"profile": profile, "tasks": [{"mine": {"define": define}}]});
+            expand_eval(&mut eval);
+            eval.pointer("/tasks/0/mine/definition/request/choices/unconditioned").is_some()
+        };
+        assert!(written("native", &json!(["acc"])));
+        assert!(written("lm-eval", &json!(["acc_mutual_info"])));
+        assert!(!written("lm-eval", &json!(["acc", {"metric": "acc_norm"}])));
+        for (profile, asked) in [("native", true), ("lm-eval", false), ("luth", false)] {
+            let mut eval = json!({"profile": profile, "tasks": ["arc-challenge"]});
+            expand_eval(&mut eval);
+            let definition = eval.pointer("/tasks/0/arc-challenge/definition/request/choices").unwrap();
+            assert_eq!(definition.get("unconditioned").is_some(), asked, "{profile}");
+        }
+    }
 }
