@@ -31,11 +31,30 @@ fn read_as(name: &str, path: &Path, reading: &Reading) -> Result<Vec<Value>, Dat
     Ok(rows)
 }
 
+/// How many rows are found to be there, without making them.
+fn checked_as(name: &str, path: &Path, reading: &Reading) -> Result<usize, DataError> {
+    let mut file = FileRows::open(name, path, reading)?;
+    let mut rows = 0;
+    while let Some(()) = file.check_record()? {
+        rows += 1;
+    }
+    Ok(rows)
+}
+
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<Value>, DataError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    read_as(name, &path, &Reading::default())
+    let rows = read_as(name, &path, &Reading::default());
+    // Whoever only looks whether rows are there finds as many, or what is wrong, in the same words.
+    let told = |error: &DataError| error.to_string();
+    let checked = checked_as(name, &path, &Reading::default());
+    assert_eq!(
+        checked.as_ref().map_err(told),
+        rows.as_ref().map(Vec::len).as_ref().map_err(|error| told(error)),
+        "{name}"
+    );
+    rows
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -127,6 +146,9 @@ fn some_columns_and_rows_are_the_same_in_every_format() {
                 assert_eq!(Value::Object(columns), json!({"id": row["id"], "x": null}), "{from}.. of {}", files[0].0);
             }
             assert_eq!(found.next_record().unwrap(), None, "{from}..{to:?} of {}", files[0].0);
+            let mut checked = some.rows_of(files.clone());
+            let count = std::iter::from_fn(|| checked.check_record().unwrap()).count();
+            assert_eq!(count, end.saturating_sub(from as usize), "{from}..{to:?} of {}", files[0].0);
         }
     }
 }
