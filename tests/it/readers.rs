@@ -2,7 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::{Array, ArrayRef, Int32Array, RecordBatch, StructArray, UnionArray};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field, UnionFields};
 use luthflow::data::{
     DataError, FileRows, Format, Reading, Record, RowRange, ShardFormat, ShardWriter, SourceManifest, TextUnit, open,
     open_records,
@@ -182,6 +186,46 @@ fn mistakes_have_a_file_and_a_row() {
     }
     let packed = gzip(&std::fs::read(fixture("types.parquet")).unwrap());
     assert!(read("a.parquet.gz", &packed).unwrap_err().to_string().contains("a.parquet.gz: it lies within gzip"));
+}
+
+/// A column that reading refuses is refused by whoever only looks whether rows are there, however deep it lies.
+#[test]
+fn a_column_of_no_one_type_is_refused() {
+    let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+    let fields: UnionFields = [(0, Arc::new(Field::new("n", DataType::Int32, false)))].into_iter().collect();
+    let union: ArrayRef =
+        Arc::new(UnionArray::try_new(fields, vec![0; 2].into(), None, vec![Arc::clone(&numbers)]).unwrap());
+    let field = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
+    let inner: ArrayRef = Arc::new(StructArray::from(vec![(field("u", &union), Arc::clone(&union))]));
+    for (array, readable) in [(&numbers, true), (&union, false), (&inner, false)] {
+        let batch = RecordBatch::try_from_iter([("a", Arc::clone(&numbers)), ("b", Arc::clone(array))]).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let found = read("a.arrow", &writer.into_inner().unwrap());
+        match found {
+            Ok(rows) => assert!(readable && rows.len() == 2, "{rows:?}"),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(!readable && said.contains("row 1: the column `b`: a union has no one type"), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_passed_over_are_not_there() {
+    for name in ["types.parquet", "types.feather", "types.jsonl"] {
+        let open = || FileRows::open(name, &fixture(name), &Reading::default()).unwrap();
+        let rows = checked_as(name, &fixture(name), &Reading::default()).unwrap();
+        assert!(rows > 3, "{name}: {rows}");
+        let mut file = open();
+        file.check_record().unwrap();
+        assert_eq!(file.skip_rows(2).unwrap(), 2);
+        assert_eq!(std::iter::from_fn(|| file.check_record().unwrap()).count(), rows - 3, "{name}");
+        let mut file = open();
+        file.next_record().unwrap();
+        assert_eq!(file.skip_rows(u64::MAX).unwrap(), rows as u64 - 1, "{name}");
+    }
 }
 
 #[test]
