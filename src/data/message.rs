@@ -217,7 +217,7 @@ impl<'de> Visitor<'de> for FieldsVisitor {
         let mut fields = Fields::default();
         while let Some(Name(name)) = map.next_key()? {
             match name {
-                None => drop(map.next_value::<Checked>()?),
+                None => _ = map.next_value::<Checked>()?,
                 Some(name) if name == "role" => fields.role = Some(map.next_value()?),
                 Some(name) if name == "content" => fields.content = Some(map.next_value()?),
                 Some(name) => drop(fields.more.insert(name, map.next_value()?)),

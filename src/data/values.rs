@@ -45,9 +45,8 @@ fn is_always_a_value(of: &DataType) -> bool {
             is_always_a_value(field.data_type())
         }
         DataType::Struct(fields) => fields.iter().all(|field| is_always_a_value(field.data_type())),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => true,
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView | DataType::FixedSizeBinary(_) => true,
-        other => other.is_null() || *other == DataType::Boolean || other.is_integer() || other.is_floating(),
+        DataType::Null | DataType::Boolean => true,
+        other => other.is_integer() || other.is_floating() || other.is_string() || other.is_binary(),
     }
 }
 
