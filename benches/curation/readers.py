@@ -1,5 +1,5 @@
 """What readers.sh runs: see there. The rows are made up (three turns of French words, 1.5 kB) and the same every time."""
-import gzip, io, json, os, pathlib, random, resource, subprocess, sys, time
+import gzip, io, json, os, pathlib, random, resource, shutil, subprocess, sys, time
 
 program, folder, count = sys.argv[1], pathlib.Path(sys.argv[2]), int(sys.argv[3])
 WORDS = "le la maison était grande et l'été venait trop tôt pour ceux qui aimaient encore les longues soirées d'hiver où".split()
@@ -26,10 +26,23 @@ def make():
 
 
 def ours(name):
+    """The folder of a pipeline over one file, with nothing in its cache."""
     home = folder / "ours"
-    home.mkdir(exist_ok=True)
-    (home / "pipeline.yaml").write_text(f"version: 1\nnodes:\n  data: {{kind: source, dataset: ../{name}, on_bad_row: skip}}\n")
-    subprocess.run([program, "run", "--force", "data"], cwd=home, check=True, capture_output=True)
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    nodes = f"  data: {{kind: source, dataset: ../{name}, on_bad_row: skip}}\n  one: {{kind: curate, from: [data], steps: [{{where: \"id == 5\"}}]}}\n"
+    (home / "pipeline.yaml").write_text(f"version: 1\nnodes:\n{nodes}")
+    return home
+
+
+def run(home, node):
+    subprocess.run([program, "run", node], cwd=home, check=True, capture_output=True)
+
+
+def ours_timed(name):
+    """Looking into all rows, and making values of them."""
+    home = ours(name)
+    return timed(lambda: run(home, "data")), timed(lambda: run(home, "one"))
 
 
 PEERS = {
@@ -55,10 +68,11 @@ def python(code, name):
 if not (folder / "a.arrow").exists():
     make()
 print(f"load {os.getloadavg()[0]:.1f}, {count} rows")
-print("| file | MB | luthflow CPU s | wall s | rows/s | Python (json, pyarrow) CPU s | datasets, streaming, CPU s |")
-print("|---|---|---|---|---|---|---|")
+print("| file | MB | source: CPU s | wall s | rows/s | curate: CPU s | wall s | Python (json, pyarrow) CPU s | datasets, streaming, CPU s |")
+print("|---|---|---|---|---|---|---|---|---|")
 for name, code in PEERS.items():
-    mine, wall = min(timed(lambda: ours(name)) for _ in range(3))
+    both = [ours_timed(name) for _ in range(3)]
+    (mine, wall), (made, made_wall) = min(one for one, _ in both), min(two for _, two in both)
     peer, _ = min(timed(lambda: python(code, name)) for _ in range(2))
     kind = {"jsonl": "json", "parquet": "parquet", "arrow": "arrow"}[name.split(".")[1]]
     hub = f"from datasets import load_dataset; n = sum(1 for _ in load_dataset({kind!r}, data_files=f, split='train', streaming=True))"
@@ -67,4 +81,4 @@ for name, code in PEERS.items():
     except subprocess.CalledProcessError:
         other = "-"
     size = (folder / name).stat().st_size / 1e6
-    print(f"| {name} | {size:.0f} | {mine:.2f} | {wall:.2f} | {count / wall:.0f} | {peer:.2f} | {other} |", flush=True)
+    print(f"| {name} | {size:.0f} | {mine:.2f} | {wall:.2f} | {count / wall:.0f} | {made:.2f} | {made_wall:.2f} | {peer:.2f} | {other} |", flush=True)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Reading every row of one data set in each format, into JSON values: a `source` with `on_bad_row: skip`, which reads all rows,
-# beside pyarrow (`to_pylist`), the json module and `datasets`. CPU seconds and rows a second, as a Markdown table.
+# Reading every row of one data set in each format. A `source` with `on_bad_row: skip` looks into all rows and makes no values of
+# them; a `curate` whose first step is `where: "id == 5"` makes values of all columns, and writes one row. Beside them Python makes
+# its own values, with pyarrow (`to_pylist`), the json module and `datasets`. CPU seconds and rows a second, as a Markdown table.
 #
 #   PYTHON=python3 benches/curation/readers.sh [FOLDER] [ROWS]
 #

@@ -1,39 +1,35 @@
 //! Rows out of files that hold columns: Parquet, and Arrow as a file or a stream.
 //!
-//! Headers are not believed. Parquet's are bounded by the file; of Arrow's messages each is read as far as it is there, and
-//! what its buffers claim to unpack to is bounded before anything is unpacked. The decoders are others' code and may
-//! panic on what nobody thought of; that is an error of the file like any other.
+//! Parquet's headers are bounded by the file; for Arrow's see [`super::arrow`]. The decoders are others' code and may panic on
+//! what nobody thought of; that is an error of the file like any other.
 
 use std::collections::VecDeque;
-use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 use arrow_array::RecordBatch;
-use arrow_ipc::reader::StreamDecoder;
 use arrow_schema::Schema;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
 
-use super::packed::{Unpacked, open_whole};
+use super::arrow::Stream;
+use super::packed::open_whole;
 use super::{DataError, Record, values};
 
 /// How many rows are decoded at once.
 const AT_ONCE: usize = 512;
-/// The largest message of an Arrow stream, and what all its buffers may unpack to.
-const LARGEST_BODY: u64 = 2 << 30;
-/// The largest description of a message.
-const LARGEST_HEAD: u32 = 64 << 20;
-
 /// The rows of a file of columns.
 pub(super) struct Batches {
     path: PathBuf,
     source: Source,
     /// A batch, and how many of its rows were taken out of it.
     current: Option<(RecordBatch, usize)>,
+    /// Rows that were made and not yet given. Whoever reads asks for them, or whether they are there, and not for both.
     rows: VecDeque<Record>,
+    /// How many more rows were found to be there.
+    checked: usize,
     /// The row that was given last, counted from 1.
     row: u64,
     columns: Option<Vec<String>>,
@@ -47,13 +43,6 @@ enum Source {
     },
     Begun(ParquetRecordBatchReader),
     Arrow(Box<Stream>),
-}
-
-struct Stream {
-    input: Unpacked,
-    decoder: StreamDecoder,
-    waiting: VecDeque<RecordBatch>,
-    ended: bool,
 }
 
 impl Batches {
@@ -73,21 +62,11 @@ impl Batches {
 
     /// Opens an Arrow file or stream.
     pub(super) fn arrow(path: &Path, columns: Option<Vec<String>>) -> Result<Self, DataError> {
-        let mut input = Unpacked::open(path)?;
-        let mut start = [0; 8];
-        let began = read_up_to(&mut input, &mut start)?;
-        if &start != b"ARROW1\0\0" {
-            // A stream has no name of its own in front.
-            input = Unpacked::open(path)?;
-        } else if began < 8 {
-            return Err(bad(path, "it ends before it has begun".into()));
-        }
-        let stream = Stream { input, decoder: StreamDecoder::new(), waiting: VecDeque::new(), ended: false };
-        Ok(Self::new(path, Source::Arrow(Box::new(stream)), columns))
+        Ok(Self::new(path, Source::Arrow(Box::new(Stream::open(path)?)), columns))
     }
 
     fn new(path: &Path, source: Source, columns: Option<Vec<String>>) -> Self {
-        Self { path: path.to_owned(), source, current: None, rows: VecDeque::new(), row: 0, columns }
+        Self { path: path.to_owned(), source, current: None, rows: VecDeque::new(), checked: 0, row: 0, columns }
     }
 
     /// Returns the row that was given last, counted from 1.
@@ -97,31 +76,49 @@ impl Batches {
 
     /// Returns the next row.
     pub(super) fn next_record(&mut self) -> Result<Option<Record>, DataError> {
+        while self.rows.is_empty() {
+            let Some(part) = self.next_part()? else { return Ok(None) };
+            self.rows = self.looked_into(|| values::rows(&part))?.into();
+        }
+        self.row += 1;
+        Ok(self.rows.pop_front())
+    }
+
+    /// Says whether there is a next row, which must be one that [`Self::next_record`] would return.
+    pub(super) fn check_record(&mut self) -> Result<Option<()>, DataError> {
+        while self.checked == 0 {
+            let Some(part) = self.next_part()? else { return Ok(None) };
+            self.looked_into(|| values::check(&part))?;
+            self.checked = part.num_rows();
+        }
+        self.checked -= 1;
+        self.row += 1;
+        Ok(Some(()))
+    }
+
+    /// Returns the next rows that are still columns; nothing at the end.
+    fn next_part(&mut self) -> Result<Option<RecordBatch>, DataError> {
         loop {
-            if let Some(record) = self.rows.pop_front() {
-                self.row += 1;
-                return Ok(Some(record));
-            }
             let Some((batch, taken)) = &mut self.current else {
                 let Some(batch) = self.next_batch()? else { return Ok(None) };
                 self.current = Some((batch, 0));
                 continue;
             };
             let count = (batch.num_rows() - *taken).min(AT_ONCE);
-            if count == 0 {
-                self.current = None;
-                continue;
+            if count > 0 {
+                let part = batch.slice(*taken, count);
+                *taken += count;
+                return Ok(Some(part));
             }
-            let (part, path, row) = (batch.slice(*taken, count), self.path.clone(), self.row + 1);
-            *taken += count;
-            let rows = guarded(&path, || values::rows(&part));
-            self.rows = rows
-                .map_err(|error| match error {
-                    DataError::BadFile { path, reason } => DataError::BadAt { path, row, reason },
-                    other => other,
-                })?
-                .into();
+            self.current = None;
         }
+    }
+
+    fn looked_into<T>(&self, look: impl FnOnce() -> Result<T, String>) -> Result<T, DataError> {
+        guarded(&self.path, look).map_err(|error| match error {
+            DataError::BadFile { path, reason } => DataError::BadAt { path, row: self.row + 1, reason },
+            other => other,
+        })
     }
 
     /// Passes over so many rows at most, and returns how many there were.
@@ -142,7 +139,8 @@ impl Batches {
         }
         while skipped < count {
             let left = count - skipped;
-            let here = if self.rows.is_empty() {
+            let ahead = self.rows.len().max(self.checked);
+            let here = if ahead == 0 {
                 let Some((batch, taken)) = &mut self.current else {
                     let Some(batch) = self.next_batch()? else { break };
                     self.current = Some((batch, 0));
@@ -155,8 +153,9 @@ impl Batches {
                 }
                 here
             } else {
-                let here = left.min(self.rows.len() as u64);
-                self.rows.drain(..here as usize);
+                let here = left.min(ahead as u64);
+                self.rows.drain(..self.rows.len().min(here as usize));
+                self.checked = self.checked.saturating_sub(here as usize);
                 here
             };
             skipped += here;
@@ -203,86 +202,6 @@ impl Batches {
     }
 }
 
-impl Stream {
-    fn next_batch(&mut self, path: &Path) -> Result<Option<RecordBatch>, DataError> {
-        while self.waiting.is_empty() && !self.ended {
-            match self.frame(path)? {
-                None => self.ended = true,
-                Some(frame) => {
-                    let (decoder, waiting) = (&mut self.decoder, &mut self.waiting);
-                    guarded(path, || {
-                        let mut buffer = frame.into();
-                        loop {
-                            waiting.extend(decoder.decode(&mut buffer).map_err(|error| error.to_string())?);
-                            if buffer.is_empty() {
-                                return Ok(());
-                            }
-                        }
-                    })?;
-                }
-            }
-        }
-        if self.decoder.schema().is_none() {
-            return Err(bad(path, "it does not begin with a schema".into()));
-        }
-        Ok(self.waiting.pop_front())
-    }
-
-    /// Reads a message with all that belongs to it; nothing at the end.
-    fn frame(&mut self, path: &Path) -> Result<Option<Vec<u8>>, DataError> {
-        let cut = || bad(path, "it ends in the middle of a message".into());
-        let mut word = [0; 4];
-        match read_up_to(&mut self.input, &mut word)? {
-            0 => return Ok(None),
-            4 => {}
-            _ => return Err(cut()),
-        }
-        if word == [0xff; 4] && read_up_to(&mut self.input, &mut word)? < 4 {
-            return Err(cut());
-        }
-        let length = u32::from_le_bytes(word);
-        if length == 0 {
-            return Ok(None);
-        }
-        if length > LARGEST_HEAD {
-            return Err(bad(path, format!("a message describes itself in {length} bytes, which is no Arrow data")));
-        }
-        let mut frame = [[0xff; 4], word].concat();
-        self.append(&mut frame, u64::from(length))?;
-        let head = frame.get(8..8 + length as usize).ok_or_else(cut)?.to_vec();
-        let message = arrow_ipc::root_as_message(&head);
-        let message = message.map_err(|error| bad(path, format!("a message is damaged: {error}")))?;
-        let body = u64::try_from(message.bodyLength()).ok().filter(|body| *body <= LARGEST_BODY);
-        let body = body.ok_or_else(|| bad(path, format!("a message has {} bytes", message.bodyLength())))?;
-        let before = frame.len();
-        self.append(&mut frame, body)?;
-        if (frame.len() - before) as u64 != body {
-            return Err(cut());
-        }
-        let dictionary = message.header_as_dictionary_batch().and_then(|batch| batch.data());
-        if let Some(batch) = message.header_as_record_batch().or(dictionary)
-            && batch.compression().is_some()
-        {
-            let mut total = 0_u64;
-            for buffer in batch.buffers().into_iter().flatten() {
-                let at =
-                    usize::try_from(buffer.offset()).ok().and_then(|at| frame[before..].get(at..)?.first_chunk::<8>());
-                let unpacked = at.map_or(0, |bytes| i64::from_le_bytes(*bytes));
-                total = total.saturating_add(u64::try_from(unpacked).unwrap_or(0));
-            }
-            if total > LARGEST_BODY {
-                return Err(bad(path, format!("a message unpacks to {total} bytes")));
-            }
-        }
-        Ok(Some(frame))
-    }
-
-    fn append(&mut self, frame: &mut Vec<u8>, count: u64) -> Result<(), DataError> {
-        self.input.by_ref().take(count).read_to_end(frame)?;
-        Ok(())
-    }
-}
-
 /// Returns where the wanted columns stand; nothing if all are wanted.
 fn wanted(path: &Path, schema: &Schema, columns: Option<&[String]>) -> Result<Option<Vec<usize>>, DataError> {
     let Some(columns) = columns else { return Ok(None) };
@@ -307,20 +226,9 @@ pub(super) fn bad(path: &Path, reason: String) -> DataError {
 }
 
 /// Runs others' code on foreign bytes.
-fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, String>) -> Result<T, DataError> {
+pub(super) fn guarded<T>(path: &Path, work: impl FnOnce() -> Result<T, String>) -> Result<T, DataError> {
     match catch_unwind(AssertUnwindSafe(work)) {
         Ok(result) => result.map_err(|reason| bad(path, reason)),
         Err(_) => Err(bad(path, "it is damaged".into())),
     }
-}
-
-fn read_up_to(input: &mut impl Read, into: &mut [u8]) -> std::io::Result<usize> {
-    let mut read = 0;
-    while read < into.len() {
-        match input.read(&mut into[read..])? {
-            0 => break,
-            count => read += count,
-        }
-    }
-    Ok(read)
 }

@@ -309,6 +309,11 @@ impl Rows {
         self.next_with(FileRows::next_record)
     }
 
+    /// Says whether there is a next row, which must be one that [`Self::next_record`] would return.
+    pub fn check_record(&mut self) -> Result<Option<()>, DataError> {
+        self.next_with(FileRows::check_record)
+    }
+
     fn end_after(&mut self, failure: bool) {
         if failure {
             self.waiting.clear();

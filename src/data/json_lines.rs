@@ -4,6 +4,7 @@
 //! parsed in parallel and given out in their order, each with its own mistake if it has one.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -19,11 +20,12 @@ const AHEAD_BYTES: usize = 1 << 20;
 /// What lines were found to be, each with its number.
 type Parsed<T> = VecDeque<(u64, Result<T, DataError>)>;
 
-/// The rows of a file of JSON lines. Whoever reads it asks for rows or for records, not for both.
+/// The rows of a file of JSON lines. Whoever reads it asks for rows, for records or whether they are there, and not for two of these.
 pub(super) struct JsonLines {
     lines: Lines,
     records: Parsed<Record>,
     rows: Parsed<Row>,
+    checked: Parsed<()>,
     /// The line of the row that was given out last.
     number: u64,
 }
@@ -31,12 +33,18 @@ pub(super) struct JsonLines {
 impl JsonLines {
     /// Opens a file.
     pub(super) fn open(path: &Path) -> Result<Self, DataError> {
-        Ok(Self { lines: Lines::open(path)?, records: Parsed::new(), rows: Parsed::new(), number: 0 })
+        let (records, rows, checked) = (Parsed::new(), Parsed::new(), Parsed::new());
+        Ok(Self { lines: Lines::open(path)?, records, rows, checked, number: 0 })
     }
 
     /// Returns the next row as its columns, whatever they are called.
     pub(super) fn next_record(&mut self) -> Result<Option<Record>, DataError> {
         next(&mut self.lines, &mut self.records, &mut self.number, Record::from_json)
+    }
+
+    /// Says whether there is a next row, which must be one that [`Self::next_record`] would return.
+    pub(super) fn check_record(&mut self) -> Result<Option<()>, DataError> {
+        next(&mut self.lines, &mut self.checked, &mut self.number, Record::check_json)
     }
 
     /// Returns the next row of those that we know.
@@ -47,7 +55,10 @@ impl JsonLines {
     /// Passes over so many rows at most, and returns how many there were.
     pub(super) fn skip_rows(&mut self, count: u64) -> Result<u64, DataError> {
         let mut skipped = 0;
-        while skipped < count && (self.records.pop_front().is_some() || self.rows.pop_front().is_some()) {
+        let mut ahead = || {
+            self.records.pop_front().is_some() || self.rows.pop_front().is_some() || self.checked.pop_front().is_some()
+        };
+        while skipped < count && ahead() {
             skipped += 1;
         }
         while skipped < count && self.lines.next_filled()?.is_some() {
@@ -74,12 +85,12 @@ fn next<T: Send>(
     parse: fn(&str) -> Result<T, String>,
 ) -> Result<Option<T>, DataError> {
     while parsed.is_empty() {
-        let (block, failure) = read_ahead(lines);
+        let Ahead { bytes, block, failure } = Ahead::of(lines);
         if block.is_empty() && failure.is_none() {
             return Ok(None);
         }
         let path = lines.path();
-        let of_line = |(line, bytes): (u64, Vec<u8>)| match text(&bytes, path, line) {
+        let of_line = |(line, place): (u64, Range<usize>)| match text(&bytes[place], path, line) {
             Ok(text) if text.trim().is_empty() => None,
             Ok(text) => Some((line, parse(text).map_err(|reason| bad_row(path, line, reason)))),
             Err(error) => Some((line, Err(error))),
@@ -93,20 +104,31 @@ fn next<T: Send>(
     row.map(Some)
 }
 
-/// Reads some lines, with their numbers, and the error that ended them.
-fn read_ahead(lines: &mut Lines) -> (Vec<(u64, Vec<u8>)>, Option<DataError>) {
-    let (mut block, mut bytes) = (Vec::new(), 0);
-    while block.len() < AHEAD_LINES && bytes < AHEAD_BYTES {
-        match lines.next_bytes() {
-            Ok(Some(line)) => {
-                bytes += line.len();
-                block.push((lines.place().1, line));
+/// Lines that were read ahead, in one buffer.
+#[derive(Default)]
+struct Ahead {
+    bytes: Vec<u8>,
+    /// The number of each line, and where it stands.
+    block: Vec<(u64, Range<usize>)>,
+    /// What ended them, if it was an error.
+    failure: Option<DataError>,
+}
+
+impl Ahead {
+    fn of(lines: &mut Lines) -> Self {
+        let mut ahead = Self::default();
+        while ahead.block.len() < AHEAD_LINES && ahead.bytes.len() < AHEAD_BYTES {
+            match lines.append(&mut ahead.bytes) {
+                Ok(Some(place)) => ahead.block.push((lines.place().1, place)),
+                Ok(None) => break,
+                Err(error) => {
+                    ahead.failure = Some(error);
+                    break;
+                }
             }
-            Ok(None) => break,
-            Err(error) => return (block, Some(error)),
         }
+        ahead
     }
-    (block, None)
 }
 
 #[cfg(test)]

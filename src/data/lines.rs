@@ -4,6 +4,7 @@
 //! A byte order mark at the start and `\r` before a line end are dropped, since editors on Windows write both.
 
 use std::io::{BufRead, BufReader, Read};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::DataError;
@@ -36,8 +37,9 @@ impl Lines {
 
     /// Returns the next line without its end; `None` at the end of the file.
     pub(super) fn next_line(&mut self) -> Result<Option<String>, DataError> {
-        let Some(bytes) = self.next_bytes()? else { return Ok(None) };
-        text(&bytes, &self.path, self.number).map(|line| Some(line.to_owned()))
+        let mut bytes = Vec::new();
+        let Some(line) = self.append(&mut bytes)? else { return Ok(None) };
+        text(&bytes[line], &self.path, self.number).map(|line| Some(line.to_owned()))
     }
 
     /// Returns the next line that isn't blank.
@@ -50,29 +52,29 @@ impl Lines {
         Ok(None)
     }
 
-    /// As [`Lines::next_line`], not looked into.
-    pub(super) fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, DataError> {
-        let mut bytes = Vec::new();
+    /// Adds the next line to `bytes`, not looked into, and returns where it stands there.
+    pub(super) fn append(&mut self, bytes: &mut Vec<u8>) -> Result<Option<Range<usize>>, DataError> {
+        let start = bytes.len();
         // Two more bytes than allowed, for the line end of a line of just that length.
         let most = self.limit as u64 + 2;
-        let read = self.reader.by_ref().take(most).read_until(b'\n', &mut bytes)?;
+        let read = self.reader.by_ref().take(most).read_until(b'\n', bytes)?;
         if read == 0 {
             return Ok(None);
         }
         self.number += 1;
         if bytes.last() == Some(&b'\n') {
             bytes.pop();
-            if bytes.last() == Some(&b'\r') {
+            if bytes[start..].last() == Some(&b'\r') {
                 bytes.pop();
             }
         }
-        if bytes.len() > self.limit {
+        if bytes.len() - start > self.limit {
             return Err(self.too_long());
         }
-        if self.number == 1 && bytes.starts_with(b"\xEF\xBB\xBF") {
-            bytes.drain(..3);
+        if self.number == 1 && bytes[start..].starts_with(b"\xEF\xBB\xBF") {
+            bytes.drain(start..start + 3);
         }
-        Ok(Some(bytes))
+        Ok(Some(start..bytes.len()))
     }
 
     /// Returns the file.
@@ -143,6 +145,17 @@ mod tests {
         assert_eq!(read(b"", 10).unwrap(), Vec::<String>::new());
         assert_eq!(read(b"\n", 10).unwrap(), [""]);
         assert_eq!(read(b"a\rb", 10).unwrap(), ["a\rb"]);
+    }
+
+    #[test]
+    fn lines_in_one_buffer_are_those_in_their_own() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs_err::write(file.path(), b"\xEF\xBB\xBFa\r\r\n\n\r\nb").unwrap();
+        let (mut lines, mut bytes) = (Lines::open(file.path()).unwrap(), b"x\r".to_vec());
+        let found: Vec<Range<usize>> = std::iter::from_fn(|| lines.append(&mut bytes).unwrap()).collect();
+        let found: Vec<&[u8]> = found.into_iter().map(|line| &bytes[line]).collect();
+        assert_eq!(found, [&b"a\r"[..], b"", b"", b"b"]);
+        assert!(bytes.starts_with(b"x\r"));
     }
 
     #[test]

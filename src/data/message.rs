@@ -7,10 +7,14 @@
 //! Written back, the role comes first, then the content, then the rest, so that equal chats give equal bytes.
 
 use std::borrow::Cow;
+use std::fmt;
 
+use serde::de::{MapAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
+
+use super::checked::Checked;
 
 /// The fields of a message, beside `role` and `content`, that templates read.
 const FIELDS: &[&str] = &["name", "tool_calls", "tool_call_id", "reasoning_content", "reasoning", "thinking"];
@@ -141,14 +145,25 @@ impl Message {
         fields.extend(seen.map(|(name, value)| (name.clone(), value.clone())));
         fields
     }
+}
 
-    fn from_fields(mut fields: Map<String, Value>) -> Result<Self, String> {
-        let role = match fields.shift_remove("role") {
+/// What of the fields of a message counts, before it is known whether they make one.
+#[derive(Default)]
+struct Fields {
+    role: Option<Value>,
+    content: Option<Value>,
+    more: Map<String, Value>,
+}
+
+impl Fields {
+    fn message(self) -> Result<Message, String> {
+        let Self { role, content, mut more } = self;
+        let role = match role {
             Some(Value::String(role)) => role,
             Some(_) => return Err("the `role` of a message is not text".into()),
             None => return Err("missing field `role` in a message".into()),
         };
-        let content = match fields.shift_remove("content") {
+        let content = match content {
             Some(Value::String(text)) => Content::Text(text),
             Some(Value::Array(parts)) if parts.iter().all(Value::is_object) => Content::Parts(parts),
             Some(Value::Null) | None => Content::Absent,
@@ -157,12 +172,58 @@ impl Message {
             }
         };
         // A field that is null counts as missing, as in transformers.
-        let known = |name: &str| FIELDS.contains(&name) || TRAINING.contains(&name);
-        fields.retain(|name, value| known(name) && !value.is_null());
-        if content == Content::Absent && !SAYING.iter().any(|name| fields.contains_key(*name)) {
+        more.retain(|_, value| !value.is_null());
+        if content == Content::Absent && !SAYING.iter().any(|name| more.contains_key(*name)) {
             return Err(format!("missing field `content` in a message of `{role}` that calls no tool"));
         }
-        Ok(Self { role, content, more: fields })
+        Ok(Message { role, content, more })
+    }
+}
+
+/// The name of a field; nothing if it does not count.
+struct Name(Option<String>);
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+struct NameVisitor;
+
+impl Visitor<'_> for NameVisitor {
+    type Value = Name;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_str<E>(self, name: &str) -> Result<Name, E> {
+        let counts = matches!(name, "role" | "content") || FIELDS.contains(&name) || TRAINING.contains(&name);
+        Ok(Name(counts.then(|| name.to_owned())))
+    }
+}
+
+struct FieldsVisitor;
+
+impl<'de> Visitor<'de> for FieldsVisitor {
+    type Value = Fields;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a map")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(Name(name)) = map.next_key()? {
+            match name {
+                None => _ = map.next_value::<Checked>()?,
+                Some(name) if name == "role" => fields.role = Some(map.next_value()?),
+                Some(name) if name == "content" => fields.content = Some(map.next_value()?),
+                Some(name) => drop(fields.more.insert(name, map.next_value()?)),
+            }
+        }
+        Ok(fields)
     }
 }
 
@@ -184,7 +245,8 @@ impl Serialize for Message {
 
 impl<'de> Deserialize<'de> for Message {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        Message::from_fields(Map::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+        // What they make is asked behind the map, where an error is told to be.
+        deserializer.deserialize_map(FieldsVisitor)?.message().map_err(serde::de::Error::custom)
     }
 }
 

@@ -5,10 +5,12 @@
 //! here come from outside: every row is bounded, every mistake names its file and line, and a chat template, which is
 //! foreign code, runs on a ration. What rows *should* be like is the business of `ops::curate`.
 
+mod arrow;
 mod batches;
 mod bpe;
 mod calls;
 mod chat;
+mod checked;
 mod continuation;
 mod control;
 mod error;
@@ -33,6 +35,7 @@ mod spans;
 mod stream;
 mod table;
 mod template;
+mod text_rows;
 mod tokenizer;
 mod values;
 mod words;

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use super::batches::{Batches, bad};
 use super::json::JsonFile;
 use super::json_lines::JsonLines;
-use super::lines::Lines;
 use super::packed::{Unpacked, without_packing};
 use super::pdf::PdfFile;
 use super::table::Table;
+use super::text_rows::TextRows;
 use super::{DataError, Record, Row};
 
 /// How a file holds rows.
@@ -157,13 +157,6 @@ enum Source {
     Pdf(Box<PdfFile>),
 }
 
-/// The rows of a file of lines.
-struct TextRows {
-    lines: Lines,
-    format: Format,
-    unit: TextUnit,
-}
-
 impl FileRows {
     /// Opens the file at `path` that is called `name`.
     pub fn open(name: &str, path: &Path, reading: &Reading) -> Result<Self, DataError> {
@@ -205,6 +198,16 @@ impl FileRows {
         Ok(record)
     }
 
+    /// Says whether there is a next row, which must be one that [`Self::next_record`] would return. Where that can be helped,
+    /// nothing is made of it.
+    pub fn check_record(&mut self) -> Result<Option<()>, DataError> {
+        match &mut self.source {
+            Source::JsonLines(lines) => lines.check_record(),
+            Source::Batches(batches) => batches.check_record(),
+            _ => Ok(self.next_record()?.map(drop)),
+        }
+    }
+
     /// Returns the next row of those that we know.
     pub fn next_row(&mut self) -> Result<Option<Row>, DataError> {
         match (&mut self.source, &self.columns) {
@@ -214,7 +217,7 @@ impl FileRows {
         }
         let Some(mut record) = self.next_record()? else { return Ok(None) };
         record.take_row().map(Some).map_err(|reason| match &self.source {
-            Source::Text(text) => text.lines.bad_row(reason),
+            Source::Text(text) => text.bad_row(reason),
             Source::JsonLines(lines) => lines.bad_row(reason),
             _ => DataError::BadAt { path: self.path.clone(), row: self.place().1, reason },
         })
@@ -236,7 +239,7 @@ impl FileRows {
     /// Returns the file and the line of the row that was read last; its number, where there are no lines.
     pub(super) fn place(&self) -> (&str, u64) {
         let row = match &self.source {
-            Source::Text(text) => return text.lines.place(),
+            Source::Text(text) => return text.place(),
             Source::JsonLines(lines) => return lines.place(),
             Source::Json(json) => json.row(),
             Source::Table(table) => table.row(),
@@ -257,64 +260,6 @@ fn check_unit(format: Format, unit: TextUnit, path: &Path) -> Result<(), DataErr
             Err(bad(path, "a text has no pages; set `rows` to line, paragraph or file".into()))
         }
         _ => Ok(()),
-    }
-}
-
-impl TextRows {
-    fn open(path: &Path, format: Format, unit: TextUnit) -> Result<Self, DataError> {
-        Ok(Self { lines: Lines::open(path)?, format, unit })
-    }
-
-    /// Passes over so many rows at most, and returns how many there were.
-    fn skip_rows(&mut self, count: u64) -> Result<u64, DataError> {
-        let lines = self.format == Format::Text && self.unit == TextUnit::Line;
-        for skipped in 0..count {
-            let more = if lines { self.lines.next_filled()?.is_some() } else { self.next_row()?.is_some() };
-            if !more {
-                return Ok(skipped);
-            }
-        }
-        Ok(count)
-    }
-
-    fn next_row(&mut self) -> Result<Option<Row>, DataError> {
-        match (self.format, self.unit) {
-            (Format::Clams, _) => self.next_pair(),
-            (_, TextUnit::Line | TextUnit::Page) => Ok(self.lines.next_filled()?.map(Row::Text)),
-            (_, TextUnit::Paragraph) => self.next_paragraph(),
-            (_, TextUnit::File) => self.whole_file(),
-        }
-    }
-
-    fn next_pair(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(line) = self.lines.next_filled()? else { return Ok(None) };
-        let Some(good) = line.strip_prefix("True\t") else {
-            return Err(self.lines.bad_row("expected `True`, a tab and the correct sentence"));
-        };
-        let next = self.lines.next_filled()?;
-        let Some(bad) = next.as_deref().and_then(|line| line.strip_prefix("False\t")) else {
-            return Err(self.lines.bad_row("expected `False`, a tab and the wrong sentence after the correct one"));
-        };
-        Ok(Some(Row::Pair { good: good.trim().into(), bad: bad.trim().into() }))
-    }
-
-    fn next_paragraph(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(mut paragraph) = self.lines.next_filled()? else { return Ok(None) };
-        while let Some(line) = self.lines.next_line()? {
-            if line.trim().is_empty() {
-                break;
-            }
-            self.lines.join(&mut paragraph, &line)?;
-        }
-        Ok(Some(Row::Text(paragraph)))
-    }
-
-    fn whole_file(&mut self) -> Result<Option<Row>, DataError> {
-        let Some(mut text) = self.lines.next_filled()? else { return Ok(None) };
-        while let Some(line) = self.lines.next_line()? {
-            self.lines.join(&mut text, &line)?;
-        }
-        Ok(Some(Row::Text(text.trim_end().into())))
     }
 }
 

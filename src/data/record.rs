@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 
 use super::Row;
+use super::checked::CheckedMap;
 use super::row::KNOWN;
 
 /// One row of a file, as named columns in the file's own order.
@@ -18,6 +19,12 @@ impl Record {
         // serde_json puts "at line 1 column 7" behind its messages; the line is always 1 here and only the column helps.
         let columns = serde_json::from_str::<Map<String, Value>>(line);
         columns.map(Self).map_err(|error| error.to_string().replace("at line 1 column", "at column"))
+    }
+
+    /// Says whether [`Self::from_json`] would read a record, and what is wrong otherwise. Nothing is kept.
+    pub(super) fn check_json(line: &str) -> Result<(), String> {
+        // What is wrong is told by whoever would read it.
+        serde_json::from_str::<CheckedMap>(line).map(drop).or_else(|_| Self::from_json(line).map(drop))
     }
 
     /// Takes out of the record the columns that make a [`Row`]. The others stay.
@@ -61,6 +68,38 @@ mod tests {
         for (line, why) in [("[1]", "expected a map"), ("{\"a\": }", "expected value at column"), ("", "EOF")] {
             let error = Record::from_json(line).unwrap_err();
             assert!(error.contains(why), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_check_finds_what_reading_finds() {
+        let deep = |levels: usize| format!("{{\"a\":{}{}}}", "[".repeat(levels), "]".repeat(levels));
+        for line in [
+            r#"{"a": "\ud83d\ude00", "b": [1, -2, 3.5, 1e300, true, null, {"c": {}}], "a": ""}"#,
+            r#"{"a": "\ud83d"}"#,
+            r#"{"\ude00": 1}"#,
+            r#"{"a": "\x"}"#,
+            "{\"a\": \"\u{1}\"}",
+            "{\"\u{1}\": 1}",
+            r#"{"a": 1e999}"#,
+            r#"{"a": [-1e999]}"#,
+            r#"{"a": 01}"#,
+            r#"{"a": 123456789012345678901234567890}"#,
+            r#"{"a": [1,]}"#,
+            r#"{"a": {"b": 1,}}"#,
+            r#"{"a": {1: 2}}"#,
+            r#"{"a": tru}"#,
+            r#"{"a": 1} {}"#,
+            r#"{"a": 1"#,
+            "null",
+            "[{}]",
+            &deep(126),
+            &deep(127),
+            &deep(200),
+        ] {
+            assert_eq!(Record::check_json(line), Record::from_json(line).map(drop), "{line}");
+            let refused = serde_json::from_str::<CheckedMap>(line).is_err();
+            assert_eq!(refused, Record::from_json(line).is_err(), "{line}");
         }
     }
 }

@@ -18,7 +18,8 @@ use super::Record;
 
 /// Returns the rows of a batch.
 pub(super) fn rows(batch: &RecordBatch) -> Result<Vec<Record>, String> {
-    let mut rows = vec![Record::default(); batch.num_rows()];
+    let mut rows: Vec<Record> =
+        (0..batch.num_rows()).map(|_| Record(Map::with_capacity(batch.num_columns()))).collect();
     for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
         let values = column(array).map_err(|why| format!("the column `{}`: {why}", field.name()))?;
         for (row, value) in rows.iter_mut().zip(values) {
@@ -26,6 +27,27 @@ pub(super) fn rows(batch: &RecordBatch) -> Result<Vec<Record>, String> {
         }
     }
     Ok(rows)
+}
+
+/// Says whether [`rows`] would return the rows of a batch, and what is wrong otherwise. Nothing is made of what always is a value.
+pub(super) fn check(batch: &RecordBatch) -> Result<(), String> {
+    for (field, array) in batch.schema().fields().iter().zip(batch.columns()) {
+        if !is_always_a_value(array.data_type()) {
+            column(array).map_err(|why| format!("the column `{}`: {why}", field.name()))?;
+        }
+    }
+    Ok(())
+}
+
+fn is_always_a_value(of: &DataType) -> bool {
+    match of {
+        DataType::List(field) | DataType::LargeList(field) | DataType::Map(field, _) => {
+            is_always_a_value(field.data_type())
+        }
+        DataType::Struct(fields) => fields.iter().all(|field| is_always_a_value(field.data_type())),
+        DataType::Null | DataType::Boolean => true,
+        other => other.is_integer() || other.is_floating() || other.is_string() || other.is_binary(),
+    }
 }
 
 fn column(array: &ArrayRef) -> Result<Vec<Value>, String> {
@@ -114,7 +136,7 @@ fn list<O: OffsetSizeTrait>(array: &GenericListArray<O>) -> Result<Vec<Value>, S
 
 fn structs(array: &ArrayRef) -> Result<Vec<Value>, String> {
     let array = array.as_struct();
-    let mut rows = vec![Map::new(); array.len()];
+    let mut rows: Vec<Map<String, Value>> = (0..array.len()).map(|_| Map::with_capacity(array.num_columns())).collect();
     for (field, values) in array.fields().iter().zip(array.columns()) {
         for (row, value) in rows.iter_mut().zip(column(values)?) {
             row.insert(field.name().clone(), value);

@@ -110,7 +110,7 @@ pub(super) fn manifest(params: &SourceParams) -> SourceManifest {
         })
 }
 
-/// Reads all rows, since how many of them are none must be known now.
+/// Looks into all rows, since how many of them are none must be known now.
 fn count_rows(
     manifest: &SourceManifest,
     files: &[InputArtifact],
@@ -120,7 +120,7 @@ fn count_rows(
     cx.progress.phase("reading rows", None, "rows");
     let mut rows = manifest.rows_of(files.iter().map(|file| (file.name.clone(), file.path.clone())).collect());
     let mut count = 0_u64;
-    while rows.next_record()?.is_some() {
+    while rows.check_record()?.is_some() {
         count += 1;
         if count.is_multiple_of(4096) {
             cx.check_cancelled()?;

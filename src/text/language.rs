@@ -37,7 +37,8 @@ impl Guess {
 const HEAD: usize = 32;
 
 /// Returns how many words a model reads together. The reader of models takes the hashes of words as numbers without a sign,
-/// where fastText extends the sign, so every other n-gram of words would be another one.
+/// where fastText extends the sign, so every other n-gram of words would be another one. It hashes inside `predict` and shows neither
+/// rows nor dictionary, so this cannot be put right from here: it takes a reader of the whole file.
 fn words_together(head: &[u8]) -> Option<i32> {
     const MAGIC: i32 = 793_712_314;
     let number = |at: usize| Some(i32::from_le_bytes(*head.get(at..)?.first_chunk()?));

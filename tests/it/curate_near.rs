@@ -143,6 +143,15 @@ fn rows_like_those_of_another_set_go() {
     let ran = curate(2, &steps, &[ours.path()], &[("steps[0].dedup_fuzzy.against[0]", theirs.path())]).unwrap();
     let ids: Vec<String> = kept(&ran).iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids, ["o0", "o1", "o3", "o5"]);
+    // What is no row is told with its file and its own line, however many were read before.
+    let broken = data(&[json!({"text": text(2)}), json!({"titre": "sans texte"})]);
+    let slots =
+        [("steps[0].dedup_fuzzy.against[0]", theirs.path()), ("steps[0].dedup_fuzzy.against[1]", broken.path())];
+    let error =
+        curate(2, &json!([{"dedup_fuzzy": {"against": ["one", "two"]}}]), &[ours.path()], &slots).err().unwrap();
+    let place = format!("{}, line 2: there is neither", broken.path().join("data.jsonl").display());
+    let said = std::iter::successors(Some(&error as &dyn std::error::Error), |error| error.source());
+    assert!(said.map(ToString::to_string).any(|said| said.starts_with(&place)), "{error:?}");
 }
 
 #[test]

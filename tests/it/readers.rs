@@ -2,7 +2,11 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arrow_array::{Array, ArrayRef, Int32Array, RecordBatch, StructArray, UnionArray};
+use arrow_ipc::writer::StreamWriter;
+use arrow_schema::{DataType, Field, UnionFields};
 use luthflow::data::{
     DataError, FileRows, Format, Reading, Record, RowRange, ShardFormat, ShardWriter, SourceManifest, TextUnit, open,
     open_records,
@@ -31,11 +35,30 @@ fn read_as(name: &str, path: &Path, reading: &Reading) -> Result<Vec<Value>, Dat
     Ok(rows)
 }
 
+/// How many rows are found to be there, without making them.
+fn checked_as(name: &str, path: &Path, reading: &Reading) -> Result<usize, DataError> {
+    let mut file = FileRows::open(name, path, reading)?;
+    let mut rows = 0;
+    while let Some(()) = file.check_record()? {
+        rows += 1;
+    }
+    Ok(rows)
+}
+
 fn read(name: &str, bytes: &[u8]) -> Result<Vec<Value>, DataError> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join(name);
     std::fs::write(&path, bytes).unwrap();
-    read_as(name, &path, &Reading::default())
+    let rows = read_as(name, &path, &Reading::default());
+    // Whoever only looks whether rows are there finds as many, or what is wrong, in the same words.
+    let told = |error: &DataError| error.to_string();
+    let checked = checked_as(name, &path, &Reading::default());
+    assert_eq!(
+        checked.as_ref().map_err(told),
+        rows.as_ref().map(Vec::len).as_ref().map_err(|error| told(error)),
+        "{name}"
+    );
+    rows
 }
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
@@ -127,6 +150,9 @@ fn some_columns_and_rows_are_the_same_in_every_format() {
                 assert_eq!(Value::Object(columns), json!({"id": row["id"], "x": null}), "{from}.. of {}", files[0].0);
             }
             assert_eq!(found.next_record().unwrap(), None, "{from}..{to:?} of {}", files[0].0);
+            let mut checked = some.rows_of(files.clone());
+            let count = std::iter::from_fn(|| checked.check_record().unwrap()).count();
+            assert_eq!(count, end.saturating_sub(from as usize), "{from}..{to:?} of {}", files[0].0);
         }
     }
 }
@@ -160,6 +186,46 @@ fn mistakes_have_a_file_and_a_row() {
     }
     let packed = gzip(&std::fs::read(fixture("types.parquet")).unwrap());
     assert!(read("a.parquet.gz", &packed).unwrap_err().to_string().contains("a.parquet.gz: it lies within gzip"));
+}
+
+/// A column that reading refuses is refused by whoever only looks whether rows are there, however deep it lies.
+#[test]
+fn a_column_of_no_one_type_is_refused() {
+    let numbers: ArrayRef = Arc::new(Int32Array::from(vec![1, 2]));
+    let fields: UnionFields = [(0, Arc::new(Field::new("n", DataType::Int32, false)))].into_iter().collect();
+    let union: ArrayRef =
+        Arc::new(UnionArray::try_new(fields, vec![0; 2].into(), None, vec![Arc::clone(&numbers)]).unwrap());
+    let field = |name: &str, array: &ArrayRef| Arc::new(Field::new(name, array.data_type().clone(), true));
+    let inner: ArrayRef = Arc::new(StructArray::from(vec![(field("u", &union), Arc::clone(&union))]));
+    for (array, readable) in [(&numbers, true), (&union, false), (&inner, false)] {
+        let batch = RecordBatch::try_from_iter([("a", Arc::clone(&numbers)), ("b", Arc::clone(array))]).unwrap();
+        let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+        writer.write(&batch).unwrap();
+        let found = read("a.arrow", &writer.into_inner().unwrap());
+        match found {
+            Ok(rows) => assert!(readable && rows.len() == 2, "{rows:?}"),
+            Err(error) => {
+                let said = error.to_string();
+                assert!(!readable && said.contains("row 1: the column `b`: a union has no one type"), "{said}");
+            }
+        }
+    }
+}
+
+#[test]
+fn rows_that_are_passed_over_are_not_there() {
+    for name in ["types.parquet", "types.feather", "types.jsonl"] {
+        let open = || FileRows::open(name, &fixture(name), &Reading::default()).unwrap();
+        let rows = checked_as(name, &fixture(name), &Reading::default()).unwrap();
+        assert!(rows > 3, "{name}: {rows}");
+        let mut file = open();
+        file.check_record().unwrap();
+        assert_eq!(file.skip_rows(2).unwrap(), 2);
+        assert_eq!(std::iter::from_fn(|| file.check_record().unwrap()).count(), rows - 3, "{name}");
+        let mut file = open();
+        file.next_record().unwrap();
+        assert_eq!(file.skip_rows(u64::MAX).unwrap(), rows as u64 - 1, "{name}");
+    }
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod item;
 mod memo;
 mod outputs;
 mod page;
+mod reader;
 mod row_hash;
 mod sorter;
 mod spool;
@@ -32,17 +33,12 @@ use self::flow::Flow;
 use self::item::Item;
 use self::memo::FileMemo;
 use self::outputs::Outputs;
+use self::reader::Reader;
 use self::stats::{Counts, Source, SourceTokens, Stats};
 use self::tokens::TokenCounter;
 pub(super) use self::written::{PATTERN, unreadable};
 use super::{OpCx, OpError, Outcome};
-use crate::data;
 use crate::spec::params::{CurateParams, CurateStep};
-
-/// Rows in a block.
-const BLOCK_ROWS: usize = 2048;
-/// Bytes of text (about) after which a block is full even with fewer rows.
-const BLOCK_BYTES: u64 = 16 << 20;
 
 /// Runs the node.
 pub(super) fn run(params: &CurateParams, cx: &OpCx<'_>) -> Result<Outcome, OpError> {
@@ -105,7 +101,7 @@ fn read_all(
     let mut read = 0;
     cx.progress.phase("curating", None, "rows");
     for (from, entry) in params.from.iter().enumerate() {
-        let records = data::open_records(&cx.inputs.one(&format!("from[{from}]"))?.path)?.unpacking_in(cx.scratch);
+        let records = reader::open(&cx.inputs.one(&format!("from[{from}]"))?.path, cx)?;
         let manifest = records.manifest().clone();
         // A bound on the rows of the whole, or of the entry, leaves no file to itself.
         let files = records.by_file().filter(|_| entry.limit.is_none());
@@ -115,7 +111,7 @@ fn read_all(
             let of = (names[from].as_str(), first.steps, first.counter);
             let memo = path.as_ref().map(|path| FileMemo::of(path, &manifest, of, cx));
             let memo = memo.transpose()?.flatten().zip(path);
-            let reader = Reader { records, from: from as u32, number: 0, limit: entry.limit, file: "".into() };
+            let reader = Reader::of_entry(records, from as u32, entry.limit, cx);
             let file = File { from, offset: given.rows, reader, memo };
             let more = file.run(first, cx, |items, rows| {
                 cx.progress.position(read + rows);
@@ -150,15 +146,15 @@ impl Given {
 }
 
 /// A file of the entry `from` of which `offset` rows were read before.
-struct File {
+struct File<'a> {
     from: usize,
     offset: u64,
-    reader: Reader,
+    reader: Reader<'a>,
     /// Where its rows are kept, and where it lies.
     memo: Option<(FileMemo, PathBuf)>,
 }
 
-impl File {
+impl File<'_> {
     /// Gives what the first steps make of the file to `take`, with the number of rows read, and returns what was read.
     fn run(
         mut self,
@@ -193,22 +189,17 @@ impl File {
         }
         let mut tokens = 0;
         let mut keeping = self.memo.as_ref().and_then(|(memo, _)| memo.begin());
-        loop {
-            cx.check_cancelled()?;
-            let mut block = self.reader.next_block()?;
-            if block.is_empty() {
-                break;
-            }
+        while let Some(mut block) = self.reader.next().transpose()? {
             tokens += first.tokens_of(&mut block)?;
             let items = first.flow.push(block)?;
             keeping = keeping.and_then(|mut keeping| keeping.push(&items).then_some(keeping));
-            take(ours(items), self.reader.number)?;
+            take(ours(items), self.reader.rows())?;
         }
         let counts = first.flow.take_counts();
         if let Some(keeping) = keeping {
-            keeping.finish(self.reader.number, &counts);
+            keeping.finish(self.reader.rows(), &counts);
         }
-        let given = Given::of(self.reader.number, tokens, &counts);
+        let given = Given::of(self.reader.rows(), tokens, &counts);
         merge(&mut first.counts, counts, from, offset);
         Ok(given)
     }
@@ -217,36 +208,5 @@ impl File {
 fn merge(all: &mut [Counts], file: Vec<Counts>, from: usize, offset: u64) {
     for (all, file) in all.iter_mut().zip(file) {
         all.merge(file, from, offset);
-    }
-}
-
-/// The rows of a file, or of a whole entry.
-struct Reader {
-    records: data::Records,
-    from: u32,
-    /// How many were read.
-    number: u64,
-    limit: Option<u64>,
-    /// The file that is read.
-    file: Arc<str>,
-}
-
-impl Reader {
-    /// Returns the next rows, none at the end.
-    fn next_block(&mut self) -> Result<Vec<Item>, OpError> {
-        let mut block = Vec::new();
-        let mut bytes = 0;
-        while block.len() < BLOCK_ROWS && bytes < BLOCK_BYTES && self.limit.is_none_or(|limit| self.number < limit) {
-            let Some(record) = self.records.next().transpose()? else { break };
-            self.number += 1;
-            let (file, line) = self.records.place();
-            if *self.file != *file {
-                self.file = file.into();
-            }
-            let item = Item::new(self.from, self.number, record).at(&self.file, line);
-            bytes += item.bytes();
-            block.push(item);
-        }
-        Ok(block)
     }
 }

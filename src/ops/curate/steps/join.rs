@@ -8,9 +8,10 @@ use std::collections::btree_map::Entry;
 
 use serde_json::{Map, Value};
 
-use crate::data::{self, Record, TextTemplate};
+use crate::data::TextTemplate;
 use crate::ops::curate::flow::{Needs, Step, Verdict, try_each};
 use crate::ops::curate::item::Item;
+use crate::ops::curate::reader::Reader;
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{Join, Unmatched};
 
@@ -31,26 +32,25 @@ impl JoinRows {
         let with_key = template("with_key", join.with_key.as_ref().unwrap_or(&join.key))?;
         let input = cx.inputs.one(&format!("steps[{at}].join.with"))?;
         let mut others = BTreeMap::new();
-        let mut records = data::open_records(&input.path)?.unpacking_in(cx.scratch);
-        while let Some(record) = records.next() {
-            cx.check_cancelled()?;
-            let Record(mut columns) = record?;
-            let (file, line) = records.place();
-            let place = || format!("{file}, line {line}");
-            let key = with_key.render(&columns).map_err(|why| failed("with_key", &place(), &why))?;
-            if let Some(missing) = join.columns.keys().find(|name| !columns.contains_key(*name)) {
-                let there: Vec<&str> = columns.keys().map(String::as_str).collect();
-                let message = format!("{}: there is no column `{missing}`", place());
-                return Err(OpError::new(message).help(format!("its columns are `{}`", there.join("`, `"))));
-            }
-            let taken: Vec<Value> = join.columns.keys().map(|name| columns[name].take()).collect();
-            match others.entry(key) {
-                Entry::Vacant(place) => drop(place.insert(taken)),
-                Entry::Occupied(other) => {
-                    let message = format!("{}: an earlier row has the key `{}` too", place(), other.key());
-                    return Err(
-                        OpError::new(message).help("leave one of them out before the join, or make the key longer")
-                    );
+        for block in Reader::of_folder(&input.path, cx)? {
+            for mut item in block? {
+                let place = item.place();
+                let columns = item.columns_mut();
+                let key = with_key.render(&*columns).map_err(|why| failed("with_key", &place, &why))?;
+                if let Some(missing) = join.columns.keys().find(|name| !columns.contains_key(*name)) {
+                    let there: Vec<&str> = columns.keys().map(String::as_str).collect();
+                    let message = format!("{place}: there is no column `{missing}`");
+                    return Err(OpError::new(message).help(format!("its columns are `{}`", there.join("`, `"))));
+                }
+                let taken: Vec<Value> = join.columns.keys().map(|name| columns[name].take()).collect();
+                match others.entry(key) {
+                    Entry::Vacant(vacant) => drop(vacant.insert(taken)),
+                    Entry::Occupied(other) => {
+                        let message = format!("{place}: an earlier row has the key `{}` too", other.key());
+                        return Err(
+                            OpError::new(message).help("leave one of them out before the join, or make the key longer")
+                        );
+                    }
                 }
             }
         }

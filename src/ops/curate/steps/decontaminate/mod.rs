@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 
 use self::cut::Cut;
 use self::index::{EvalItem, Hit, Index, Shared, word_hashes};
-use crate::data::{self, Record, Row, beginning};
+use crate::data::{Row, beginning};
 use crate::ops::curate::flow::{Step, Verdict, Why};
 use crate::ops::curate::item::Item;
+use crate::ops::curate::reader::Reader;
 use crate::ops::curate::spool::{Spool, SpoolReader};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::{ContaminationMethod, Decontaminate, EvalSet, FilterMode};
@@ -82,10 +83,11 @@ impl DropContaminated {
         };
         for (set, eval) in settings.evals.iter().enumerate() {
             let input = cx.inputs.one(&format!("steps[{at}].decontaminate.evals[{set}].node"))?;
-            for record in data::open_records(&input.path)?.unpacking_in(cx.scratch) {
-                cx.check_cancelled()?;
-                step.items[set] += 1;
-                step.add(set, eval, &record?)?;
+            for block in Reader::of_folder(&input.path, cx)? {
+                for item in block? {
+                    step.items[set] += 1;
+                    step.add(set, eval, &item)?;
+                }
             }
         }
         let count = |size: usize| (0..size).map(|_| AtomicU32::new(0)).collect();
@@ -93,11 +95,11 @@ impl DropContaminated {
         Ok(step)
     }
 
-    fn add(&mut self, set: usize, eval: &EvalSet, record: &Record) -> Result<(), OpError> {
+    fn add(&mut self, set: usize, eval: &EvalSet, entry: &Item) -> Result<(), OpError> {
         let number = self.items[set];
         let n = self.settings.words();
         let texts =
-            texts_of(eval, record).map_err(|why| OpError::new(format!("item {number} of `{}`: {why}", eval.name)))?;
+            texts_of(eval, entry).map_err(|why| OpError::new(format!("item {number} of `{}`: {why}", eval.name)))?;
         let simple: Vec<Vec<u64>> = texts.iter().map(|text| self.hashes(&self.simple(text))).collect();
         let item = |words: usize, text: &str| EvalItem {
             set: set as u32,
@@ -106,7 +108,7 @@ impl DropContaminated {
             beginning: beginning(text),
         };
         if self.settings.method == ContaminationMethod::Datatrove {
-            let answer = eval.answer.as_ref().and_then(|column| record.0.get(column));
+            let answer = eval.answer.as_ref().and_then(|column| entry.columns().get(column));
             let answer = word_hashes(&simplified(answer.and_then(Value::as_str).unwrap_or_default()));
             let question: Vec<u64> = simple.concat();
             // n-grams of the answer, and those that reach from the question into it.
@@ -306,25 +308,25 @@ fn simplified(text: &str) -> String {
 }
 
 /// Returns the texts of an item of an evaluation set.
-fn texts_of(eval: &EvalSet, record: &Record) -> Result<Vec<String>, String> {
+fn texts_of(eval: &EvalSet, entry: &Item) -> Result<Vec<String>, String> {
     if !eval.fields.is_empty() {
         let mut texts = Vec::new();
         for field in &eval.fields {
-            let Some(value) = record.0.get(field) else {
-                let columns: Vec<&str> = record.0.keys().map(String::as_str).collect();
+            let Some(value) = entry.columns().get(field) else {
+                let columns: Vec<&str> = entry.columns().keys().map(String::as_str).collect();
                 return Err(format!("there is no column `{field}`; it has `{}`", columns.join("`, `")));
             };
             strings(value, &mut texts);
         }
         return Ok(texts);
     }
-    if let Ok(row) = record.clone().take_row() {
-        return Ok(match row {
+    if let Some(row) = entry.to_row() {
+        return Ok(match row.into_owned() {
             Row::Pair { good, bad } => vec![good, bad],
             row => texts_of_row(&row),
         });
     }
-    Ok(record.0.values().filter_map(|value| value.as_str().map(str::to_owned)).collect())
+    Ok(entry.columns().values().filter_map(|value| value.as_str().map(str::to_owned)).collect())
 }
 
 fn strings(value: &Value, texts: &mut Vec<String>) {

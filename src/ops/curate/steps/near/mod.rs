@@ -21,9 +21,9 @@ use self::clusters::Clusters;
 use self::scheme::Signature;
 use self::shingles::Shingler;
 use self::verify::Verified;
-use crate::data;
 use crate::ops::curate::flow::{Needs, Step, Verdict, Why, prepare};
 use crate::ops::curate::item::Item;
+use crate::ops::curate::reader::Reader;
 use crate::ops::curate::row_hash::row_hash;
 use crate::ops::curate::spool::{Spool, SpoolReader};
 use crate::ops::{OpCx, OpError};
@@ -82,26 +82,14 @@ impl<'a> DropNear<'a> {
             figures: Value::Null,
         };
         for other in cx.inputs.list(&format!("steps[{at}].dedup_fuzzy.against")) {
-            step.read_other(&other.name, data::open_records(&other.path)?.unpacking_in(cx.scratch))?;
+            for block in Reader::of_folder(&other.path, cx)? {
+                let mut items = block?;
+                prepare(&mut items, Needs::Row)?;
+                step.others += items.len() as u32;
+                step.take_in(items, true)?;
+            }
         }
         Ok(step)
-    }
-
-    /// Takes in the rows of a data set that this one is kept apart from.
-    fn read_other(&mut self, name: &str, mut records: data::Records) -> Result<(), OpError> {
-        const BLOCK: usize = 2048;
-        let file = name.into();
-        loop {
-            let block: Vec<_> = records.by_ref().take(BLOCK).collect::<Result<_, _>>()?;
-            if block.is_empty() {
-                return Ok(());
-            }
-            let item = |(i, record)| Item::new(0, i, record).at(&file, i);
-            let mut items: Vec<Item> = (u64::from(self.others) + 1..).zip(block).map(item).collect();
-            prepare(&mut items, Needs::Row)?;
-            self.others += items.len() as u32;
-            self.take_in(items, true)?;
-        }
     }
 
     fn take_in(&mut self, items: Vec<Item>, other: bool) -> Result<(), OpError> {

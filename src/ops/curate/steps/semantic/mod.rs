@@ -23,6 +23,7 @@ use super::near::Ranks;
 use crate::data;
 use crate::ops::curate::flow::{Needs, Step, Verdict, Why, prepare};
 use crate::ops::curate::item::Item;
+use crate::ops::curate::reader::Reader;
 use crate::ops::curate::spool::{Spool, SpoolReader};
 use crate::ops::{OpCx, OpError};
 use crate::spec::params::DedupSemantic;
@@ -67,34 +68,24 @@ impl<'a> DropAlike<'a> {
         };
         for other in cx.inputs.list(&format!("steps[{at}].dedup_semantic.against")) {
             step.against.begin();
-            step.read_other(data::open_records(&other.path)?.unpacking_in(cx.scratch))?;
+            for block in Reader::of_folder(&other.path, cx)? {
+                step.take_other(block?)?;
+            }
         }
         Ok(step)
     }
 
-    /// Takes in the rows of a data set that this one is kept apart from.
-    fn read_other(&mut self, mut records: data::Records) -> Result<(), OpError> {
-        const BLOCK: usize = 2048;
-        loop {
-            let mut items = Vec::new();
-            while items.len() < BLOCK {
-                let Some(record) = records.next().transpose()? else { break };
-                let (file, line) = records.place();
-                items.push(Item::new(0, line, record).at(&file.into(), line));
-            }
-            if items.is_empty() {
-                return Ok(());
-            }
-            if self.said.of_rows() {
-                prepare(&mut items, Needs::Row)?;
-            } else {
-                // A template reads columns, and those that make a row look the same to it there as in rows of `from`.
-                items.iter_mut().filter(|item| item.to_row().is_some()).for_each(|item| drop(item.shape()));
-            }
-            let texts = self.embed(&items, &[])?;
-            self.against.extend(texts.iter().map(|text| data::beginning(text)));
-            self.ranks.push(&items, true)?;
+    /// Takes in rows of a data set that this one is kept apart from.
+    fn take_other(&mut self, mut items: Vec<Item>) -> Result<(), OpError> {
+        if self.said.of_rows() {
+            prepare(&mut items, Needs::Row)?;
+        } else {
+            // A template reads columns, and those that make a row look the same to it there as in rows of `from`.
+            items.iter_mut().filter(|item| item.to_row().is_some()).for_each(|item| drop(item.shape()));
         }
+        let texts = self.embed(&items, &[])?;
+        self.against.extend(texts.iter().map(|text| data::beginning(text)));
+        self.ranks.push(&items, true)
     }
 
     /// Adds the vectors of rows, and returns what was read of each.

@@ -1,18 +1,20 @@
 //! All files of a pipeline, read and put together: what each one includes lies under it or below a name of its own.
 
+mod scope;
+mod task_files;
+
 use std::collections::HashMap;
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
+use self::scope::add_level;
 use super::combine;
 use super::diagnostic::{Diagnostic, Place};
 use super::document::Document;
 use super::file::{self, FileSpec, Level, LocalNode};
 use super::include::{Include, ReadFile, SourceFile};
-use super::params::Kind;
 use super::path::FieldPath;
-use super::pipeline::{Axis, Exclude, NodeSpec, Pipeline, Scope, Zip};
-use super::{suggest, tasks};
+use super::pipeline::{NodeSpec, Pipeline};
 
 /// How deep files may include each other.
 const MAX_DEPTH: usize = 16;
@@ -163,48 +165,6 @@ impl<'a> Loader<'a> {
         ground.unreadable.extend(spec.unreadable.iter().cloned());
     }
 
-    /// Puts the task files that an eval names in the place of their paths; returns which task is in which file.
-    fn tasks(&mut self, from: usize, node: &mut LocalNode) -> Vec<(usize, usize)> {
-        let mut files = Vec::new();
-        if node.kind != Kind::Eval {
-            return files;
-        }
-        for (i, path) in tasks::paths(&node.fields) {
-            let at = FieldPath::root().key("nodes").key(&node.name).key("tasks").index(i);
-            let place = Place::new(from, self.documents[from].value_span(&at));
-            let path = plain(&self.folder(from).join(path));
-            let known = self.files.iter().position(|file| file.path == path);
-            let file = match known.map_or_else(|| (self.read)(&path).map(|text| self.add_task(path, text)), Ok) {
-                Ok(file) => file,
-                Err(why) => {
-                    self.diagnostics.push(Diagnostic::new(place, why));
-                    self.broken = true;
-                    continue;
-                }
-            };
-            tasks::put(&mut node.fields, i, &self.documents[file].value);
-            files.push((i, file));
-        }
-        files
-    }
-
-    fn add_task(&mut self, path: PathBuf, text: String) -> usize {
-        let file = self.files.len();
-        let (document, wrong) = match Document::read(&text) {
-            Ok(document) => {
-                let wrong = tasks::mistakes_of_file(&document);
-                (document, wrong)
-            }
-            Err(wrong) => (Document::default(), wrong),
-        };
-        self.broken |= !wrong.is_empty();
-        self.diagnostics.extend(wrong.into_iter().map(|wrong| wrong.in_file(file)));
-        self.files.push(SourceFile { path, text });
-        self.documents.push(document);
-        self.specs.push(None);
-        file
-    }
-
     fn add_node(&mut self, file: usize, node: &LocalNode, ground: &mut Ground) {
         if let Some(other) = ground.names.insert(node.name.clone(), file) {
             let span = self.documents[file].key_span(&FieldPath::root().key("nodes").key(&node.name));
@@ -264,54 +224,6 @@ impl<'a> Loader<'a> {
             chain.pop();
         }
     }
-
-    /// Gives the parameters of an included file the values that the entry has for them.
-    fn give(&mut self, include: &Include, outer: &str, prefix: &str, level: &mut Level, out: &mut Pipeline) {
-        for (name, value, place) in &include.params {
-            if !level.knows(name) {
-                let message = format!("{} has no parameter `{name}`", include.path);
-                let help = suggest::help(name, level.names());
-                self.diagnostics.push(Diagnostic::new(*place, message).maybe_help(help));
-                continue;
-            }
-            if value.is_object() {
-                let message = format!("the parameter `{name}` must be a value or a list");
-                self.diagnostics.push(Diagnostic::new(*place, message));
-                level.params.remove(name);
-                level.unreadable.push(name.clone());
-                continue;
-            }
-            level.set(name, value.clone());
-            level.places.retain(|(known, _)| known != name);
-            level.places.push((name.clone(), *place));
-            if value.to_string().contains("${") {
-                out.given.insert(format!("{prefix}{name}"), Scope::Prefix(outer.to_owned()));
-            }
-        }
-    }
-}
-
-/// Adds the parameters and axes of one scope under its prefix.
-fn add_level(level: Level, prefix: &str, out: &mut Pipeline) {
-    let whole = |name: String| format!("{prefix}{name}");
-    for (name, place) in level.places {
-        out.places.insert(whole(name), place);
-    }
-    for (name, value) in level.params {
-        let name = whole(name);
-        if value.to_string().contains("${env:") && !out.given.contains_key(&name) {
-            out.given.insert(name.clone(), Scope::Environment);
-        }
-        out.params.insert(name, value);
-    }
-    out.axes.extend(level.axes.into_iter().map(|axis| Axis { name: whole(axis.name), ..axis }));
-    let names = |names: Vec<String>| names.into_iter().map(whole).collect();
-    out.zips.extend(level.zips.into_iter().map(|zip| Zip { names: names(zip.names), ..zip }));
-    for exclude in level.excludes {
-        let at = exclude.at.into_iter().map(|(name, value)| (whole(name), value)).collect();
-        out.excludes.push(Exclude { at, ..exclude });
-    }
-    out.unreadable_params.extend(level.unreadable.into_iter().map(whole));
 }
 
 /// Returns a path without `.` and, where that is safe to say without looking, without `..`.
