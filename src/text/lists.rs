@@ -2,7 +2,7 @@
 //!
 //! The bounds are C4's: a word stands alone if what is beside it is no letter, digit or underscore. The two lists that come
 //! along are short and ours: insults and slurs that have no innocent sense. Longer ones (LDNOOBW has `veuve` and `bander`
-//! for French) drop ordinary prose; who wants them names the file.
+//! for French) drop ordinary prose; who wants them gives them as `words`, from a file of their own (docs/curation.md).
 
 use std::sync::LazyLock;
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::op::{Ran, inputs, run_with};
+use crate::world::World;
 
 /// Runs steps over rows.
 fn curate(steps: &Value, rows: &[Value]) -> Result<Ran, OpError> {
@@ -154,6 +155,37 @@ fn words_of_lists_are_found_whole() {
         rows(&ran).iter().map(|row| row.get("flags").is_some_and(|flags| flags == &json!(["toxicity"]))).collect();
     assert_eq!(flags, [true, false, true]);
     assert_eq!(rows(&curate(&json!([{"toxicity": {"mode": "drop"}}]), &all).unwrap()).len(), 2);
+}
+
+/// A list of one's own, in a file of its own, as docs/curation.md shows it.
+#[test]
+fn a_list_of_words_may_be_a_file() {
+    let guide = fs::read_to_string(crate::op::repository().join("docs/curation.md")).unwrap();
+    let block = |begins: &str| {
+        let found = guide.split("```yaml\n").skip(1).find(|block| block.starts_with(begins));
+        found.and_then(|block| block.split("```").next()).unwrap_or_else(|| panic!("no block begins with {begins:?}"))
+    };
+    let world = World::empty();
+    world.write("insultes.yaml", block("# insultes.yaml"));
+    world.write("pipeline.yaml", block("version: 1\ninclude: insultes.yaml"));
+    let lines = ["Quel beau temps.", "Ah, Zut alors !", "Nom d'un chien, il pleut.", "Nom d’un chien !", "Zutique."];
+    let rows: String = lines.iter().map(|line| text(line).to_string() + "\n").collect();
+    world.write("data/fr.jsonl", &rows);
+    let left = |world: &World| {
+        assert_eq!(world.run(&["run"]).code, 0);
+        world.run(&["data", "head", "clean", "--json"]).stdout.lines().count()
+    };
+    assert_eq!(left(&world), 2);
+    // The list is part of what the node is: another one, another result.
+    world.edit_file("insultes.yaml", "zut", "beau temps");
+    assert_eq!(left(&world), 2);
+    assert!(world.run(&["data", "head", "clean", "--json"]).stdout.contains("Zut alors"));
+    // An empty list is told, and so is one that is not there.
+    world.write("insultes.yaml", "version: 1\nparams: {insultes: []}\n");
+    assert!(world.run(&["check"]).stderr.contains("there is no word to look for"));
+    std::fs::remove_file(world.path("insultes.yaml")).unwrap();
+    let checked = world.run(&["check"]);
+    assert!(checked.code != 0 && checked.stderr.contains("insultes.yaml"), "{}", checked.stderr);
 }
 
 #[test]

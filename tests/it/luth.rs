@@ -38,7 +38,7 @@ const SETS: &[Set] = &[
 ];
 
 /// The model of the profile `small`.
-const SMALL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
+pub(crate) const SMALL: &str = "HuggingFaceTB/SmolLM2-135M-Instruct";
 
 pub(crate) const COMMIT: &str = "038c7808122969ead7456361af05cb8f47d247f8";
 
@@ -81,6 +81,10 @@ pub(crate) fn world() -> (World, Hub) {
     }
     copy(&world, "pipelines/luth");
     copy(&world, "pipelines/luth/parts");
+    world.write(
+        "pipelines/luth-sft.yaml",
+        &fs_err::read_to_string(repository().join("pipelines/luth-sft.yaml")).unwrap(),
+    );
     (world, hub)
 }
 
@@ -206,4 +210,67 @@ fn a_curation_keeps_clear_of_tasks_by_name() {
     world.write("clean.yaml", &pipeline.to_string().replace("mmlu-fr", "mmlu-frr"));
     let checked = run(&world, &hub, &["check", "clean.yaml"]);
     assert!(checked.code != 0 && checked.stderr.contains("did you mean `mmlu-fr`?"), "{}", checked.stderr);
+}
+
+/// What `luth-sft.yaml` keeps clear of: every column that it names is there, and what gives an item of a set away goes.
+#[test]
+fn luth_sft_keeps_clear_of_the_twelve_examinations() {
+    let (world, hub) = world();
+    let fixtures = [
+        ("ifeval-fr", "ifeval_fr"),
+        ("ifeval", "ifeval"),
+        ("gpqa-diamond-fr", "gpqa_fr"),
+        ("gpqa-diamond", "gpqa"),
+        ("mmlu-fr", "exams_fr_mmmlu"),
+        ("mmlu", "mmlu"),
+        ("math-500-fr", "math_500"),
+        ("math-500", "math_500"),
+        ("arc-challenge-fr", "exams_fr"),
+        ("arc-challenge", "arc_challenge"),
+        ("hellaswag-fr", "hellaswag"),
+        ("hellaswag", "hellaswag"),
+    ];
+    let mut evals = evals_of_luth_sft();
+    // Luth's other two are not on this hub.
+    evals.retain(|set| set["task"] != "kholle" && !set["task"].as_str().unwrap().starts_with("aime24"));
+    let named: Vec<&str> = evals.iter().map(|set| set["task"].as_str().unwrap()).collect();
+    assert_eq!(named, fixtures.map(|(task, _)| task));
+    let given_away = evals.iter().zip(fixtures).map(|(set, (_, file))| {
+        let rows = String::from_utf8(fixture(file)).unwrap();
+        let asked = |line: &str| -> String {
+            let row: Value = serde_json::from_str(line).unwrap();
+            row[set["fields"][0].as_str().unwrap()].as_str().unwrap().to_owned()
+        };
+        let longest = rows.lines().map(asked).max_by_key(|text| text.split_whitespace().count()).unwrap();
+        json!({"text": format!("À savoir par cœur : {longest}")})
+    });
+    let kept = json!({"text": "Le chat dort sur le mur, et personne ne l'appelle."});
+    let rows: Vec<Value> = given_away.chain([kept.clone()]).collect();
+    world.write("rows.jsonl", &rows.iter().map(|row| row.to_string() + "\n").collect::<String>());
+    let steps = json!([{"decontaminate": {"evals": evals}}]);
+    let nodes = json!({"rows": {"kind": "source", "dataset": "rows.jsonl"},
+        "clean": {"kind": "curate", "from": ["rows"], "steps": steps}});
+    world.write("clean.yaml", &json!({"version": 1, "nodes": nodes}).to_string());
+    let ran = run(&world, &hub, &["run", "clean.yaml"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let left = run(&world, &hub, &["data", "head", "clean", "-n", "20", "--json", "-p", "clean.yaml"]);
+    assert_eq!(left.stdout.trim(), kept.to_string(), "{}", left.stderr);
+    // Whoever takes the long way is not told that nothing was searched for.
+    let checked = run(&world, &hub, &["check", "pipelines/luth/luth-0.6b-from-sources.yaml"]);
+    assert!(checked.code == 0 && !checked.stderr.contains("no data was searched"), "{}", checked.stderr);
+}
+
+/// The evaluation sets of the shipped pipeline, as they are written there.
+fn evals_of_luth_sft() -> Vec<Value> {
+    let main = luthflow::spec::SourceFile {
+        path: "luth-sft.yaml".into(),
+        text: fs_err::read_to_string(repository().join("pipelines/luth-sft.yaml")).unwrap(),
+    };
+    let parsed = luthflow::spec::parse_files(main, "x", &Default::default(), &|_| Err("it includes nothing".into()));
+    let pipeline = parsed.pipeline.unwrap();
+    let node = pipeline.nodes.iter().find(|node| node.name == "luth_sft").unwrap();
+    let steps = node.fields["steps"].as_array().unwrap().iter();
+    let evals = steps.filter_map(|step| step["decontaminate"]["evals"].as_array()).flatten();
+    let written = |set: &Value| json!({"task": set["task"], "fields": set["fields"]});
+    evals.map(written).collect()
 }

@@ -56,6 +56,7 @@ mod likelihood;
 mod locked;
 mod lora;
 mod luth;
+mod luth_small;
 mod machine;
 mod measured;
 mod merge;

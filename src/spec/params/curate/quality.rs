@@ -162,10 +162,10 @@ pub enum QualityRule {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Toxicity {
-    /// The lists that come along.
+    /// The lists that come along. They are short.
     #[serde(default = "french_list")]
     pub lists: Vec<WordListName>,
-    /// More words and phrases.
+    /// More words and phrases: a list of yours, also as a parameter of a file that is included.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<String>,
     /// Whose messages are searched; everybody's when left out. Rows that are no chats are searched whole.
