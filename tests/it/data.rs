@@ -132,6 +132,42 @@ fn broken_files_are_refused_with_file_and_line() {
     }
 }
 
+/// Mistakes inside messages, in the words and at the columns that they had when a message was first read as a map of its fields.
+#[test]
+fn mistakes_inside_a_message_have_their_column() {
+    for (line, why) in [
+        (
+            r#"{"messages": [{"role": 1, "content": "a"}, {"role": "user"}]}"#,
+            "the `role` of a message is not text at column 43",
+        ),
+        (
+            r#"{"messages": [{"role": "user"} , {"role": "user", "content": "b"}]}"#,
+            "missing field `content` in a message of `user` that calls no tool at column 33",
+        ),
+        (r#"{"messages": [{"content": "b"}]  , "tools": 3}"#, "missing field `role` in a message at column 31"),
+        (
+            r#"{"messages": [{"role": "user", "content": null, "thinking": "a", "role": null}]}"#,
+            "the `role` of a message is not text at column 79",
+        ),
+        (r#"{"messages": ["a"]}"#, "invalid type: string \"a\", expected a map at column 17"),
+        (r#"{"messages": [null]}"#, "invalid type: null, expected a map at column 18"),
+        (
+            r#"{"messages": [{"role": "user", "content": "b", "id": "\ud83d"}]}"#,
+            "unexpected end of hex escape at column 61",
+        ),
+        (r#"{"messages": [{"role": "user", "content": "b", "id": 1e999}]}"#, "number out of range at column 58"),
+        (r#"{"messages": [{"role": "user", "content": "b", "name": 1e999}]}"#, "number out of range at column 60"),
+        (r#"{"messages": [{"role": "user", "content": "b", "\x": 1}]}"#, "invalid escape at column 50"),
+        (r#"{"messages": [{"role": "user", "content": "b",}]}"#, "trailing comma at column 47"),
+        (
+            r#"{"chosen": [{"role": "user", "content": "q"}, 3], "rejected": [{"role": "user"}]}"#,
+            "`chosen`: invalid type: integer `3`, expected a map",
+        ),
+    ] {
+        assert_eq!(Row::from_json(line), Err(why.into()), "{line}");
+    }
+}
+
 #[test]
 fn a_mistake_far_down_is_found_when_it_is_reached_and_ends_the_rows() {
     let dir = TempDir::new().unwrap();
