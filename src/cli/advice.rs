@@ -51,21 +51,29 @@ fn unsearched(plan: &Plan, pipeline: &Pipeline) -> BTreeSet<Diagnostic> {
         }
         let searched = Searched::of(plan, &behind);
         let tasks = params.iter().enumerate().filter_map(|(i, task)| match task {
-            Task::Named(task) => Some((i, task.key.as_str())),
+            Task::Named(task) => Some((i, task)),
             _ => None,
         });
-        let is_unsearched = |(i, task): &(usize, &str)| {
-            let rows = rows_of(plan, id, &format!("tasks[{i}].{task}.data"));
-            !searched.tasks.contains(task) && rows.is_none_or(|rows| !searched.rows.contains(&rows))
-        };
-        said.extend(told(&tasks.filter(is_unsearched).collect::<Vec<_>>(), node, pipeline));
+        let unsearched = tasks.filter_map(|(i, task)| {
+            let name = in_language(&task.key, task.language.as_deref());
+            let rows = rows_of(plan, id, &format!("tasks[{i}].{}.data", task.key));
+            let found = searched.tasks.contains(&name) || rows.is_some_and(|rows| searched.rows.contains(&rows));
+            (!found).then_some((i, name))
+        });
+        said.extend(told(&unsearched.collect::<Vec<_>>(), node, pipeline));
     }
     said
 }
 
+/// Returns the name of a task as `evals:` takes it, with its language: `belebele` and `de` are `belebele-de`, however they are written.
+fn in_language(task: &str, language: Option<&str>) -> String {
+    let end = language.map_or_else(String::new, |language| format!("-{language}"));
+    if task.ends_with(&end) { task.to_owned() } else { format!("{task}{end}") }
+}
+
 /// Says it of all tasks of an evaluation at once: there may be many.
-fn told(tasks: &[(usize, &str)], node: (&NodeSpec, &str), pipeline: &Pipeline) -> Option<Diagnostic> {
-    let keys: Vec<&str> = tasks.iter().map(|(_, task)| *task).collect();
+fn told(tasks: &[(usize, String)], node: (&NodeSpec, &str), pipeline: &Pipeline) -> Option<Diagnostic> {
+    let keys: Vec<&str> = tasks.iter().map(|(_, task)| task.as_str()).collect();
     let (field, its) = match tasks {
         [] => return None,
         [(i, _)] => (format!("tasks[{i}]"), "its"),
@@ -87,20 +95,21 @@ fn eval_of<'a>(plan: &'a Plan, pipeline: &'a Pipeline, id: InstanceId) -> Option
 
 /// What `decontaminate` looks for in the nodes behind an evaluation.
 #[derive(Default)]
-struct Searched<'a> {
-    tasks: BTreeSet<&'a str>,
+struct Searched {
+    tasks: BTreeSet<String>,
     rows: BTreeSet<InstanceId>,
 }
 
-impl<'a> Searched<'a> {
-    fn of(plan: &'a Plan, behind: &[InstanceId]) -> Self {
+impl Searched {
+    fn of(plan: &Plan, behind: &[InstanceId]) -> Self {
         let mut searched = Self::default();
         for id in behind {
             let Op::Curate(params) = &plan.instance(*id).op else { continue };
             for (i, step) in params.steps.iter().enumerate() {
                 let CurateStep::Decontaminate(step) = step else { continue };
                 for (set, eval) in step.evals.iter().enumerate() {
-                    searched.tasks.extend(eval.task.as_deref());
+                    let language = eval.language.as_deref();
+                    searched.tasks.extend(eval.task.as_deref().map(|task| in_language(task, language)));
                     searched.rows.extend(rows_of(plan, *id, &format!("steps[{i}].decontaminate.evals[{set}].node")));
                 }
             }

@@ -150,6 +150,12 @@ fn the_small_profile_runs_the_same_graph() {
     let (world, hub) = world();
     for model in ["luth-0.6b", "luth-lfm2-1.2b"] {
         let file = format!("pipelines/luth/{model}.yaml");
+        // 2,000 rows of the whole set's mean length are more than enough for every step that it takes.
+        let plan = run(&world, &hub, &["plan", "--estimate", "--json", "--profile", "small", &file]);
+        let plan: Value = serde_json::from_str(&plan.stdout).unwrap();
+        let sft = plan["nodes"].as_array().unwrap().iter().find(|node| node["name"] == "sft").unwrap();
+        let tokens = sft["estimate"]["tokens"]["value"].as_f64().unwrap();
+        assert!((60.0 * 3000.0..=60.0 * 4096.0).contains(&tokens), "{model}: {sft}");
         let fewer = ["--set", "limit=1", "--set", "max_tokens=2", "--set", "max_steps=2", "--set", "rows=32"];
         let ran = run(&world, &hub, &[&["run", "--json", "--profile", "small"][..], &fewer, &[&file]].concat());
         assert_eq!(ran.code, 0, "{model}: {}\n{}", ran.stdout, ran.stderr);

@@ -188,6 +188,41 @@ fn many_metrics_leave_the_terminal_one_a_task() {
     assert!(text.ends_with("6 more metrics of the same tasks: report.html, report.json\n"), "{text}");
 }
 
+/// Twelve benchmarks do not stand side by side on a terminal: their words stay whole in three blocks, each with every model.
+#[test]
+fn many_tasks_are_blocks_one_below_the_other() {
+    let mut world = World::new();
+    let names = [
+        "ifeval-fr",
+        "gpqa-diamond-fr",
+        "mmlu-fr",
+        "math-500-fr",
+        "arc-challenge-fr",
+        "hellaswag-fr",
+        "ifeval",
+        "gpqa-diamond",
+        "mmlu",
+        "math-500",
+        "arc-challenge",
+        "hellaswag",
+    ];
+    for (slot, model, value) in [("over[0]", "base", 0.5), ("over[1]", "merged", 0.25)] {
+        let score = |name: &&str| {
+            json!({"name": name, "type": "choices", "metric": "acc", "value": value, "stderr": 0.1, "n": 9,
+            "unit": "share of questions", "higher_is_better": true})
+        };
+        let tasks: Vec<Value> = names.iter().map(score).collect();
+        world.add(slot, model, &json!({}), "scores.json", &json!({"version": 1, "tasks": tasks}).to_string());
+    }
+    let (_, out) = world.report(None, "out").unwrap();
+    let text = read(&out, "report.txt");
+    assert!(names.iter().all(|name| text.split_whitespace().any(|word| word == *name)), "{text}");
+    assert!(text.lines().all(|line| line.chars().count() <= 120), "{text}");
+    let count = |word: &str| text.lines().filter(|line| line.trim_start().starts_with(word)).count();
+    assert_eq!((count("model"), count("base"), count("merged")), (3, 3, 3), "{text}");
+    assert_eq!(text.matches("0.50 ± 0.10 *").count(), 12, "{text}");
+}
+
 /// A mean counts each task once, its error is that of independent scores, and all of them have one unit.
 #[test]
 fn averages_are_columns_like_others() {

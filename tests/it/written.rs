@@ -210,4 +210,16 @@ fn an_eval_whose_items_nobody_searched_for_is_a_warning() {
     assert!(said.contains("{evals: [ifeval, math-500]}") && said.matches("examined").count() == 1, "{said}");
     let by_node = world(&nodes(", decontaminate: {evals: [{node: items, name: items}]}"));
     assert!(!by_node.run(&["check"]).stderr.contains("examined"), "the same rows");
+    // A task that has its language apart is the one that has it at the end of its name, and not the English one.
+    let of = |task: &str| {
+        nodes(", decontaminate: {evals: [SET]}")
+            .replace("SET", task)
+            .replace("{ifeval: {data: items}}", "{mmlu: {language: de}}")
+    };
+    for task in ["mmlu-de", "{task: mmlu, language: de}"] {
+        let said = world(&of(task)).run(&["check"]).stderr;
+        assert!(!said.contains("examined"), "{task}: {said}");
+    }
+    let said = world(&of("mmlu")).run(&["check"]).stderr;
+    assert!(said.contains("examined on `mmlu-de`") && said.contains("{evals: [mmlu-de]}"), "{said}");
 }

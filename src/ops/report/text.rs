@@ -6,18 +6,40 @@ use super::table::Table;
 
 /// Columns of text.
 const WIDTH: u16 = 120;
-/// The most columns of scores whose words stay whole there.
+/// The most columns of scores that stand side by side there.
 const MOST: usize = 7;
+/// The most columns of a block, where there are more: names such as `gpqa-diamond-fr` stay whole beside those of models.
+const BLOCK: usize = 5;
 
-/// Returns the table, and below it what the marks mean.
+/// Returns the table, and below it what the marks mean. Columns that do not stand side by side stand one block below the other, with
+/// every model in each: words that are cut up letter by letter help nobody.
 pub(super) fn render(title: &str, table: &Table) -> String {
+    let shown = shown(table);
+    let blocks = if shown.len() <= MOST { 1 } else { shown.len().div_ceil(BLOCK) };
+    let mut lines = vec![plain(title)];
+    for block in 0..blocks {
+        lines.push(String::new());
+        let (from, to) = (shown.len() * block / blocks, shown.len() * (block + 1) / blocks);
+        lines.extend(draw(table, &shown[from..to]).lines().map(|line| line.trim_end().to_owned()));
+    }
+    if table.rows.iter().flat_map(|row| row.scores.iter().flatten()).any(|cell| cell.best) {
+        lines.push("* best of the column; ± is one standard error".to_owned());
+    }
+    if shown.len() < table.tasks.len() {
+        let more = table.tasks.len() - shown.len();
+        lines.push(format!("{more} more metrics of the same tasks: report.html, report.json"));
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Draws some of the columns.
+fn draw(table: &Table, shown: &[usize]) -> Drawn {
     let mut drawn = Drawn::new();
     drawn.load_preset(presets::NOTHING).force_no_tty();
     drawn.set_style(TableComponent::HeaderLines, '─').set_style(TableComponent::MiddleHeaderIntersections, '─');
     drawn.set_style(TableComponent::TopBorder, '─').set_style(TableComponent::TopBorderIntersections, '─');
     drawn.set_style(TableComponent::BottomBorder, '─').set_style(TableComponent::BottomBorderIntersections, '─');
     drawn.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
-    let shown = shown(table);
     let heads = shown.iter().map(|place| &table.tasks[*place]).map(|task| {
         let text = format!("{}\n{}\n{}", plain(&task.title), plain(&task.unit), task.direction());
         TableCell::new(text).set_alignment(CellAlignment::Right)
@@ -33,16 +55,7 @@ pub(super) fn render(title: &str, table: &Table) -> String {
         });
         drawn.add_row(std::iter::once(TableCell::new(plain(&row.title()))).chain(cells));
     }
-    let mut lines = vec![plain(title), String::new()];
-    lines.extend(drawn.lines().map(|line| line.trim_end().to_owned()));
-    if table.rows.iter().flat_map(|row| row.scores.iter().flatten()).any(|cell| cell.best) {
-        lines.push("* best of the column; ± is one standard error".to_owned());
-    }
-    if shown.len() < table.tasks.len() {
-        let more = table.tasks.len() - shown.len();
-        lines.push(format!("{more} more metrics of the same tasks: report.html, report.json"));
-    }
-    lines.join("\n") + "\n"
+    drawn
 }
 
 /// Returns which columns are drawn: all if there is room, otherwise the first of each task.

@@ -33,7 +33,7 @@ impl ReportParams {
 
 impl Params for ReportParams {
     const KIND: Kind = Kind::Report;
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
 
     fn inputs(&self) -> Vec<Input<'_>> {
         let over = self.over.iter().enumerate();
