@@ -272,7 +272,9 @@ fn evals_of_luth_sft() -> Vec<Value> {
         path: "luth-sft.yaml".into(),
         text: fs_err::read_to_string(repository().join("pipelines/luth-sft.yaml")).unwrap(),
     };
-    let parsed = luthflow::spec::parse_files(main, "x", &Default::default(), &|_| Err("it includes nothing".into()));
+    let parsed = luthflow::spec::parse_files(main, "x", &luthflow::spec::Overrides::default(), &|_| {
+        Err("it includes nothing".into())
+    });
     let pipeline = parsed.pipeline.unwrap();
     let node = pipeline.nodes.iter().find(|node| node.name == "luth_sft").unwrap();
     let steps = node.fields["steps"].as_array().unwrap().iter();
