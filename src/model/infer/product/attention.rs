@@ -40,6 +40,7 @@ where
     P: Fn(usize, usize) -> (Page<'a>, Page<'a>) + Sync,
 {
     let Looking { heads, window, .. } = looking;
+    assert!(heads.sharing() * heads.key_value == heads.query, "each head of keys has its heads of queries");
     let total: usize = texts.iter().map(|text| text.rows.len() / heads.fused_width()).sum();
     let mut out = Vec::with_capacity(total * heads.output_width());
     let target = Target::of(&mut out.spare_capacity_mut()[..total * heads.output_width()], heads.output_width());

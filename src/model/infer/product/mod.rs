@@ -1,8 +1,9 @@
 //! Products of rows of numbers with matrices as they are stored.
 //!
 //! The weights of a model are read far more often than anything else, so they are read as they lie in the file, once for
-//! all tokens of a step where there are few, and 16-bit numbers are widened in registers. With one token a product takes as
-//! long as reading the matrix from memory takes; with hundreds it is bound by arithmetic.
+//! all tokens of a step where there are few, and 16-bit numbers are widened in registers, or once for all tokens where
+//! there are many ([`strip`]). With one token a product takes as long as reading the matrix from memory takes; with
+//! hundreds it is bound by arithmetic.
 //!
 //! The `gemm` crate, which training uses, sums in an order that depends on the shape of the product. Here a number comes
 //! out the same whether a token is fed alone, with the tokens before it or beside other texts ([`tile`]).

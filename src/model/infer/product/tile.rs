@@ -1,9 +1,9 @@
 //! The inner loops: rows of a stored matrix times rows of numbers.
 //!
-//! Both sides of a product lie row by row, the way they are stored and the way they come, so nothing is packed or
-//! transposed. What is kept in registers is a tile of products, a group of sixteen sums for each. A number of the result
-//! is made by the same operations in the same order in a tile of any shape, and that is what makes results independent
-//! of what is fed together with what.
+//! Both sides of a product lie row by row, the way they are stored and the way they come, so nothing is transposed. What
+//! is kept in registers is a tile of products, a group of sixteen sums for each. A number of the result is made by the
+//! same operations in the same order in a tile of any shape, and that is what makes results independent of what is fed
+//! together with what.
 #![expect(unsafe_code, reason = "bounds are checked once for a whole product and not in its innermost loop")]
 #![expect(clippy::inline_always, reason = "a call would leave the instruction set of the caller")]
 
