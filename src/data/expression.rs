@@ -4,11 +4,14 @@
 //! bounds, and nothing else. Strings have Python's methods (`text.startswith('a')`); `matches(text, pattern)` is a search
 //! with a regular expression, and `functions.rs` has the others.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+use std::sync::LazyLock;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
 use regex::Regex;
-use serde::Serialize;
+use serde::ser::{Serialize, SerializeMap, Serializer};
+use serde_json::{Map, Value};
 
 use super::calls::{self, Known};
 use super::functions;
@@ -19,11 +22,73 @@ const FUEL: u64 = 1_000_000;
 const LONGEST: usize = 64 << 10;
 /// How much memory one pattern may take, compiled.
 const PATTERN_BYTES: usize = 1 << 20;
+/// Functions that find columns by names which stand in no list of what an expression reads.
+const READS_ANY: [&str; 2] = ["column", "debug"];
+
+/// What expressions and templates are read in. It holds none of them.
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(environment);
+
+/// What has named columns, as a row has.
+pub trait Columns {
+    /// Returns the value of a column.
+    fn column(&self, name: &str) -> Option<Cow<'_, Value>>;
+
+    /// Returns the names of all columns.
+    fn names(&self) -> Vec<String>;
+}
+
+impl Columns for Map<String, Value> {
+    fn column(&self, name: &str) -> Option<Cow<'_, Value>> {
+        self.get(name).map(Cow::Borrowed)
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.keys().cloned().collect()
+    }
+}
+
+/// The names that an expression or a template reads: columns, and functions that it calls.
+struct Reads {
+    names: BTreeSet<String>,
+    /// Whether it may read others as well.
+    any: bool,
+}
+
+impl Reads {
+    fn new(names: HashSet<String>, any: bool) -> Self {
+        Self { any: any || READS_ANY.iter().any(|name| names.contains(*name)), names: names.into_iter().collect() }
+    }
+
+    /// Returns what is read of a row. The rest, which is most of it, is not copied.
+    fn of<'a, R: Columns>(&'a self, row: &'a R) -> Seen<'a, R> {
+        Seen { row, reads: self }
+    }
+}
+
+/// A row as an evaluation sees it.
+struct Seen<'a, R> {
+    row: &'a R,
+    reads: &'a Reads,
+}
+
+impl<R: Columns> Serialize for Seen<'_, R> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let all = if self.reads.any { self.row.names() } else { Vec::new() };
+        let named = self.reads.names.iter().filter(|_| !self.reads.any);
+        let mut map = serializer.serialize_map(None)?;
+        for name in all.iter().chain(named) {
+            if let Some(value) = self.row.column(name) {
+                map.serialize_entry(name, &*value)?;
+            }
+        }
+        map.end()
+    }
+}
 
 /// An expression over a row: `language == 'fr' and score >= 4`.
 pub struct Expression {
-    environment: Environment<'static>,
-    source: String,
+    compiled: minijinja::Expression<'static, 'static>,
+    reads: Reads,
 }
 
 /// The name under which the environment keeps the one template.
@@ -32,67 +97,70 @@ const NAME: &str = "template";
 impl Expression {
     /// Reads an expression; the error says what is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
-        let environment = environment(source)?;
-        let expression = environment.compile_expression(source).map_err(|error| told(&error))?;
-        let undeclared = expression.undeclared_variables(false);
-        calls::of_expression(source, &Known { environment: &environment, undeclared })?;
-        drop(expression);
-        Ok(Self { environment, source: source.to_owned() })
+        bounded(source)?;
+        let compiled = ENVIRONMENT.compile_expression_owned(source.to_owned()).map_err(|error| told(&error))?;
+        let undeclared = compiled.undeclared_variables(false);
+        let known = Known { environment: &ENVIRONMENT, undeclared };
+        calls::of_expression(source, &known)?;
+        Ok(Self { compiled, reads: Reads::new(known.undeclared, false) })
     }
 
     /// Returns the names of what the expression reads: columns, and functions that it calls.
-    pub fn names(&self) -> BTreeSet<String> {
-        let expression = self.environment.compile_expression(&self.source);
-        expression.map(|expression| expression.undeclared_variables(false).into_iter().collect()).unwrap_or_default()
+    pub fn names(&self) -> &BTreeSet<String> {
+        &self.reads.names
     }
 
-    /// Evaluates the expression over `row`, which must be a mapping.
-    pub fn value(&self, row: &impl Serialize) -> Result<serde_json::Value, String> {
-        let expression = self.environment.compile_expression(&self.source).map_err(|error| told(&error))?;
-        let value = expression.eval(row).map_err(|error| told(&error))?;
-        if value.is_undefined() {
-            return Err("its value is undefined; the row has no such column".into());
-        }
-        serde_json::to_value(&value).map_err(|error| error.to_string())
+    /// Evaluates the expression over `row`.
+    pub fn value(&self, row: &impl Columns) -> Result<Value, String> {
+        self.evaluated(row).and_then(|value| serde_json::to_value(&value).map_err(|error| error.to_string()))
     }
 
     /// Returns whether the expression holds for `row`.
-    pub fn holds(&self, row: &impl Serialize) -> Result<bool, String> {
-        let expression = self.environment.compile_expression(&self.source).map_err(|error| told(&error))?;
-        let value = expression.eval(row).map_err(|error| told(&error))?;
+    pub fn holds(&self, row: &impl Columns) -> Result<bool, String> {
+        self.evaluated(row).map(|value| value.is_true())
+    }
+
+    fn evaluated(&self, row: &impl Columns) -> Result<minijinja::Value, String> {
+        let value = self.compiled.eval(self.reads.of(row)).map_err(|error| told(&error))?;
         if value.is_undefined() {
             return Err("its value is undefined; the row has no such column".into());
         }
-        Ok(value.is_true())
+        Ok(value)
     }
 }
 
 /// Text with holes for a row's columns: `{{context}}\n{{question}}`.
 pub struct TextTemplate {
     environment: Environment<'static>,
+    reads: Reads,
 }
 
 impl TextTemplate {
     /// Reads a template; the error says what is wrong with it.
     pub fn new(source: &str) -> Result<Self, String> {
-        let mut environment = environment(source)?;
+        bounded(source)?;
+        let mut environment = environment();
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| told(&error))?;
         let undeclared = environment.get_template(NAME).map_err(|error| told(&error))?.undeclared_variables(false);
-        calls::of_template(source, &Known { environment: &environment, undeclared })?;
-        Ok(Self { environment })
+        let known = Known { environment: &environment, undeclared };
+        calls::of_template(source, &known)?;
+        // What a block sets on one of its ways only may be a column on the other.
+        let reads = Reads::new(known.undeclared, source.contains("{%"));
+        Ok(Self { environment, reads })
     }
 
-    /// Fills the holes from `row`, which must be a mapping. A hole for which there is no column is an error.
-    pub fn render(&self, row: &impl Serialize) -> Result<String, String> {
+    /// Fills the holes from `row`. A hole for which there is no column is an error.
+    pub fn render(&self, row: &impl Columns) -> Result<String, String> {
         let template = self.environment.get_template(NAME).map_err(|error| told(&error))?;
-        template.render(row).map_err(|error| told(&error))
+        template.render(self.reads.of(row)).map_err(|error| told(&error))
     }
 }
 
-fn environment(source: &str) -> Result<Environment<'static>, String> {
-    if source.len() > LONGEST {
-        return Err(format!("it is longer than {LONGEST} bytes"));
-    }
+fn bounded(source: &str) -> Result<(), String> {
+    if source.len() > LONGEST { Err(format!("it is longer than {LONGEST} bytes")) } else { Ok(()) }
+}
+
+fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     environment.set_undefined_behavior(UndefinedBehavior::SemiStrict);
@@ -100,7 +168,7 @@ fn environment(source: &str) -> Result<Environment<'static>, String> {
     environment.set_fuel(Some(FUEL));
     environment.set_keep_trailing_newline(true);
     functions::add(&mut environment);
-    Ok(environment)
+    environment
 }
 
 /// Reads a regular expression, whose size is bounded; the error says what is wrong with it.
@@ -129,9 +197,14 @@ mod tests {
 
     use super::*;
 
+    fn row(values: Value) -> Map<String, Value> {
+        let Value::Object(row) = values else { unreachable!("a row is an object") };
+        row
+    }
+
     #[test]
     fn expressions_read_columns_and_compute() {
-        let row = json!({"lang": "fr", "score": 4, "tags": ["a"], "text": "Été 2024", "none": null});
+        let row = row(json!({"lang": "fr", "score": 4, "tags": ["a"], "text": "Été 2024", "none": null}));
         for (source, holds) in [
             ("lang == 'fr' and score >= 4", true),
             ("score > 4.5 or 'b' in tags", false),
@@ -147,9 +220,47 @@ mod tests {
         assert_eq!(Expression::new("score * 2").unwrap().value(&row), Ok(json!(8)));
     }
 
+    /// A row that says which of its columns were looked at.
+    struct Watched(Map<String, Value>, std::sync::Mutex<Vec<String>>);
+
+    impl Columns for Watched {
+        fn column(&self, name: &str) -> Option<Cow<'_, Value>> {
+            self.1.lock().unwrap().push(name.to_owned());
+            self.0.column(name)
+        }
+
+        fn names(&self) -> Vec<String> {
+            self.0.names()
+        }
+    }
+
+    #[test]
+    fn only_what_is_read_is_copied() {
+        let columns = json!({"a": "x", "b": {"c": [1, 2]}, "a name": 7, "unread": "long"});
+        let read = |evaluate: &dyn Fn(&Watched)| {
+            let watched = Watched(row(columns.clone()), std::sync::Mutex::default());
+            evaluate(&watched);
+            watched.1.into_inner().unwrap().join(",")
+        };
+        let of_expression = |source: &str, holds: bool| {
+            read(&|row| assert_eq!(Expression::new(source).unwrap().holds(row), Ok(holds), "{source}"))
+        };
+        let of_template = |source: &str, text: &str| {
+            read(&|row| assert_eq!(TextTemplate::new(source).unwrap().render(row).as_deref(), Ok(text), "{source}"))
+        };
+        assert_eq!(of_expression("a == 'x' and b.c[1] == 2", true), "a,b");
+        assert_eq!(of_expression("b['c'] | length > 2 or a is undefined", false), "a,b");
+        assert_eq!(of_expression("1 == 1", true), "");
+        assert_eq!(of_expression("column('a name') == 7", true), "a,b,a name,unread");
+        assert_eq!(of_template("{{a}}{{b.c | sum}}", "x3"), "a,b");
+        assert_eq!(of_template("{{column('a' ~ ' name')}}", "7"), "a,b,a name,unread");
+        // Set on one way, a column on the other.
+        assert_eq!(of_template("{% if 0 %}{% set a = 1 %}{% endif %}{{a}}", "x"), "a,b,a name,unread");
+    }
+
     #[test]
     fn mistakes_are_told() {
-        let row = json!({"a": 1});
+        let row = row(json!({"a": 1}));
         assert!(Expression::new("a ==").is_err());
         assert!(Expression::new("missing").unwrap().holds(&row).unwrap_err().contains("undefined"));
         assert!(Expression::new("missing > 3").unwrap().holds(&row).is_err());

@@ -2,7 +2,7 @@
 //! benchmarks need and a pipeline can be trusted with. Each is bounded by the size of what it is given.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use minijinja::value::ValueKind;
 use minijinja::{Environment, Error, ErrorKind, State, Value};
@@ -11,7 +11,7 @@ use regex::{NoExpand, Regex};
 use super::expression::pattern_of;
 
 /// How many patterns are kept compiled.
-const PATTERNS: usize = 64;
+const PATTERNS: usize = 256;
 /// The longest text that a replacement may make, in bytes.
 const LONGEST: usize = 16 << 20;
 
@@ -41,21 +41,22 @@ fn wrong(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, why.into())
 }
 
-/// Patterns, compiled once.
+/// Patterns, compiled once. Rows are looked at by all threads, and nearly always find theirs.
 #[derive(Clone, Default)]
-struct Patterns(Arc<Mutex<BTreeMap<String, Regex>>>);
+struct Patterns(Arc<RwLock<BTreeMap<String, Arc<Regex>>>>);
 
 impl Patterns {
-    fn get(&self, pattern: &str) -> Result<Regex, Error> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(compiled) = known.get(pattern) {
-            return Ok(compiled.clone());
+    fn get(&self, pattern: &str) -> Result<Arc<Regex>, Error> {
+        if let Some(compiled) = self.0.read().unwrap_or_else(PoisonError::into_inner).get(pattern) {
+            // The same one: a copy of a pattern would have to learn its way through texts anew.
+            return Ok(Arc::clone(compiled));
         }
-        let compiled = pattern_of(pattern).map_err(wrong)?;
+        let compiled = Arc::new(pattern_of(pattern).map_err(wrong)?);
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= PATTERNS {
             known.clear();
         }
-        known.insert(pattern.to_owned(), compiled.clone());
+        known.insert(pattern.to_owned(), Arc::clone(&compiled));
         Ok(compiled)
     }
 }
@@ -160,7 +161,7 @@ mod tests {
             "list": ["A", "B"], "n": 2, "text": "Été [title] a [x] b", "Correct Answer": "yes",
             "python": "['it''s', \"it's\", 'a\\'b', 'tom, dick']", "good": "[\"it's\", 'a\\'b', 'tom, dick']",
         });
-        Expression::new(source)?.value(&row)
+        Expression::new(source)?.value(row.as_object().unwrap())
     }
 
     #[test]
@@ -215,7 +216,7 @@ mod tests {
             ("", ""),
             ("[header] HOW to", "[header] how to"),
         ] {
-            assert_eq!(text.render(&json!({"t": before})).as_deref(), Ok(after));
+            assert_eq!(text.render(json!({"t": before}).as_object().unwrap()).as_deref(), Ok(after));
         }
     }
 }

@@ -44,7 +44,7 @@ pub use bpe::{Bpe, WordCounts, train_bpe};
 pub use chat::{ChatTokens, Ending};
 pub use continuation::{Joining, Seam, Start};
 pub use error::{DataError, beginning};
-pub use expression::{Expression, TextTemplate, pattern_of};
+pub use expression::{Columns, Expression, TextTemplate, pattern_of};
 pub use folder::{Records, RowRange, RowWriter, Rows, SourceManifest, open, open_records};
 pub use message::{Chat, Content, Message};
 pub use pattern::Pattern;

@@ -122,6 +122,11 @@ impl Row {
         serde_json::to_string(self).expect("strings always have a JSON form")
     }
 
+    /// Says whether a column of this name can be part of a row.
+    pub fn is_made_of(name: &str) -> bool {
+        KNOWN.contains(&name)
+    }
+
     /// Returns the row as columns.
     pub fn into_columns(self) -> Map<String, Value> {
         let fields = match self {

@@ -57,13 +57,13 @@ fn columns(definition: &Value, row: &Value) -> Value {
 
 fn text(template: &Value, columns: &Value) -> Value {
     let template = template.as_str().unwrap();
-    let filled = TextTemplate::new(template).and_then(|template| template.render(columns));
+    let filled = TextTemplate::new(template).and_then(|template| template.render(columns.as_object().unwrap()));
     filled.unwrap_or_else(|error| panic!("{template}: {error}")).into()
 }
 
 fn value(source: &Value, columns: &Value) -> Value {
     let source = source.as_str().unwrap();
-    let value = Expression::new(source).and_then(|expression| expression.value(columns));
+    let value = Expression::new(source).and_then(|expression| expression.value(columns.as_object().unwrap()));
     value.unwrap_or_else(|error| panic!("{source}: {error}"))
 }
 

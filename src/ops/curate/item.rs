@@ -150,6 +150,11 @@ impl Item {
         self.row.clone().map(Row::into_columns).unwrap_or_default()
     }
 
+    /// Returns one of the columns that the row is made of.
+    pub(super) fn said_as(&self, name: &str) -> Option<Value> {
+        self.row.as_ref().filter(|_| Row::is_made_of(name)).and_then(|row| row.clone().into_columns().shift_remove(name))
+    }
+
     /// Returns how it begins, for samples.
     pub(super) fn beginning(&self) -> String {
         match &self.row {

@@ -1,9 +1,10 @@
 //! `where`: keeps rows for which an expression holds. And the view that expressions have of a row.
 
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
 
-use crate::data::Expression;
+use serde_json::Value;
+
+use crate::data::{Columns, Expression};
 use crate::ops::OpError;
 use crate::ops::curate::flow::{Needs, Step, Verdict, try_each};
 use crate::ops::curate::item::Item;
@@ -15,24 +16,22 @@ pub(in crate::ops::curate) struct View<'a> {
     pub(in crate::ops::curate) entries: &'a [String],
 }
 
-impl Serialize for View<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let columns = self.item.columns();
-        let mut map = serializer.serialize_map(None)?;
+impl Columns for View<'_> {
+    fn column(&self, name: &str) -> Option<Cow<'_, Value>> {
+        let Self { item, entries } = self;
         // What the data itself calls `source` is what its author means by it.
-        if !columns.contains_key("source") {
-            map.serialize_entry("source", self.entries.get(self.item.from as usize).map_or("", String::as_str))?;
-        }
-        if !columns.contains_key("flags") {
-            map.serialize_entry("flags", &self.item.flags)?;
-        }
-        for (name, value) in columns {
-            map.serialize_entry(name, value)?;
-        }
-        for (name, value) in self.item.said() {
-            map.serialize_entry(&name, &value)?;
-        }
-        map.end()
+        let own = || match name {
+            "source" => Some(entries.get(item.from as usize).map_or("", String::as_str).into()),
+            "flags" => Some(item.flags.clone().into()),
+            _ => None,
+        };
+        let column = || item.columns().get(name).map(Cow::Borrowed);
+        item.said_as(name).map(Cow::Owned).or_else(column).or_else(|| own().map(Cow::Owned))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let own = ["source", "flags"].map(str::to_owned);
+        own.into_iter().chain(self.item.columns().keys().cloned()).chain(self.item.said().into_iter().map(|(name, _)| name)).collect()
     }
 }
 
