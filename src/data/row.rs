@@ -163,38 +163,39 @@ impl Row {
         }
     }
 
-    /// Returns the text by which a row is judged: the prose, what all say one below the other, or the correct sentence.
+    /// Returns the texts by which a row is judged: the prose, what everybody says, or the correct sentence.
+    fn texts(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let (alone, messages): (Option<&str>, &[Message]) = match self {
+            Row::Text(text) => (Some(text), &[]),
+            Row::Chat(chat) => (None, &chat.messages),
+            Row::Preference(preference) => (None, &preference.chosen.messages),
+            Row::Pair { good, .. } => (Some(good), &[]),
+        };
+        alone.map(Cow::from).into_iter().chain(messages.iter().map(|message| message.content.text()))
+    }
+
+    /// Returns the text by which a row is judged: its texts, one below the other.
     pub fn text(&self) -> Cow<'_, str> {
-        match self {
-            Row::Text(text) => text.into(),
-            Row::Chat(chat) => text_of(chat).into(),
-            Row::Preference(preference) => text_of(&preference.chosen).into(),
-            Row::Pair { good, .. } => good.into(),
+        let mut texts = self.texts();
+        match (texts.next(), texts.next()) {
+            (first, None) => first.unwrap_or_default(),
+            (first, second) => first.into_iter().chain(second).chain(texts).collect::<Vec<_>>().join("\n").into(),
         }
     }
 
-    /// Returns the number of characters (Unicode scalar values) of the text by which the row is judged, without what
-    /// separates the messages of a chat.
+    /// Returns the number of characters (Unicode scalar values) of the texts by which the row is judged.
     pub fn chars(&self) -> u64 {
-        let count = |text: &str| text.chars().count() as u64;
-        match self {
-            Row::Text(text) => count(text),
-            Row::Chat(chat) => chat.messages.iter().map(|message| count(&message.content.text())).sum(),
-            Row::Preference(preference) => {
-                preference.chosen.messages.iter().map(|message| count(&message.content.text())).sum()
-            }
-            Row::Pair { good, .. } => count(good),
-        }
+        self.texts().map(|text| text.chars().count() as u64).sum()
+    }
+
+    /// Returns the number of bytes of the same texts.
+    pub fn bytes(&self) -> usize {
+        self.texts().map(|text| text.len()).sum()
     }
 }
 
 fn json(messages: &[Message]) -> Value {
     serde_json::to_value(messages).expect("messages always have a JSON form")
-}
-
-fn text_of(chat: &Chat) -> String {
-    let contents: Vec<Cow<'_, str>> = chat.messages.iter().map(|message| message.content.text()).collect();
-    contents.join("\n")
 }
 
 /// Reads two answers as TRL has them: whole conversations, or a `prompt` and what follows it, each in words or messages.

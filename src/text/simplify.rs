@@ -3,7 +3,7 @@
 //! Exactly what datatrove 0.10.1 calls `simplify_text`, because its words are what MinHash and decontamination hash: one
 //! character more or less and no signature is equal. The order of its five passes shows (white space is collapsed before
 //! marks are dropped, so a lone mark between two spaces leaves both), yet all is done in one pass here: passes cost more
-//! than hashing. ASCII goes byte by byte, letters below U+0250 by a table; the rest takes the long way.
+//! than hashing. What is a letter or a space below U+0250 goes byte by byte, by tables; the rest takes the long way.
 
 use std::sync::LazyLock;
 
@@ -38,8 +38,21 @@ static TABLE: LazyLock<[char; TABLE_END]> = LazyLock::new(|| {
     })
 });
 
-/// The part of the table that is ASCII, as bytes.
-static ASCII: LazyLock<[u8; 128]> = LazyLock::new(|| std::array::from_fn(|code| TABLE[code] as u8));
+/// What becomes no single byte, or is a digit.
+const OTHER: u8 = 0;
+
+/// Bytes that are put down at once.
+const BLOCK: usize = 128;
+
+/// The part of the table that becomes one byte and is no digit; [`OTHER`] for the rest.
+static BYTES: LazyLock<[u8; TABLE_END]> = LazyLock::new(|| {
+    let byte = |c: char| u8::try_from(c).ok().filter(|byte| byte.is_ascii() && c != DIGIT);
+    std::array::from_fn(|code| byte(TABLE[code]).unwrap_or(OTHER))
+});
+
+/// The same for bytes that are ASCII.
+static ASCII: LazyLock<[u8; 256]> =
+    LazyLock::new(|| std::array::from_fn(|code| if code < 128 { BYTES[code] } else { OTHER }));
 
 /// Whether datatrove turns the character into a space.
 pub fn is_punctuation(c: char) -> bool {
@@ -100,7 +113,7 @@ fn write(text: &str, out: &mut String) -> bool {
     let mut simple = std::mem::take(out).into_bytes();
     let (mut at, mut after_space, mut whole) = (0, true, true);
     while whole && at < text.len() {
-        at += write_ascii(&text.as_bytes()[at..], &mut simple, &mut after_space);
+        at += write_bytes(&text.as_bytes()[at..], &mut simple, &mut after_space);
         let Some(c) = text[at..].chars().next() else { break };
         match table.get(c as usize) {
             Some(&SPACE) => {
@@ -130,25 +143,46 @@ fn write(text: &str, out: &mut String) -> bool {
     whole
 }
 
-/// Writes the run at the start of `bytes` that is ASCII without digits, and returns its length.
-fn write_ascii(bytes: &[u8], out: &mut Vec<u8>, after_space: &mut bool) -> usize {
-    let ascii = &*ASCII;
-    for (at, &byte) in bytes.iter().enumerate() {
-        match ascii.get(usize::from(byte)) {
-            Some(b' ') => {
-                if !*after_space {
-                    out.push(b' ');
+/// Writes the run at the start of `bytes` of what becomes one byte and is no digit, and returns its length.
+fn write_bytes(bytes: &[u8], out: &mut Vec<u8>, after_space: &mut bool) -> usize {
+    let (ascii, table) = (&*ASCII, &*BYTES);
+    let (mut at, mut after) = (0, *after_space);
+    loop {
+        let mut block = [0; BLOCK];
+        let mut length = 0;
+        while length < BLOCK && at < bytes.len() {
+            let mut letter = ascii[usize::from(bytes[at])];
+            let mut width = 1;
+            if letter == OTHER {
+                (letter, width) = (of_two(&bytes[at..], table), 2);
+                if letter == OTHER {
+                    break;
                 }
-                *after_space = true;
             }
-            None | Some(b'0') => return at,
-            Some(&letter) => {
-                out.push(letter);
-                *after_space = false;
-            }
+            // Too many turns for the processor to guess: every space is put down, and the next byte covers one too many.
+            let space = letter == b' ';
+            block[length] = letter;
+            length += usize::from(!(space & after));
+            after = space;
+            at += width;
+        }
+        out.extend_from_slice(&block[..length]);
+        if length < BLOCK {
+            *after_space = after;
+            return at;
         }
     }
-    bytes.len()
+}
+
+/// What the character of two bytes at the start of `bytes` becomes.
+fn of_two(bytes: &[u8], table: &[u8; TABLE_END]) -> u8 {
+    match *bytes {
+        [first @ 0xc2..=0xdf, second, ..] => {
+            let code = (usize::from(first) & 0x1f) << 6 | usize::from(second & 0x3f);
+            table.get(code).copied().unwrap_or(OTHER)
+        }
+        _ => OTHER,
+    }
 }
 
 fn push(c: char, out: &mut Vec<u8>) {

@@ -4,7 +4,7 @@
 //! asks for the other, so that a curation without shaping steps never builds columns from rows.
 
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -27,8 +27,20 @@ pub(super) struct Item {
     /// The columns that are in no row (all of them while there is none).
     columns: Map<String, Value>,
     row: Option<Row>,
+    chars: Chars,
     /// How many tokens it was when they were last counted.
     tokens: Option<Tokens>,
+}
+
+/// How many characters a row has, once somebody asked. Every step asks, and few change a row.
+#[derive(Debug, Clone, Default)]
+struct Chars(OnceLock<u64>);
+
+impl PartialEq for Chars {
+    /// Items that are equal have as many, asked for or not.
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 /// How many tokens a row was.
@@ -59,6 +71,7 @@ impl Item {
             flags: Vec::new(),
             columns: record.0,
             row: None,
+            chars: Chars::default(),
             tokens: None,
         }
     }
@@ -93,6 +106,7 @@ impl Item {
     /// Makes columns of the row again, behind the others.
     pub(super) fn unshape(&mut self) {
         if let Some(row) = self.row.take() {
+            self.chars = Chars::default();
             self.columns.extend(row.into_columns());
         }
     }
@@ -105,6 +119,7 @@ impl Item {
     /// Returns the row, to change it.
     pub(super) fn row_mut(&mut self) -> &mut Row {
         self.recount();
+        self.chars = Chars::default();
         self.row.as_mut().expect("the flow shapes what a step needs shaped")
     }
 
@@ -152,7 +167,10 @@ impl Item {
 
     /// Returns one of the columns that the row is made of.
     pub(super) fn said_as(&self, name: &str) -> Option<Value> {
-        self.row.as_ref().filter(|_| Row::is_made_of(name)).and_then(|row| row.clone().into_columns().shift_remove(name))
+        self.row
+            .as_ref()
+            .filter(|_| Row::is_made_of(name))
+            .and_then(|row| row.clone().into_columns().shift_remove(name))
     }
 
     /// Returns how it begins, for samples.
@@ -165,12 +183,12 @@ impl Item {
 
     /// Returns the number of characters of what it says; 0 while it is only columns.
     pub(super) fn chars(&self) -> u64 {
-        self.row.as_ref().map_or(0, Row::chars)
+        self.row.as_ref().map_or(0, |row| *self.chars.0.get_or_init(|| row.chars()))
     }
 
     /// Returns about how many bytes of memory it holds beside itself.
     pub(super) fn bytes(&self) -> u64 {
-        let said = self.row.as_ref().map_or(0, |row| row.text().len());
+        let said = self.row.as_ref().map_or(0, Row::bytes);
         (said + self.columns.iter().map(|(name, value)| name.len() + weight(value)).sum::<usize>()) as u64
     }
 
@@ -224,7 +242,7 @@ impl Item {
         type Parts = (u32, u64, String, u64, Vec<String>, Map<String, Value>, Option<Row>, Option<Tokens>);
         let (from, number, file, line, flags, columns, row, tokens): Parts =
             serde_json::from_slice(line).map_err(|error| error.to_string())?;
-        Ok(Self { from, number, file: file.into(), line, flags, columns, row, tokens })
+        Ok(Self { from, number, file: file.into(), line, flags, columns, row, chars: Chars::default(), tokens })
     }
 }
 

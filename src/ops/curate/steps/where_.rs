@@ -31,7 +31,10 @@ impl Columns for View<'_> {
 
     fn names(&self) -> Vec<String> {
         let own = ["source", "flags"].map(str::to_owned);
-        own.into_iter().chain(self.item.columns().keys().cloned()).chain(self.item.said().into_iter().map(|(name, _)| name)).collect()
+        own.into_iter()
+            .chain(self.item.columns().keys().cloned())
+            .chain(self.item.said().into_iter().map(|(name, _)| name))
+            .collect()
     }
 }
 

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use self::bands::Bands;
 use self::clusters::Clusters;
 use self::scheme::Signature;
-use self::shingles::Shingler;
+use self::shingles::{Desk, Shingler};
 use self::verify::Verified;
 use crate::ops::curate::flow::{Needs, Step, Verdict, Why, prepare};
 use crate::ops::curate::item::Item;
@@ -98,7 +98,8 @@ impl<'a> DropNear<'a> {
         if first + items.len() > u32::MAX as usize {
             return Err(OpError::new(format!("`dedup_fuzzy` compares at most {} rows at once", u32::MAX)));
         }
-        let signed: Vec<Option<Signature>> = items.par_iter().map(|item| self.shingler.signature(item.row())).collect();
+        let sign = |desk: &mut Desk, item: &Item| self.shingler.signature(item.row(), desk);
+        let signed: Vec<Option<Signature>> = items.par_iter().map_init(Desk::default, sign).collect();
         let signed: Vec<(u32, Signature)> =
             (first as u32..).zip(signed).filter_map(|(row, signature)| Some((row, signature?))).collect();
         if let Some(bands) = &mut self.bands {

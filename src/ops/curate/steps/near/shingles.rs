@@ -64,33 +64,54 @@ impl Shingler {
 
     /// Returns the hashes of a row's shingles, which may repeat; none if it is too short and such rows stay.
     pub(super) fn shingles(&self, row: &Row) -> Vec<u64> {
-        let said = compared(row, self.key);
-        let text = in_form(&said, self.form);
-        let pieces: Vec<(usize, usize)> = match (self.unit, self.form) {
-            (ShingleUnit::Word, TextForm::Datatrove) => words_between_spaces(&text),
-            (ShingleUnit::Word, _) => words(&text),
-            (ShingleUnit::Char, _) => text.char_indices().map(|(at, c)| (at, at + c.len_utf8())).collect(),
-        };
-        let bytes = text.as_bytes();
-        match (pieces.windows(self.ngram), self.short) {
-            (windows, _) if windows.len() > 0 => {
-                windows.map(|window| self.scheme.shingle(&bytes[window[0].0..window[window.len() - 1].1])).collect()
-            }
-            (_, ShortRows::Exact) => vec![self.scheme.shingle(bytes)],
-            (_, ShortRows::Keep) => Vec::new(),
-        }
+        let mut desk = Desk::default();
+        self.shingle(row, &mut desk);
+        desk.hashes
     }
 
     /// Returns the signature of a row; none if it is too short and such rows stay.
-    pub(super) fn signature(&self, row: &Row) -> Option<Signature> {
-        let shingles = self.shingles(row);
-        (!shingles.is_empty()).then(|| self.scheme.sign(&shingles))
+    pub(super) fn signature(&self, row: &Row, desk: &mut Desk) -> Option<Signature> {
+        self.shingle(row, desk);
+        (!desk.hashes.is_empty()).then(|| self.scheme.sign(&desk.hashes))
+    }
+
+    /// Puts the hashes of a row's shingles on the desk.
+    fn shingle(&self, row: &Row, desk: &mut Desk) {
+        let Desk { simple, pieces, hashes } = desk;
+        let said = compared(row, self.key);
+        let text: Cow<'_, str> = if self.form == TextForm::Datatrove {
+            crate::text::simplify_into(&said, simple);
+            simple.as_str().into()
+        } else {
+            in_form(&said, self.form)
+        };
+        pieces.clear();
+        hashes.clear();
+        match (self.unit, self.form) {
+            (ShingleUnit::Word, TextForm::Datatrove) => words_between_spaces(&text, pieces),
+            (ShingleUnit::Word, _) => words(&text, pieces),
+            (ShingleUnit::Char, _) => pieces.extend(text.char_indices().map(|(at, c)| (at, at + c.len_utf8()))),
+        }
+        let bytes = text.as_bytes();
+        let windows = pieces.windows(self.ngram);
+        if windows.len() == 0 && self.short == ShortRows::Exact {
+            hashes.push(self.scheme.shingle(bytes));
+        }
+        hashes.extend(windows.map(|window| self.scheme.shingle(&bytes[window[0].0..window[window.len() - 1].1])));
     }
 }
 
-/// Returns where the words of simplified text lie, which knows no white space but spaces.
-fn words_between_spaces(text: &str) -> Vec<(usize, usize)> {
-    let mut all = Vec::with_capacity(text.len() / 5);
+/// What is needed again for every row.
+#[derive(Default)]
+pub(super) struct Desk {
+    simple: String,
+    /// Where words, or characters, lie.
+    pieces: Vec<(usize, usize)>,
+    hashes: Vec<u64>,
+}
+
+/// Adds where the words of simplified text lie, which knows no white space but spaces.
+fn words_between_spaces(text: &str, all: &mut Vec<(usize, usize)>) {
     let mut from = 0;
     for at in memchr::memchr_iter(b' ', text.as_bytes()).chain([text.len()]) {
         if at > from {
@@ -98,12 +119,10 @@ fn words_between_spaces(text: &str) -> Vec<(usize, usize)> {
         }
         from = at + 1;
     }
-    all
 }
 
-/// Returns where the words of a text lie. A shingle's hash covers what white space lies between its words.
-fn words(text: &str) -> Vec<(usize, usize)> {
-    let mut all = Vec::new();
+/// Adds where the words of a text lie. A shingle's hash covers what white space lies between its words.
+fn words(text: &str, all: &mut Vec<(usize, usize)>) {
     let mut begun = None;
     for (at, c) in text.char_indices() {
         match (c.is_whitespace(), begun) {
@@ -116,7 +135,6 @@ fn words(text: &str) -> Vec<(usize, usize)> {
         }
     }
     all.extend(begun.map(|from| (from, text.len())));
-    all
 }
 
 #[cfg(test)]
@@ -129,7 +147,10 @@ mod tests {
             text in r"(\PC|[a-z .,\n\t]|[\u{1}-\u{A0}\u{1680}\u{2000}-\u{2030}\u{3000}\u{FEFF}\u{37E}\u{1FEF}]){0,60}",
         ) {
             let simple = in_form(&text, TextForm::Datatrove);
-            proptest::prop_assert_eq!(words_between_spaces(&simple), words(&simple));
+            let (mut between, mut all) = (Vec::new(), Vec::new());
+            words_between_spaces(&simple, &mut between);
+            words(&simple, &mut all);
+            proptest::prop_assert_eq!(between, all);
         }
     }
 }
