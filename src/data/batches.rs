@@ -13,6 +13,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use rayon::prelude::*;
 
 use super::arrow::Stream;
 use super::packed::open_whole;
@@ -20,6 +21,9 @@ use super::{DataError, Record, values};
 
 /// How many rows are decoded at once.
 const AT_ONCE: usize = 512;
+/// How many of these one thread makes values of.
+const BY_ONE: usize = 64;
+
 /// The rows of a file of columns.
 pub(super) struct Batches {
     path: PathBuf,
@@ -78,7 +82,7 @@ impl Batches {
     pub(super) fn next_record(&mut self) -> Result<Option<Record>, DataError> {
         while self.rows.is_empty() {
             let Some(part) = self.next_part()? else { return Ok(None) };
-            self.rows = self.looked_into(|| values::rows(&part))?.into();
+            self.rows = self.looked_into(|| rows(&part))?;
         }
         self.row += 1;
         Ok(self.rows.pop_front())
@@ -200,6 +204,15 @@ impl Batches {
             Some(roots) => batch.project(&roots).map(Some).map_err(|error| bad(&path, error.to_string())),
         }
     }
+}
+
+/// Returns the rows of a part, made by all threads.
+fn rows(part: &RecordBatch) -> Result<VecDeque<Record>, String> {
+    let places: Vec<usize> = (0..part.num_rows()).step_by(BY_ONE).collect();
+    let of_place = |at: usize| values::rows(&part.slice(at, BY_ONE.min(part.num_rows() - at)));
+    let made: Vec<Result<Vec<Record>, String>> = places.into_par_iter().map(of_place).collect();
+    let made: Vec<Vec<Record>> = made.into_iter().collect::<Result<_, _>>()?;
+    Ok(made.into_iter().flatten().collect())
 }
 
 /// Returns where the wanted columns stand; nothing if all are wanted.

@@ -4,7 +4,7 @@
 //! nobody knows before it is there; which functions there are is known. Only what is surely wrong is refused: what cannot be
 //! told apart here is left for the evaluation.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use minijinja::{Environment, ErrorKind, Value};
 
@@ -20,14 +20,40 @@ pub(super) struct Known<'a> {
     pub(super) undeclared: HashSet<String>,
 }
 
-/// Looks through an expression.
-pub(super) fn of_expression(source: &str, known: &Known<'_>) -> Result<(), String> {
-    let closed = format!("{source} %}}");
-    scan(&closed, 0, "%}").map_or(Ok(()), |(tokens, _)| known.look(&tokens))
+/// The words of a text that may name something which it reads. Some do not: keywords and filters are words too. minijinja's own
+/// list of what a text reads lacks what is read within `a[1:]`.
+#[derive(Default)]
+pub(super) struct Words {
+    pub(super) names: BTreeSet<String>,
+    /// Whether something was not understood, so that there may be others.
+    pub(super) unknown: bool,
 }
 
-/// Looks through the tags of a template.
-pub(super) fn of_template(source: &str, known: &Known<'_>) -> Result<(), String> {
+impl Words {
+    fn extend(&mut self, tokens: &[Token<'_>]) {
+        let is_part = |at: usize| at > 0 && tokens[at - 1].is(".");
+        let words = tokens.iter().enumerate().filter(|(at, token)| token.kind == Kind::Word && !is_part(*at));
+        self.names.extend(words.map(|(_, token)| token.text.to_owned()));
+    }
+}
+
+/// Looks through an expression, and returns its words.
+pub(super) fn of_expression(source: &str, known: &Known<'_>) -> Result<Words, String> {
+    let closed = format!("{source} %}}");
+    let mut words = Words::default();
+    match scan(&closed, 0, "%}") {
+        None => words.unknown = true,
+        Some((tokens, _)) => {
+            known.look(&tokens)?;
+            words.extend(&tokens);
+        }
+    }
+    Ok(words)
+}
+
+/// Looks through the tags of a template, and returns their words.
+pub(super) fn of_template(source: &str, known: &Known<'_>) -> Result<Words, String> {
+    let mut words = Words::default();
     let mut at = 0;
     let mut raw = false;
     while let Some(open) = source[at..].find('{').map(|found| at + found) {
@@ -41,15 +67,19 @@ pub(super) fn of_template(source: &str, known: &Known<'_>) -> Result<(), String>
             }
             _ => continue,
         };
-        let Some((tokens, end)) = scan(source, at + 1, close) else { continue };
+        let Some((tokens, end)) = scan(source, at + 1, close) else {
+            words.unknown = true;
+            continue;
+        };
         let word = tokens.first().map_or("", |token| token.text);
         raw = if close == "%}" && word == "raw" { true } else { raw && word != "endraw" };
         if !raw {
             known.look(&tokens)?;
+            words.extend(&tokens);
             at = end;
         }
     }
-    Ok(())
+    Ok(words)
 }
 
 impl Known<'_> {

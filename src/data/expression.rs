@@ -5,7 +5,7 @@
 //! with a regular expression, and `functions.rs` has the others.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use minijinja::{AutoEscape, Environment, UndefinedBehavior};
@@ -13,7 +13,7 @@ use regex::Regex;
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
-use super::calls::{self, Known};
+use super::calls::{self, Known, Words};
 use super::functions;
 
 /// How many steps one evaluation may take.
@@ -22,7 +22,7 @@ const FUEL: u64 = 1_000_000;
 const LONGEST: usize = 64 << 10;
 /// How much memory one pattern may take, compiled.
 const PATTERN_BYTES: usize = 1 << 20;
-/// Functions that find columns by names which stand in no list of what an expression reads.
+/// Functions that find columns by names which are no words of an expression.
 const READS_ANY: [&str; 2] = ["column", "debug"];
 
 /// What expressions and templates are read in. It holds none of them.
@@ -47,16 +47,16 @@ impl Columns for Map<String, Value> {
     }
 }
 
-/// The names that an expression or a template reads: columns, and functions that it calls.
+/// What an expression or a template reads of a row.
 struct Reads {
-    names: BTreeSet<String>,
-    /// Whether it may read others as well.
+    words: Words,
+    /// Whether it may read columns that none of its words names.
     any: bool,
 }
 
 impl Reads {
-    fn new(names: HashSet<String>, any: bool) -> Self {
-        Self { any: any || READS_ANY.iter().any(|name| names.contains(*name)), names: names.into_iter().collect() }
+    fn new(words: Words) -> Self {
+        Self { any: words.unknown || READS_ANY.iter().any(|name| words.names.contains(*name)), words }
     }
 
     /// Returns what is read of a row. The rest, which is most of it, is not copied.
@@ -74,7 +74,7 @@ struct Seen<'a, R> {
 impl<R: Columns> Serialize for Seen<'_, R> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let all = if self.reads.any { self.row.names() } else { Vec::new() };
-        let named = self.reads.names.iter().filter(|_| !self.reads.any);
+        let named = self.reads.words.names.iter().filter(|_| !self.reads.any);
         let mut map = serializer.serialize_map(None)?;
         for name in all.iter().chain(named) {
             if let Some(value) = self.row.column(name) {
@@ -100,14 +100,13 @@ impl Expression {
         bounded(source)?;
         let compiled = ENVIRONMENT.compile_expression_owned(source.to_owned()).map_err(|error| told(&error))?;
         let undeclared = compiled.undeclared_variables(false);
-        let known = Known { environment: &ENVIRONMENT, undeclared };
-        calls::of_expression(source, &known)?;
-        Ok(Self { compiled, reads: Reads::new(known.undeclared, false) })
+        let words = calls::of_expression(source, &Known { environment: &ENVIRONMENT, undeclared })?;
+        Ok(Self { compiled, reads: Reads::new(words) })
     }
 
-    /// Returns the names of what the expression reads: columns, and functions that it calls.
-    pub fn names(&self) -> &BTreeSet<String> {
-        &self.reads.names
+    /// Returns words among which are the names of all columns that the expression reads.
+    pub fn words(&self) -> &BTreeSet<String> {
+        &self.reads.words.names
     }
 
     /// Evaluates the expression over `row`.
@@ -142,11 +141,8 @@ impl TextTemplate {
         let mut environment = environment();
         environment.add_template_owned(NAME, source.to_owned()).map_err(|error| told(&error))?;
         let undeclared = environment.get_template(NAME).map_err(|error| told(&error))?.undeclared_variables(false);
-        let known = Known { environment: &environment, undeclared };
-        calls::of_template(source, &known)?;
-        // What a block sets on one of its ways only may be a column on the other.
-        let reads = Reads::new(known.undeclared, source.contains("{%"));
-        Ok(Self { environment, reads })
+        let words = calls::of_template(source, &Known { environment: &environment, undeclared })?;
+        Ok(Self { environment, reads: Reads::new(words) })
     }
 
     /// Fills the holes from `row`. A hole for which there is no column is an error.
@@ -248,14 +244,15 @@ mod tests {
         let of_template = |source: &str, text: &str| {
             read(&|row| assert_eq!(TextTemplate::new(source).unwrap().render(row).as_deref(), Ok(text), "{source}"))
         };
-        assert_eq!(of_expression("a == 'x' and b.c[1] == 2", true), "a,b");
-        assert_eq!(of_expression("b['c'] | length > 2 or a is undefined", false), "a,b");
+        assert_eq!(of_expression("a == 'x' and b.c[1] == 2", true), "a,and,b");
+        assert_eq!(of_expression("b['c'][1:] | length > 2 or a is undefined", false), "a,b,is,length,or,undefined");
         assert_eq!(of_expression("1 == 1", true), "");
-        assert_eq!(of_expression("column('a name') == 7", true), "a,b,a name,unread");
-        assert_eq!(of_template("{{a}}{{b.c | sum}}", "x3"), "a,b");
-        assert_eq!(of_template("{{column('a' ~ ' name')}}", "7"), "a,b,a name,unread");
-        // Set on one way, a column on the other.
-        assert_eq!(of_template("{% if 0 %}{% set a = 1 %}{% endif %}{{a}}", "x"), "a,b,a name,unread");
+        let all = "a,b,a name,unread";
+        assert_eq!(of_expression("column('a name') == 7", true), all);
+        assert_eq!(of_template("{{a[:1]}} unread {{b.c | sum}}", "x unread 3"), "a,b,sum");
+        assert_eq!(of_template("{{column('a' ~ ' name')}}", "7"), all);
+        assert_eq!(of_template("{% if 0 %}{% set a = 1 %}{% endif %}{{a}}", "x"), "a,endif,if,set");
+        assert_eq!(of_template("{% for one in b.c %}{{one}}{% endfor %}", "12"), "b,endfor,for,in,one");
     }
 
     #[test]

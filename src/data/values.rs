@@ -149,10 +149,13 @@ fn structs(array: &ArrayRef) -> Result<Vec<Value>, String> {
 fn maps(array: &ArrayRef) -> Result<Vec<Value>, String> {
     let array = array.as_map();
     let offsets = array.value_offsets();
-    let (mut keys, mut values) = (column(array.keys())?, column(array.values())?);
+    let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return Ok(Vec::new()) };
+    let (first, last) = (*first as usize, *last as usize);
+    let here = |all: &ArrayRef| column(&all.slice(first, last - first));
+    let (mut keys, mut values) = (here(array.keys())?, here(array.values())?);
     let mut rows = Vec::with_capacity(array.len());
     for (row, ends) in offsets.windows(2).enumerate() {
-        let (from, to) = (ends[0] as usize, ends[1] as usize);
+        let (from, to) = (ends[0] as usize - first, ends[1] as usize - first);
         let pair = |at: usize| Value::Array(vec![keys[at].take(), values[at].take()]);
         let pairs: Vec<Value> = (from..to).map(pair).collect();
         rows.push(if array.is_null(row) { Value::Null } else { Value::Array(pairs) });

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use arrow_array::builder::{Int32Builder, ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::{Array, ArrayRef, Int32Array, RecordBatch, StructArray, UnionArray};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{DataType, Field, UnionFields};
@@ -186,6 +187,33 @@ fn mistakes_have_a_file_and_a_row() {
     }
     let packed = gzip(&std::fs::read(fixture("types.parquet")).unwrap());
     assert!(read("a.parquet.gz", &packed).unwrap_err().to_string().contains("a.parquet.gz: it lies within gzip"));
+}
+
+/// Threads make values of a few rows each, whose lists and maps begin in the middle of what the file holds.
+#[test]
+fn long_batches_are_read_row_by_row() {
+    let (mut lists, mut maps) = (
+        ListBuilder::new(Int32Builder::new()),
+        MapBuilder::new(None, StringBuilder::new(), ListBuilder::new(Int32Builder::new())),
+    );
+    let mut expected = Vec::new();
+    for row in 0..700 {
+        let items: Vec<i32> = (0..row % 5).map(|item| row * 10 + item).collect();
+        lists.append_value(items.iter().map(|item| Some(*item)));
+        let pairs: Vec<(String, Vec<i32>)> =
+            (0..row % 3).map(|key| (format!("{row}.{key}"), vec![row; key as usize])).collect();
+        for (key, value) in &pairs {
+            maps.keys().append_value(key);
+            maps.values().append_value(value.iter().map(|item| Some(*item)));
+        }
+        maps.append(row % 7 != 0).unwrap();
+        expected.push(json!({"list": items, "map": if row % 7 == 0 { Value::Null } else { json!(pairs) }}));
+    }
+    let columns: [(&str, ArrayRef); 2] = [("list", Arc::new(lists.finish())), ("map", Arc::new(maps.finish()))];
+    let batch = RecordBatch::try_from_iter_with_nullable(columns.map(|(name, array)| (name, array, true))).unwrap();
+    let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+    writer.write(&batch).unwrap();
+    assert_eq!(read("a.arrow", &writer.into_inner().unwrap()).unwrap(), expected);
 }
 
 /// A column that reading refuses is refused by whoever only looks whether rows are there, however deep it lies.

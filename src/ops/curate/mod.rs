@@ -189,11 +189,17 @@ impl File<'_> {
         }
         let mut tokens = 0;
         let mut keeping = self.memo.as_ref().and_then(|(memo, _)| memo.begin());
-        while let Some(mut block) = self.reader.next().transpose()? {
-            tokens += first.tokens_of(&mut block)?;
-            let items = first.flow.push(block)?;
-            keeping = keeping.and_then(|mut keeping| keeping.push(&items).then_some(keeping));
-            take(ours(items), self.reader.rows())?;
+        let mut next = self.reader.next().transpose()?;
+        while let Some(mut block) = next {
+            let rows = self.reader.rows();
+            ((), next) = self.reader.while_reading(|| {
+                tokens += first.tokens_of(&mut block)?;
+                let items = first.flow.push(block)?;
+                if keeping.as_mut().is_some_and(|keeping| !keeping.push(&items)) {
+                    keeping = None;
+                }
+                take(ours(items), rows)
+            })?;
         }
         let counts = first.flow.take_counts();
         if let Some(keeping) = keeping {

@@ -36,6 +36,20 @@ impl<'a> Reader<'a> {
         Ok(Self::of_entry(open(folder, cx)?, 0, None, cx))
     }
 
+    /// Does `work`, which is about a block that was read before, while the next one is read, and returns that.
+    pub(super) fn while_reading<T>(
+        &mut self,
+        work: impl FnOnce() -> Result<T, OpError>,
+    ) -> Result<(T, Option<Vec<Item>>), OpError> {
+        let mut read = Ok(None);
+        let done = rayon::in_place_scope(|scope| {
+            scope.spawn(|_| read = self.next().transpose());
+            work()
+        });
+        // What is wrong with this block comes before what is wrong with the next.
+        Ok((done?, read?))
+    }
+
     /// Returns how many rows were read.
     pub(super) fn rows(&self) -> u64 {
         self.number

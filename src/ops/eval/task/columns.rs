@@ -89,8 +89,8 @@ fn ordered(mut left: Vec<(String, Expression)>) -> Vec<(String, Expression)> {
     let mut ordered = Vec::new();
     while !left.is_empty() {
         let waits = |(own, expression): &(String, Expression)| {
-            let names = expression.names();
-            left.iter().any(|(name, _)| name != own && names.contains(name))
+            let words = expression.words();
+            left.iter().any(|(name, _)| name != own && words.contains(name))
         };
         let next = left.iter().position(|one| !waits(one)).unwrap_or_default();
         ordered.push(left.remove(next));
