@@ -117,7 +117,7 @@ impl WordList {
 
     /// The words that stand in the text, in their order, in small letters.
     pub fn find(&self, text: &str) -> Vec<String> {
-        let small = text.to_lowercase();
+        let small = super::lower(text);
         let inside = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
         let whole = |found: &aho_corasick::Match| {
             !inside(small[..found.start()].chars().next_back()) && !inside(small[found.end()..].chars().next())

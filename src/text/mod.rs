@@ -3,6 +3,7 @@
 
 mod codes;
 pub mod conversation;
+mod forms;
 pub mod language;
 pub mod lists;
 pub mod pii;
@@ -13,4 +14,5 @@ pub mod repair;
 pub mod simplify;
 pub mod words;
 
+pub use forms::{light, lower, nfc, nfkc};
 pub use simplify::{is_punctuation, simplify_into};

@@ -23,7 +23,7 @@ static REFUSALS: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::n
 static MACHINES: LazyLock<Option<AhoCorasick>> = LazyLock::new(|| AhoCorasick::new(phrases::MACHINES).ok());
 
 fn level(text: &str) -> String {
-    text.to_lowercase().replace(['’', 'ʼ'], "'").replace(['\u{a0}', '\u{202f}', '\n'], " ")
+    super::lower(text).replace(['’', 'ʼ'], "'").replace(['\u{a0}', '\u{202f}', '\n'], " ")
 }
 
 fn first(list: Option<&AhoCorasick>, phrases: &[&'static str], text: &str) -> Option<&'static str> {

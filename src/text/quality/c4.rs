@@ -113,7 +113,7 @@ impl C4 {
         if (!self.endings.is_empty() && !ends) || self.min_words_per_line.is_some_and(|least| words < least) {
             return Ok(None);
         }
-        let small = line.to_lowercase();
+        let small = crate::text::lower(&line);
         if self.lorem_ipsum && small.contains("lorem ipsum") {
             return Err(Finding::new("lorem_ipsum", 1.0, 0.0));
         }

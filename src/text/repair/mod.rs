@@ -15,12 +15,14 @@ mod whitespace;
 
 use std::borrow::Cow;
 
-use unicode_normalization::{IsNormalized, UnicodeNormalization as _, is_nfc_quick};
+use unicode_normalization::UnicodeNormalization as _;
 
 pub use badness::is_bad;
 pub use encoding::fix_encoding;
 pub use latex::fix_latex;
 pub use whitespace::{Spaces, clean_spaces};
+
+use super::{nfc, nfkc};
 
 /// When HTML's entities become characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,16 +187,15 @@ impl Repair {
     }
 
     fn normalized(&self, text: &str) -> Option<String> {
-        match self.normalization? {
+        let formed = match self.normalization? {
             Normalization::Nfc => nfc(text),
-            Normalization::Nfkc => Some(text.nfkc().collect()),
+            Normalization::Nfkc => nfkc(text),
+        };
+        match formed {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(formed) => Some(formed),
         }
     }
-}
-
-/// The text in NFC, if it is not already.
-pub fn nfc(text: &str) -> Option<String> {
-    if is_nfc_quick(text.chars()) == IsNormalized::Yes { None } else { Some(text.nfc().collect()) }
 }
 
 /// The text with some characters replaced, if there are such.

@@ -7,12 +7,12 @@
 use std::collections::HashSet;
 
 use rayon::prelude::*;
-use unicode_normalization::UnicodeNormalization;
 
 use crate::data::{Chat, Row};
 use crate::ops::OpError;
 use crate::ops::curate::flow::{Step, Verdict};
 use crate::ops::curate::item::Item;
+use crate::text::light;
 
 #[derive(Default)]
 pub(super) struct DropRepeats {
@@ -44,7 +44,7 @@ fn key(row: &Row) -> [u8; 16] {
     match row {
         Row::Text(text) => {
             add("text");
-            add(&plain(text));
+            add(&light(text));
         }
         Row::Chat(chat) => {
             add("chat");
@@ -57,8 +57,8 @@ fn key(row: &Row) -> [u8; 16] {
         }
         Row::Pair { good, bad } => {
             add("pair");
-            add(&plain(good));
-            add(&plain(bad));
+            add(&light(good));
+            add(&light(bad));
         }
     }
     let mut key = [0; 16];
@@ -69,22 +69,15 @@ fn key(row: &Row) -> [u8; 16] {
 fn add_chat(add: &mut impl FnMut(&str), chat: &Chat) {
     for message in &chat.messages {
         add(&message.role);
-        add(&plain(&message.content.text()));
+        add(&light(&message.content.text()));
         for (name, value) in &message.more {
             add(name);
-            add(&plain(&value.to_string()));
+            add(&light(&value.to_string()));
         }
     }
     for list in [&chat.tools, &chat.documents].into_iter().flatten() {
-        add(&plain(&serde_json::Value::from(list.clone()).to_string()));
+        add(&light(&serde_json::Value::from(list.clone()).to_string()));
     }
-}
-
-/// Returns a text in one form, lower case and with single spaces.
-pub(super) fn plain(text: &str) -> String {
-    let lower = text.to_lowercase();
-    let words: Vec<&str> = lower.split_whitespace().collect();
-    words.join(" ").nfc().collect()
 }
 
 #[cfg(test)]

@@ -4,13 +4,14 @@
 //! (NFKC turns that one into a plain space; hence NFC is the default.) Minimal pairs pass unchanged: their two sentences
 //! differ in what they are meant to differ in.
 
-use unicode_normalization::UnicodeNormalization;
+use std::borrow::Cow;
 
 use crate::data::Row;
 use crate::ops::OpError;
 use crate::ops::curate::flow::{Step, Verdict, each};
 use crate::ops::curate::item::Item;
 use crate::spec::params::UnicodeForm;
+use crate::text::{nfc, nfkc};
 
 /// Most line ends in a row: one empty line between paragraphs.
 const LINE_ENDS: usize = 2;
@@ -35,22 +36,26 @@ fn tidy_item(form: UnicodeForm, item: Item) -> Verdict {
 
 fn tidy(form: UnicodeForm, text: &str) -> String {
     // Control characters go first: one between a letter and its accent would keep them apart.
-    let clean: String = text
-        .replace("\r\n", "\n")
-        .chars()
-        .filter_map(|c| match c {
-            '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
-            '\u{FEFF}' => None,
-            '\n' | '\t' => Some(c),
-            c if c.is_control() => None,
-            c => Some(c),
-        })
-        .collect();
-    let formed: String = match form {
-        UnicodeForm::Nfc => clean.nfc().collect(),
-        UnicodeForm::Nfkc => clean.nfkc().collect(),
+    let clean = if text.chars().all(stays) { text.into() } else { Cow::from(without_controls(text)) };
+    let formed = match form {
+        UnicodeForm::Nfc => nfc(&clean),
+        UnicodeForm::Nfkc => nfkc(&clean),
     };
     tidy_white_space(&formed)
+}
+
+/// Says whether a character is left as it is.
+fn stays(c: char) -> bool {
+    matches!(c, ' '..='~' | '\n' | '\t') || c > '\u{9f}' && !matches!(c, '\u{2028}' | '\u{2029}' | '\u{FEFF}')
+}
+
+/// Turns every kind of line end into one, and drops control characters.
+fn without_controls(text: &str) -> String {
+    let tidied = |c| match c {
+        '\r' | '\u{B}' | '\u{C}' | '\u{85}' | '\u{2028}' | '\u{2029}' => Some('\n'),
+        c => Some(c).filter(|c| stays(*c)),
+    };
+    text.replace("\r\n", "\n").chars().filter_map(tidied).collect()
 }
 
 /// Drops white space at the end of lines and around the text, and empty lines after an empty line.
@@ -97,6 +102,14 @@ mod tests {
         let pair = Item::from(Row::Pair { good: " a ".into(), bad: "b\r".into() });
         assert_eq!(tidy_item(UnicodeForm::Nfc, pair.clone()), Verdict::Keep(pair));
         assert!(matches!(tidy_item(UnicodeForm::Nfc, Row::Text(" ".into()).into()), Verdict::Drop(..)));
+    }
+
+    #[test]
+    fn characters_that_stay_are_no_controls() {
+        for c in (0..0x3000).chain(0xfe00..0x1_0000).filter_map(char::from_u32) {
+            assert_eq!(without_controls(&c.to_string()) == c.to_string(), stays(c), "{c:?}");
+            assert!(!stays(c) || !c.is_control() || matches!(c, '\n' | '\t'), "{c:?}");
+        }
     }
 
     proptest! {

@@ -35,7 +35,7 @@ pub(in super::super) fn compared(row: &Row, key: DuplicateKey) -> Cow<'_, str> {
 pub(in super::super) fn in_form(text: &str, form: TextForm) -> Cow<'_, str> {
     match form {
         TextForm::None => text.into(),
-        TextForm::Light => super::super::dedup::plain(text).into(),
+        TextForm::Light => crate::text::light(text).into(),
         TextForm::Datatrove => {
             let mut simple = String::new();
             crate::text::simplify_into(text, &mut simple);
