@@ -72,18 +72,20 @@ fn single_spaced(text: &str) -> String {
     let mut spaced = vec![0; from.len()];
     let (mut at, mut length, mut after) = (0, 0, true);
     while let Some(&byte) = from.get(at) {
-        let (mut space, mut width) = (matches!(byte, b'\t'..=b'\r' | b' '), 1);
+        let mut space = matches!(byte, b'\t'..=b'\r' | b' ');
+        at += 1;
         // The bytes that white space beyond ASCII begins with. Of other characters each byte is taken over by itself.
         if matches!(byte, 0xc2 | 0xe1..=0xe3) {
-            let c = text[at..].chars().next().unwrap_or_default();
-            space = c.is_whitespace();
-            width = if space { c.len_utf8() } else { 1 };
+            let c = text[at - 1..].chars().next().unwrap_or_default();
+            if c.is_whitespace() {
+                space = true;
+                at += c.len_utf8() - 1;
+            }
         }
         // Too many turns for the processor to guess: every space is put down, and what follows covers one too many.
         spaced[length] = if space { b' ' } else { byte };
         length += usize::from(!(space & after));
         after = space;
-        at += width;
     }
     spaced.truncate(length - usize::from(after && length > 0));
     String::from_utf8(spaced).expect("it is made of whole characters")

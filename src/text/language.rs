@@ -4,13 +4,11 @@
 //! whichlang needs no model and is six times as fast at one per cent less; lingua is as good and twenty times as slow as
 //! fastText, and better than both only below 40 characters, where none can be relied on.
 
-use std::io::Read;
 use std::path::Path;
 
-use fasttext_pure_rs::FastText;
 use lingua::{LanguageDetector, LanguageDetectorBuilder};
 
-use super::codes;
+use super::{codes, fasttext};
 
 /// What a detector says.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,26 +31,13 @@ impl Guess {
     }
 }
 
-/// As much of a model's file as [`words_together`] looks at.
-const HEAD: usize = 32;
-
-/// Returns how many words a model reads together. The reader of models takes the hashes of words as numbers without a sign,
-/// where fastText extends the sign, so every other n-gram of words would be another one. It hashes inside `predict` and shows neither
-/// rows nor dictionary, so this cannot be put right from here: it takes a reader of the whole file.
-fn words_together(head: &[u8]) -> Option<i32> {
-    const MAGIC: i32 = 793_712_314;
-    let number = |at: usize| Some(i32::from_le_bytes(*head.get(at..)?.first_chunk()?));
-    // The magic number, the version, and then dim, ws, epoch, minCount and neg.
-    (number(0)? == MAGIC).then(|| number(28)).flatten()
-}
-
 /// Finds out in which language a text is.
 pub enum Detector {
     /// 16 languages, no model, no score.
     Whichlang,
-    /// A model of fastText: lid.176, GlotLID, or any other that names languages. White space of any kind ends a word; fastText's
-    /// own program knows ASCII's alone, and takes the no-break spaces of French for letters.
-    FastText(Box<FastText>),
+    /// A model of fastText: lid.176, GlotLID, or any other that names languages. A no-break space is a letter, as in fastText's own
+    /// program.
+    FastText(Box<fasttext::Model>),
     /// Seven languages of Western Europe, with care for short text.
     Lingua(Box<LanguageDetector>),
 }
@@ -60,17 +45,7 @@ pub enum Detector {
 impl Detector {
     /// Reads a model of fastText (`.bin` or `.ftz`); the error says what is wrong with it.
     pub fn fast_text(path: &Path) -> Result<Self, String> {
-        let mut file = fs_err::File::open(path).map_err(|error| error.to_string())?;
-        let mut head = Vec::new();
-        (&mut file).take(HEAD as u64).read_to_end(&mut head).map_err(|error| error.to_string())?;
-        if let Some(words) = words_together(&head).filter(|words| *words > 1) {
-            let why =
-                format!("it reads {words} words together (`wordNgrams`), which is not done here as fastText does it");
-            return Err(format!("{}: {why}; models of single words and of characters are read", path.display()));
-        }
-        let model = FastText::load_from_reader(std::io::BufReader::new(head.as_slice().chain(file)));
-        let failed = |error| format!("{}: not a model of fastText that can be read: {error}", path.display());
-        Ok(Self::FastText(Box::new(model.map_err(failed)?)))
+        Ok(Self::FastText(Box::new(fasttext::Model::open(path)?)))
     }
 
     /// lingua, with all languages it was built with.
@@ -90,13 +65,7 @@ impl Detector {
         }
         match self {
             Detector::Whichlang => Some(Guess { label: Self::whichlang_of(text).to_owned(), score: 1.0 }),
-            Detector::FastText(model) => {
-                // A line feed would end fastText's line.
-                let line = text.replace('\n', " ");
-                let best = model.predict(&line, 1, 0.0).ok()?.into_iter().next()?;
-                let label = best.label.strip_prefix("__label__").unwrap_or(&best.label).to_owned();
-                Some(Guess { label, score: f64::from(best.probability).min(1.0) })
-            }
+            Detector::FastText(model) => guesses(model, text, 1).next(),
             Detector::Lingua(detector) => {
                 let (language, score) = detector.compute_language_confidence_values(text).into_iter().next()?;
                 Some(Guess { label: language.iso_code_639_1().to_string().to_lowercase(), score })
@@ -108,13 +77,7 @@ impl Detector {
     pub fn score(&self, text: &str, code: &str) -> f64 {
         match self {
             Detector::FastText(model) => {
-                let line = text.replace('\n', " ");
-                let all = model.predict(&line, 10, 0.0).unwrap_or_default();
-                let guess = |prediction: fasttext_pure_rs::Prediction| Guess {
-                    label: prediction.label.trim_start_matches("__label__").to_owned(),
-                    score: f64::from(prediction.probability).min(1.0),
-                };
-                all.into_iter().map(guess).find(|guess| guess.is(code)).map_or(0.0, |guess| guess.score)
+                guesses(model, text, 10).find(|guess| guess.is(code)).map_or(0.0, |guess| guess.score)
             }
             Detector::Lingua(detector) => {
                 let all = detector.compute_language_confidence_values(text);
@@ -124,6 +87,14 @@ impl Detector {
             Detector::Whichlang => self.detect(text).filter(|guess| guess.is(code)).map_or(0.0, |guess| guess.score),
         }
     }
+}
+
+/// The likeliest labels of a text, the likeliest first. What is certain comes out a little above 1.
+fn guesses(model: &fasttext::Model, text: &str, most: usize) -> impl Iterator<Item = Guess> {
+    model.predict(text, most).into_iter().map(|(label, score)| Guess {
+        label: label.strip_prefix("__label__").unwrap_or(label).to_owned(),
+        score: f64::from(score).min(1.0),
+    })
 }
 
 #[cfg(test)]

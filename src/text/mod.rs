@@ -3,6 +3,7 @@
 
 mod codes;
 pub mod conversation;
+pub mod fasttext;
 mod forms;
 pub mod language;
 pub mod lists;

@@ -121,6 +121,24 @@ fn every_setting_changes_its_key() {
     assert_eq!(key_of(&first, "bpe"), key_of(&defaults, "bpe"), "a default that is written out is the default");
 }
 
+/// fastText's labels are made by the second reader. Its number stands in the keys of what reads a model, and in no other.
+#[test]
+fn a_new_reader_of_models_changes_the_keys_of_its_nodes_alone() {
+    let config = |detector: &str| {
+        let plan = plan(&format!(
+            "version: 1\nnodes:\n  m: {{kind: source, model: lid}}\n  rows: {{kind: source, dataset: a.txt, rows: line}}\n  \
+             kept: {{kind: curate, from: [rows], steps: [{{language: {{keep: [fr]{detector}}}}}]}}\n"
+        ));
+        let kept = plan.instances().iter().find(|instance| instance.name == "kept").unwrap();
+        let parts = KeyParts::new(kept, BTreeMap::new());
+        (parts.version, parts.config["steps"].to_string())
+    };
+    assert_eq!(config(""), (2, r#"[{"language":{"keep":["fr"]}}]"#.to_owned()));
+    assert_eq!(config(", detector: lingua"), (2, r#"[{"language":{"keep":["fr"],"detector":"lingua"}}]"#.to_owned()));
+    let wanted = r#"[{"language":{"keep":["fr"],"detector":"fasttext/2"}}]"#;
+    assert_eq!(config(", detector: fasttext, model: m"), (2, wanted.to_owned()));
+}
+
 /// The same, by what runs.
 #[test]
 fn names_and_places_run_nothing_again() {

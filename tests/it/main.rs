@@ -36,6 +36,7 @@ mod eval;
 mod eval_cli;
 mod eval_named;
 mod eval_tasks;
+mod fasttext;
 mod fresh_models;
 mod fuzz;
 mod generate;

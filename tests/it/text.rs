@@ -216,7 +216,7 @@ fn fast_text_models_say_what_cpp_says() {
             continue;
         };
         assert_eq!(guess.label, label, "{text}");
-        assert!((guess.score - score.min(1.0)).abs() < 0.002, "{text}: {guess:?}, {score}");
+        assert!((guess.score - score.min(1.0)).abs() < 1e-5, "{text}: {guess:?}, {score}");
     }
     assert_eq!(rows.len(), 247);
 }
@@ -235,20 +235,13 @@ fn models_like_glotlid_say_what_cpp_says() {
         assert_eq!(guess.label, guesses[0].0, "{text}");
         for (label, score) in &guesses {
             let ours = detector.score(&text, label);
-            assert!((ours - score.min(1.0)).abs() < 1e-4, "{text}: {label} {ours}, {score}");
+            assert!((ours - score.min(1.0)).abs() < 1e-5, "{text}: {label} {ours}, {score}");
         }
         assert!(guess.is(&guess.label) && guess.is(guess.label.split('_').next().unwrap()), "{guess:?}");
         unsure += u32::from(guesses[0].1 < 0.9);
         lines += 1;
     }
     assert!(lines == 73 && unsure > 10, "{lines} {unsure}");
-    // One that reads words together would be read wrongly.
-    let mut bytes = fs_err::read(folder.join("model.bin")).unwrap();
-    bytes[28] = 2;
-    let dir = tempfile::TempDir::new().unwrap();
-    fs_err::write(dir.path().join("pairs.bin"), bytes).unwrap();
-    let error = Detector::fast_text(&dir.path().join("pairs.bin")).err().unwrap();
-    assert!(error.contains("pairs.bin: it reads 2 words together"), "{error}");
 }
 
 #[test]

@@ -99,7 +99,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("jsonschema", &["ops"]),
     ("lingua", &["text"]),
     ("whichlang", &["text", "ops"]),
-    ("fasttext_pure_rs", &["text"]),
     ("fancy_regex", &["text", "data", "metrics"]),
     ("iban_validate", &["text"]),
     ("libsais", &["ops"]),

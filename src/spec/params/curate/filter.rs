@@ -74,7 +74,8 @@ pub struct Language {
     /// What finds the language out.
     #[serde(default, skip_serializing_if = "LanguageDetector::is_default")]
     pub detector: LanguageDetector,
-    /// The node with the model for `detector: fasttext`: a folder with one `.ftz` or `.bin` file, lid.176 or GlotLID.
+    /// The node with the model for `detector: fasttext`: a folder with one `.ftz` or `.bin` file, lid.176, GlotLID, or another that
+    /// gives labels.
     #[serde(default, skip_serializing)]
     pub model: Option<InputRef>,
     /// How sure the detector must be; 0.65 for lid.176 when left out. whichlang does not say how sure it is.
@@ -152,6 +153,9 @@ pub enum LanguageDetector {
     #[default]
     Whichlang,
     /// A model of fastText.
+    // Since no-break spaces are letters, as they are to fastText, some rows get other labels. Only the keys of nodes that
+    // read a model change with it, so the second way has a name of its own there.
+    #[serde(rename(serialize = "fasttext/2", deserialize = "fasttext"))]
     Fasttext,
     /// lingua, with Dutch, English, French, German, Italian, Portuguese and Spanish: best below 40 characters, and slow.
     Lingua,
