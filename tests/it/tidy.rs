@@ -101,7 +101,6 @@ const HOMES: &[(&str, &[&str])] = &[
     ("whichlang", &["text", "ops"]),
     ("fancy_regex", &["text", "data", "metrics"]),
     ("iban_validate", &["text"]),
-    ("libsais", &["ops"]),
     // The hub's data sets say in YAML which files make up a split.
     ("serde_yaml", &["spec", "hub"]),
     ("saphyr_parser", &["spec"]),

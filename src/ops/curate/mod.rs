@@ -17,10 +17,13 @@ mod outputs;
 mod page;
 mod reader;
 mod row_hash;
+mod runs;
 mod sorter;
 mod spool;
 mod stats;
 mod steps;
+#[cfg(test)]
+mod testing;
 mod tokens;
 mod written;
 

@@ -153,11 +153,16 @@ pub(super) struct Kept {
 }
 
 impl Kept {
-    /// Returns a reader that leaves the items where they are.
-    pub(super) fn reader(&self) -> Result<SpoolReader, OpError> {
-        match &self.path {
-            None => Ok(SpoolReader { memory: self.memory.clone().into_iter(), file: None }),
-            Some(path) => SpoolReader::open(path),
+    /// Gives all items to `look`, block by block, and leaves them where they are.
+    pub(super) fn blocks(&self, mut look: impl FnMut(&[Item]) -> Result<(), OpError>) -> Result<(), OpError> {
+        let Some(path) = &self.path else { return self.memory.chunks(BLOCK_FRAMES * FRAME_ITEMS).try_for_each(look) };
+        let mut reader = SpoolReader::open(path)?;
+        loop {
+            let block = reader.next_block()?;
+            if block.is_empty() {
+                return Ok(());
+            }
+            look(&block)?;
         }
     }
 
@@ -246,15 +251,16 @@ mod tests {
             for block in items.chunks(700) {
                 spool.push(block.to_vec()).unwrap();
             }
-            let mut reader = spool.read().unwrap();
-            let mut back = Vec::new();
-            loop {
-                let block = reader.next_block().unwrap();
-                if block.is_empty() {
-                    break;
-                }
-                back.extend(block);
-            }
+            let (kept, mut seen) = (spool.finish().unwrap(), Vec::new());
+            let look = |block: &[Item]| {
+                seen.extend_from_slice(block);
+                Ok(())
+            };
+            kept.blocks(look).unwrap();
+            assert_eq!(seen, items);
+            let mut reader = kept.last_reader().unwrap();
+            let blocks = std::iter::from_fn(|| Some(reader.next_block().unwrap()).filter(|block| !block.is_empty()));
+            let back: Vec<Item> = blocks.flatten().collect();
             assert_eq!(back, items);
             assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         }

@@ -73,9 +73,7 @@ pub(super) fn begin<'a>(
             let ranks = near::Ranks::new(&semantic.keep, semantic.score.as_ref(), from)?;
             Box::new(semantic::DropAlike::new(semantic, at, (ranks, entries), cx)?)
         }
-        CurateStep::DedupSubstring(settings) => {
-            Box::new(substring::DropPassages::new(settings, Spool::new(cx.scratch, &file)))
-        }
+        CurateStep::DedupSubstring(settings) => Box::new(substring::DropPassages::new(settings, &file, cx)),
         CurateStep::CheckMessages(settings) => Box::new(check_messages::CheckChats(settings.clone())),
         CurateStep::CountTokens(settings) => Box::new(measure::TokenCounts::new(settings, at, cx)?),
         CurateStep::Perplexity(settings) => Box::new(measure::KeepLikely::new(settings, at, cx)?),

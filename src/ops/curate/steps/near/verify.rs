@@ -46,25 +46,21 @@ impl Verified {
     ) -> Result<(), OpError> {
         let mut sorter = Sorter::new(cx.scratch, "clusters");
         let mut next = 0;
-        let mut reader = rows.reader()?;
-        loop {
+        rows.blocks(|block| {
             cx.check_cancelled()?;
-            let block = reader.next_block()?;
-            if block.is_empty() {
-                break;
-            }
             let first = next;
             next += block.len() as u32;
             let mut grouped = Vec::new();
-            for (row, mut item) in (first..).zip(block) {
+            for (row, item) in (first..).zip(block) {
                 if clusters.size(row) > 1 {
                     // The row's number travels with it.
+                    let mut item = item.clone();
                     item.number = u64::from(row);
                     grouped.push((clusters.root(row).to_be_bytes().to_vec(), item));
                 }
             }
-            sorter.push(grouped)?;
-        }
+            sorter.push(grouped)
+        })?;
         let mut sorted = sorter.sorted()?;
         let (mut cluster, mut members) = (None, Vec::new());
         loop {
