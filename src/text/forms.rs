@@ -47,9 +47,9 @@ pub fn light(text: &str) -> String {
 /// Returns the text in lower case, as [`str::to_lowercase`] does. A letter mostly takes the place of its capital.
 pub fn lower(text: &str) -> String {
     let table = &*SMALL;
-    let mut bytes = text.as_bytes().to_ascii_lowercase();
+    let mut lower = text.to_ascii_lowercase();
     let mut at = 0;
-    while let Some(skipped) = bytes[at..].iter().position(|byte| !byte.is_ascii()) {
+    while let Some(skipped) = text.as_bytes()[at..].iter().position(|byte| !byte.is_ascii()) {
         at += skipped;
         let c = text[at..].chars().next().unwrap_or_default();
         let small = table.get(c as usize).copied().unwrap_or_else(|| one_small(c));
@@ -57,38 +57,41 @@ pub fn lower(text: &str) -> String {
             Some(small) if small == c => {}
             // The small form of a capital sigma depends on what stands around it.
             Some(small) if small.len_utf8() == c.len_utf8() && c != 'Σ' => {
-                small.encode_utf8(&mut bytes[at..]);
+                lower.replace_range(at..at + c.len_utf8(), small.encode_utf8(&mut [0; 4]));
             }
             _ => return text.to_lowercase(),
         }
         at += c.len_utf8();
     }
-    String::from_utf8(bytes).expect("characters took the places of others of their length")
+    lower
 }
 
-/// Returns the words of a text between single spaces.
+/// Returns the words of a text between single spaces. What has them already is copied in one piece.
 fn single_spaced(text: &str) -> String {
-    let from = text.as_bytes();
-    let mut spaced = vec![0; from.len()];
-    let (mut at, mut length, mut after) = (0, 0, true);
-    while let Some(&byte) = from.get(at) {
-        let mut space = matches!(byte, b'\t'..=b'\r' | b' ');
-        at += 1;
-        // The bytes that white space beyond ASCII begins with. Of other characters each byte is taken over by itself.
-        if matches!(byte, 0xc2 | 0xe1..=0xe3) {
-            let c = text[at - 1..].chars().next().unwrap_or_default();
-            if c.is_whitespace() {
-                space = true;
-                at += c.len_utf8() - 1;
-            }
+    let mut spaced = String::with_capacity(text.len());
+    // Where the piece begins, and whether white space stands before the byte.
+    let (mut from, mut after) = (0, true);
+    for (at, &byte) in text.as_bytes().iter().enumerate() {
+        let before = std::mem::replace(&mut after, byte == b' ' || at < from);
+        // Other white space in ASCII, and the bytes that white space beyond it begins with.
+        let other = matches!(byte, b'\t'..=b'\r' | 0xc2 | 0xe1..=0xe3);
+        if !other && !(before && after) || at < from {
+            continue;
         }
-        // Too many turns for the processor to guess: every space is put down, and what follows covers one too many.
-        spaced[length] = if space { b' ' } else { byte };
-        length += usize::from(!(space & after));
-        after = space;
+        let c = text[at..].chars().next().unwrap_or_default();
+        if !c.is_whitespace() {
+            continue;
+        }
+        spaced.push_str(&text[from..at]);
+        if !before {
+            spaced.push(' ');
+        }
+        from = at + c.len_utf8();
+        after = true;
     }
-    spaced.truncate(length - usize::from(after && length > 0));
-    String::from_utf8(spaced).expect("it is made of whole characters")
+    spaced.push_str(&text[from..]);
+    spaced.truncate(spaced.trim_end_matches(' ').len());
+    spaced
 }
 
 #[cfg(test)]
