@@ -75,7 +75,7 @@ fn single_spaced(text: &str) -> String {
         let before = std::mem::replace(&mut after, byte == b' ' || at < from);
         // Other white space in ASCII, and the bytes that white space beyond it begins with.
         let other = matches!(byte, b'\t'..=b'\r' | 0xc2 | 0xe1..=0xe3);
-        if !other && !(before && after) || at < from {
+        if !(other || before && after) || at < from {
             continue;
         }
         let c = text[at..].chars().next().unwrap_or_default();

@@ -262,6 +262,11 @@ fn a_new_file_does_not_run_the_others_again() {
     for (name, kept) in names.into_iter().zip(kept) {
         assert!(read(name) == kept, "{name} differs");
     }
+    // What is done faster than it is read back is not kept.
+    fs_err::remove_dir_all(world.path("cache/memo")).unwrap();
+    world.edit("matches: {pattern: \"rangée \\\\d*7 :\"}", "length: {min_words: 3}");
+    world.run_ok(&[]);
+    assert!(!world.path("cache/memo").exists());
 }
 
 #[test]

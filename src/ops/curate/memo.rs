@@ -4,6 +4,7 @@
 //! and the counts lie in a folder for what can be computed again, under the digest of the file, of how it is read, and of the
 //! steps. A file is used only when it is whole: the rows have zstd's checksums, and the counts are written last.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -46,7 +47,8 @@ pub(super) struct Kept {
 }
 
 impl FileMemo {
-    /// Finds out where the rows of a file are kept; nothing if they are not.
+    /// Finds out where the rows of a file are kept; nothing if they are not, because to make them again takes no longer than to
+    /// read them back.
     pub(super) fn of(
         file: &Path,
         reading: &impl Serialize,
@@ -54,7 +56,8 @@ impl FileMemo {
         cx: &OpCx<'_>,
     ) -> Result<Option<Self>, OpError> {
         let Some(folder) = cx.memo.filter(|_| !steps.is_empty()) else { return Ok(None) };
-        if fs::metadata(file)?.len() < SMALL {
+        let costly = counter.is_some() || steps.iter().any(CurateStep::is_costly) || is_pdf(file)?;
+        if !costly || fs::metadata(file)?.len() < SMALL {
             return Ok(None);
         }
         let (digest, _) = file_digest(file).map_err(|error| OpError::caused("cannot digest the data", error))?;
@@ -97,6 +100,13 @@ impl FileMemo {
         let path = Unfinished(folder.join(&name));
         Some(Keeping { memo: self, spool: Spool::on_disk(folder, &name), path, rows: 0 })
     }
+}
+
+/// Says whether a file is a PDF, whose rows take longer to read than anything does that is done to them.
+fn is_pdf(file: &Path) -> Result<bool, OpError> {
+    let mut start = Vec::new();
+    fs::File::open(file)?.take(5).read_to_end(&mut start)?;
+    Ok(start == b"%PDF-")
 }
 
 /// Rows that are being kept.

@@ -202,6 +202,21 @@ impl CurateStep {
         alone && self.settings().reads().is_empty()
     }
 
+    /// Returns whether the step takes longer than reading rows does, so that what it made of them is worth keeping.
+    pub fn is_costly(&self) -> bool {
+        use CurateStep as Step;
+        matches!(
+            self,
+            Step::CheckAnswers(_)
+                | Step::Replace(_)
+                | Step::FixText(_)
+                | Step::Toxicity(_)
+                | Step::Quality(_)
+                | Step::Language(_)
+                | Step::Matches(_)
+        )
+    }
+
     /// Returns what happens to a row that the step is against.
     pub fn mode(&self) -> FilterMode {
         self.settings().filter_mode()
