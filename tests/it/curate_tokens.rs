@@ -313,7 +313,8 @@ fn nothing_unfinished_stays_when_a_node_is_cancelled() {
     let (data, out, memo) = (TempDir::new().unwrap(), TempDir::new().unwrap(), TempDir::new().unwrap());
     let text = |i: u32| json!({"text": format!("Rangée {i} : {}", "la mer est grise ".repeat(10))}).to_string() + "\n";
     fs::write(data.path().join("data.jsonl"), (0..8000).map(text).collect::<String>()).unwrap();
-    let op = Op::from_fields(Kind::Curate, json!({"from": ["a"], "steps": [{"normalize": {}}, {"toxicity": {}}]})).unwrap();
+    let op =
+        Op::from_fields(Kind::Curate, json!({"from": ["a"], "steps": [{"normalize": {}}, {"toxicity": {}}]})).unwrap();
     let inputs = inputs(&[("from[0]", "", data.path())]);
     let run = |cancelled: &AtomicBool, progress: &dyn Progress| {
         let cx = OpCx {

@@ -108,6 +108,7 @@ struct Stage<'a> {
 pub(super) struct Flow<'a> {
     stages: Vec<Stage<'a>>,
     counter: Option<&'a TokenCounter>,
+    cx: &'a OpCx<'a>,
 }
 
 impl<'a> Flow<'a> {
@@ -127,7 +128,7 @@ impl<'a> Flow<'a> {
                 stages.push(Stage { step: begun, mode: step.mode(), counts });
             }
         }
-        Ok(Self { stages, counter })
+        Ok(Self { stages, counter, cx })
     }
 
     /// Sends items through all steps and returns those that come out now.
@@ -140,7 +141,13 @@ impl<'a> Flow<'a> {
         for i in 0..self.stages.len() {
             let (here, after) = self.stages.split_at_mut(i + 1);
             let stage = &mut here[i];
+            let mut judged = 0;
             while let Some(verdicts) = stage.step.held()? {
+                if judged == 0 {
+                    self.cx.progress.phase(&stage.counts.step, Some(stage.counts.rows_in), "rows");
+                }
+                judged += verdicts.len() as u64;
+                self.cx.progress.position(judged);
                 let kept = stage.settle(verdicts, self.counter)?;
                 out(run(after, kept, self.counter)?)?;
             }

@@ -53,24 +53,24 @@ impl Bands {
     /// Gives `join` every two rows that lie side by side in a band and agree there, band by band. Within a band equal
     /// rows form a chain: a thousand rows that agree give 999 pairs.
     pub(super) fn pairs(self, cx: &OpCx<'_>, mut join: impl FnMut(u32, u32)) -> Result<u64, OpError> {
-        let mut count = 0;
-        let width = self.width;
-        let mut both = |a, b| {
-            count += 1;
-            join(a, b);
+        let (width, mut bands, mut count) = (self.width, self.bands, 0);
+        let (all, at_once) = (bands.len(), rayon::current_num_threads());
+        let chained = |records: Records| -> Result<Vec<(u32, u32)>, OpError> {
+            let mut found = Vec::new();
+            chain(&mut records.sorted()?, width, cx, |a, b| found.push((a, b)))?;
+            Ok(found)
         };
-        if self.bands.iter().all(|records| records.runs() == 0) {
-            let chained = |records: Records| -> Result<Vec<(u32, u32)>, OpError> {
-                let mut found = Vec::new();
-                chain(&mut records.sorted()?, width, cx, |a, b| found.push((a, b)))?;
-                Ok(found)
-            };
-            let found: Result<Vec<_>, OpError> = self.bands.into_par_iter().map(chained).collect();
-            found?.into_iter().flatten().for_each(|(a, b)| both(a, b));
-            return Ok(count);
-        }
-        for records in self.bands {
-            chain(&mut records.sorted()?, width, cx, &mut both)?;
+        cx.progress.phase("looking for near-duplicates", Some(all as u64), "bands");
+        while !bands.is_empty() {
+            let part: Vec<Records> = bands.drain(..at_once.min(bands.len())).collect();
+            let found: Vec<Result<Vec<_>, OpError>> = part.into_par_iter().map(chained).collect();
+            for pairs in found {
+                for (a, b) in pairs? {
+                    count += 1;
+                    join(a, b);
+                }
+            }
+            cx.progress.position((all - bands.len()) as u64);
         }
         Ok(count)
     }

@@ -45,7 +45,8 @@ impl Verified {
         (least, cx): (f32, &OpCx<'_>),
     ) -> Result<(), OpError> {
         let mut sorter = Sorter::new(cx.scratch, "clusters");
-        let mut next = 0;
+        let (mut next, mut alike) = (0, 0);
+        cx.progress.phase("gathering near-duplicates", Some(ranks.len() as u64), "rows");
         rows.blocks(|block| {
             cx.check_cancelled()?;
             let first = next;
@@ -59,40 +60,58 @@ impl Verified {
                     grouped.push((clusters.root(row).to_be_bytes().to_vec(), item));
                 }
             }
+            alike += grouped.len() as u64;
+            cx.progress.position(u64::from(next));
             sorter.push(grouped)
         })?;
-        let mut sorted = sorter.sorted()?;
+        let (mut sorted, mut compared) = (sorter.sorted()?, 0);
         let (mut cluster, mut members) = (None, Vec::new());
+        cx.progress.phase("comparing near-duplicates", Some(alike), "rows");
         loop {
             cx.check_cancelled()?;
             let block = sorted.next_block()?;
             if block.is_empty() {
                 break;
             }
+            compared += block.len() as u64;
+            let mut whole = Vec::new();
             for member in block.into_par_iter().map(|item| member(&item, shingler)).collect::<Vec<_>>() {
                 let root = clusters.root(member.row);
                 if cluster.is_some_and(|cluster| cluster != root) {
-                    self.settle(std::mem::take(&mut members), ranks, least);
+                    whole.push(std::mem::take(&mut members));
                 }
                 cluster = Some(root);
                 members.push(member);
             }
+            let settled: Vec<Self> = whole.into_par_iter().map(|members| Self::of(members, ranks, least)).collect();
+            for settled in settled {
+                self.add(settled);
+            }
+            cx.progress.position(compared);
         }
-        self.settle(members, ranks, least);
+        self.add(Self::of(members, ranks, least));
         Ok(())
     }
 
+    fn add(&mut self, other: Self) {
+        self.fates.extend(other.fates);
+        for (all, more) in self.histogram.iter_mut().zip(other.histogram) {
+            *all += more;
+        }
+    }
+
     /// Decides about the rows of one cluster.
-    fn settle(&mut self, mut members: Vec<Member>, ranks: &Ranks, least: f32) {
+    fn of(mut members: Vec<Member>, ranks: &Ranks, least: f32) -> Self {
         members.sort_by(|a, b| {
             if ranks.better(a.row, b.row) { std::cmp::Ordering::Less } else { std::cmp::Ordering::Greater }
         });
+        let mut found = Self::default();
         let mut staying: Vec<Member> = Vec::new();
         for member in members {
             let mut like = None;
             for other in &staying {
                 let share = jaccard(&member.shingles, &other.shingles);
-                self.histogram[((share * PARTS as f32) as usize).min(PARTS - 1)] += 1;
+                found.histogram[((share * PARTS as f32) as usize).min(PARTS - 1)] += 1;
                 if share >= least {
                     like = Some(Fate { like: other.row, jaccard: Some(share) });
                     break;
@@ -100,11 +119,12 @@ impl Verified {
             }
             match like {
                 Some(fate) => {
-                    self.fates.insert(member.row, fate);
+                    found.fates.insert(member.row, fate);
                 }
                 None => staying.push(member),
             }
         }
+        found
     }
 }
 
