@@ -69,6 +69,11 @@ impl Model {
         Ok(Self { dictionary, input, output, loss })
     }
 
+    /// Returns all labels, as they stand in the file.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.dictionary.labels.iter().map(String::as_str)
+    }
+
     /// Returns the likeliest `k` labels with their probabilities, the likeliest first. The text is one line: a line feed in it is a
     /// space. There is no answer for a text of which the model knows nothing, not even the end of a line, nor where a vector in the
     /// file is not a number.
