@@ -212,16 +212,25 @@ fn labels_are_the_same_on_any_number_of_threads() {
     }
 }
 
-/// The step as docs/curation.md shows it.
+/// The guide's pipeline from its files to its rows: a model of fastText is a source like any other.
 #[test]
-fn the_step_of_the_guide_can_be_read() {
+fn the_step_of_the_guide_runs() {
     let guide = fs::read_to_string(repository().join("docs/curation.md")).unwrap();
     let block = guide.split("```yaml\n").skip(1).filter_map(|block| block.split("```").next());
     let block = block.into_iter().find(|block| block.contains("classify:")).unwrap();
     let world = World::empty();
-    world.write("pipeline.yaml", block);
-    world.write("data/web.jsonl", "{\"text\": \"a\"}\n");
-    world.write("models/quality/model.bin", "a model");
-    let checked = world.run(&["check"]);
-    assert_eq!((checked.code, checked.stderr.as_str()), (0, RIGHT));
+    world.write("pipeline.yaml", &block.replace("hq: 0.5", "fra_Latn: 0.5").replace("200", "20"));
+    let lines: String = texts(&[ENGLISH, FRENCH]).iter().map(|row| row.to_string() + "\n").collect();
+    world.write("data/web.jsonl", &lines);
+    world.write("models/quality/README.md", "French or not.");
+    let place = world.path("models/quality/words2.bin");
+    fs::write(&place, "neither").unwrap();
+    let refused = world.run(&["run"]);
+    assert!(refused.code != 0 && refused.stderr.contains("the model has no config.json"), "{}", refused.stderr);
+    fs::copy(repository().join("tests/fixtures/fasttext/words2.bin"), &place).unwrap();
+    assert_eq!(world.run(&["check"]).stderr, RIGHT);
+    let ran = world.run(&["run"]);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    let shown = world.run(&["data", "head", "good", "--json"]).stdout;
+    assert!(shown.lines().count() == 1 && shown.contains("Elle demanda") && shown.contains("\"hq\":0.9"), "{shown}");
 }
