@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,10 @@ STEPS = {
     "pii": CHAIN[2:],
     "language (whichlang)": [{"language": {"keep": ["fr"], "mode": "flag"}}],
 }
+LID = ROOT / "target/test-models/lid.176.ftz"
+if LID.exists():
+    STEPS["language (lid.176)"] = [{"language": {"keep": ["fr"], "detector": "fasttext", "model": "lid", "mode": "flag"}}]
+    STEPS["classify (lid.176)"] = [{"classify": {"model": "lid", "keep": {"fr": 0.65}, "mode": "flag"}}]
 
 
 def documents():
@@ -45,8 +50,11 @@ def cpu(usage):
 def run(luthflow, folder, steps):
     """CPU seconds of a run whose source is in the cache already."""
     pipeline = {"version": 1, "nodes": {"docs": {"kind": "source", "dataset": "docs.jsonl"}, "kept": {"kind": "curate", "from": ["docs"], "steps": steps}}}
+    if (folder / "lid").exists():
+        pipeline["nodes"]["lid"] = {"kind": "source", "model": "lid"}
     (folder / "p.yaml").write_text(json.dumps(pipeline))
-    subprocess.run([luthflow, "run", "p.yaml", "docs"], cwd=folder, check=True, capture_output=True)
+    sources = [name for name in pipeline["nodes"] if name != "kept"]
+    subprocess.run([luthflow, "run", "p.yaml", *sources], cwd=folder, check=True, capture_output=True)
     before = cpu(resource.getrusage(resource.RUSAGE_CHILDREN))
     subprocess.run([luthflow, "run", "p.yaml"], cwd=folder, check=True, capture_output=True)
     return cpu(resource.getrusage(resource.RUSAGE_CHILDREN)) - before
@@ -85,18 +93,22 @@ def datatrove(texts):
 
 
 def languages(texts):
-    model = ROOT / "target/test-models/lid.176.ftz"
     try:
         import fasttext
     except ImportError:
         return {}
-    if not model.exists():
+    if not LID.exists():
         return {}
-    loaded = fasttext.load_model(str(model))
-    start = time.process_time()
-    for text in texts:
-        loaded.predict(text.replace("\n", " "), k=1)
-    return {"language (whichlang)": (time.process_time() - start) / len(texts)}
+    loaded = fasttext.load_model(str(LID))
+
+    def seconds(k):
+        start = time.process_time()
+        for text in texts:
+            loaded.predict(text.replace("\n", " "), k=k)
+        return (time.process_time() - start) / len(texts)
+
+    best = seconds(1)
+    return {"language (whichlang)": best, "language (lid.176)": best, "classify (lid.176)": seconds(-1)}
 
 
 def main():
@@ -105,6 +117,9 @@ def main():
           f"datatrove {SAMPLE}; load {os.getloadavg()[0]:.1f}")
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
+        if LID.exists():
+            (folder / "lid").mkdir()
+            shutil.copy(LID, folder / "lid")
         with open(folder / "docs.jsonl", "w") as file:
             for copy in range(COPIES):
                 for text in texts:
@@ -119,7 +134,7 @@ def main():
         alone = seconds / count - base
         line = f"{name:24}{alone * 1e3:9.3f} ms"
         if name in theirs:
-            other = "fastText, C++" if name.startswith("language") else "datatrove"
+            other = "fastText, C++" if name.startswith(("language", "classify")) else "datatrove"
             line += f"   {other} {theirs[name] * 1e3:8.3f} ms   {theirs[name] / alone:6.0f} times; reading and writing included {theirs[name] / (alone + base):.0f}"
         print(line)
     print(f"load {os.getloadavg()[0]:.1f}")

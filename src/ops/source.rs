@@ -26,6 +26,7 @@ use crate::gguf::{self, GgufFile};
 use crate::hub::{self, Access, Address, HubError, Wanted};
 use crate::spec::params::{NoText, OnBadRow, SourceFormat, SourceParams, TextRows, WeightType};
 use crate::tensor::Dtype;
+use crate::text::fasttext;
 
 /// The slot with the files to bring in.
 const FILES: &str = "files";
@@ -152,8 +153,14 @@ fn try_rows(manifest: &SourceManifest, files: &[InputArtifact]) -> Result<(), Op
 }
 
 fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
+    for file in files {
+        // The steps of `curate` that read such a model want nothing beside it.
+        if fasttext::is_model(&file.path).map_err(OpError::new)? {
+            return copy_all(files, cx, |name| cx.out.join(name));
+        }
+    }
     let help = "a model is a GGUF file, or a folder in Hugging Face layout: config.json, *.safetensors and the files of its \
-                tokenizer";
+                tokenizer, or one with a `.bin` or `.ftz` of fastText";
     if !files.iter().any(|file| file.name == "config.json") {
         return Err(OpError::new("the model has no config.json").help(help));
     }

@@ -139,6 +139,25 @@ fn a_new_reader_of_models_changes_the_keys_of_its_nodes_alone() {
     assert_eq!(config(", detector: fasttext, model: m"), (2, wanted.to_owned()));
 }
 
+/// A classifier is known by its content, and labels by their names: their order is nobody's choice.
+#[test]
+fn a_classifier_stands_in_keys_by_its_labels() {
+    let config = |step: &str| {
+        let plan = plan(&format!(
+            "version: 1\nnodes:\n  m: {{kind: source, model: hq}}\n  rows: {{kind: source, dataset: a.txt, rows: line}}\n  \
+             kept: {{kind: curate, from: [rows], steps: [{{classify: {{model: m, {step}}}}}]}}\n"
+        ));
+        let kept = plan.instances().iter().find(|instance| instance.name == "kept").unwrap();
+        let parts = KeyParts::new(kept, BTreeMap::new());
+        (parts.version, parts.config["steps"].to_string())
+    };
+    let wanted = r#"[{"classify":{"keep":{"hq":0.5,"math":0.9}}}]"#;
+    assert_eq!(config("keep: {math: 0.9, hq: 0.5}, line_end: space, mode: drop"), (2, wanted.to_owned()));
+    let wanted = r#"[{"classify":{"remove":{"spam":1.0},"roles":["assistant"],"line_end":"nothing","column":"spam","mode":"flag"}}]"#;
+    let step = "remove: {spam: 1}, mode: flag, column: spam, line_end: nothing, roles: [assistant]";
+    assert_eq!(config(step), (2, wanted.to_owned()));
+}
+
 /// The same, by what runs.
 #[test]
 fn names_and_places_run_nothing_again() {

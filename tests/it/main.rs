@@ -19,6 +19,7 @@ mod cli;
 mod command;
 mod crash;
 mod curate;
+mod curate_classify;
 mod curate_near;
 mod curate_steps;
 mod curate_text;

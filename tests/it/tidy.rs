@@ -28,6 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
         "ops",
         &[
             "spec::params",
+            "spec::suggest",
             "data",
             "text",
             "metrics",

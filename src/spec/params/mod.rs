@@ -30,12 +30,12 @@ mod tokenizer;
 
 pub use command::{Argument, CommandParams, Gives};
 pub use curate::{
-    CheckAnswers, CheckMessages, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams, CurateStep,
-    Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSemantic, DedupSubstring, DuplicateKey, EvalSet, Explode,
-    FilterMode, FixEntities, FixForm, FixProfile, FixSpaces, FixText, Join, KeepRule, Language, LanguageCode,
-    LanguageDetector, LanguageScope, Length, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse, Normalize,
-    OutputFormat, PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule, Rename,
-    Replace, RuleMode, Sample, SelectColumns, SetColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split,
+    CheckAnswers, CheckMessages, Classify, ContaminationMethod, CountTokens, CurateEntry, CurateOutput, CurateParams,
+    CurateStep, Decontaminate, Dedup, DedupExact, DedupFuzzy, DedupSemantic, DedupSubstring, DuplicateKey, EvalSet,
+    Explode, FilterMode, FixEntities, FixForm, FixProfile, FixSpaces, FixText, Join, KeepRule, Language, LanguageCode,
+    LanguageDetector, LanguageScope, Length, LineEnd, Matches, Messages, MessagesFormat, MinHashScheme, Mix, NoProse,
+    Normalize, OutputFormat, PassageAction, Perplexity, Pii, PiiAction, PiiType, Quality, QualityProfile, QualityRule,
+    Rename, Replace, RuleMode, Sample, SelectColumns, SetColumns, ShingleUnit, ShortRows, Shuffle, Sort, Split,
     TemplateMessage, TextForm, Thinking, Threshold, Toxicity, UnicodeForm, Unmatched, Where, WordKind, WordListName,
 };
 pub use eval::{

@@ -20,7 +20,8 @@ pub struct SourceParams {
     /// A model, relative to the pipeline file: a folder in Hugging Face layout, or a GGUF file. Of a folder only the files
     /// that lie directly in it are brought in; folders inside it are left out. A GGUF file becomes such a folder: its
     /// weights are decoded, tokenizer and chat template rebuilt. Llama, Qwen2, Qwen3, LFM2 and Gemma 3 can be read.
-    /// Or one on the hub: `hf://OWNER/NAME@REVISION`, with a folder or a GGUF file after it.
+    /// Or one on the hub: `hf://OWNER/NAME@REVISION`, with a folder or a GGUF file after it. For `curate`, a folder may hold a
+    /// model of fastText in its place: a `.bin` or `.ftz` file.
     #[serde(default, skip_serializing)]
     pub model: Option<String>,
     /// A LoRA adapter: a folder as PEFT writes it, relative to the pipeline file. Only the files that lie directly in it

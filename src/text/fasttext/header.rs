@@ -4,7 +4,7 @@ use std::io::BufRead;
 
 use super::source::Source;
 
-const MAGIC: i32 = 793_712_314;
+pub(super) const MAGIC: i32 = 793_712_314;
 /// More words or characters than this are not read together. Nothing is known to use more than some ten, and a long line would
 /// take time by its square.
 const MOST: i32 = 100;

@@ -19,7 +19,7 @@ mod source;
 #[cfg(test)]
 mod tests;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 
 use dictionary::Dictionary;
@@ -27,6 +27,17 @@ use header::Header;
 use loss::Loss;
 use matrix::Matrix;
 use source::Source;
+
+/// Whether a file is named and begins as fastText's models are; no more of it is read.
+pub fn is_model(path: &Path) -> Result<bool, String> {
+    if !path.extension().is_some_and(|end| end == "ftz" || end == "bin") {
+        return Ok(false);
+    }
+    let mut begins = Vec::new();
+    let file = fs_err::File::open(path).map_err(|error| error.to_string())?;
+    file.take(4).read_to_end(&mut begins).map_err(|error| format!("{}: {error}", path.display()))?;
+    Ok(begins == header::MAGIC.to_le_bytes())
+}
 
 /// A model that gives labels to lines.
 pub struct Model {
@@ -67,6 +78,11 @@ impl Model {
         output.check_rows(dictionary.labels.len() as u64)?;
         let loss = Loss::new(header.loss, &dictionary.label_counts)?;
         Ok(Self { dictionary, input, output, loss })
+    }
+
+    /// Returns all labels, as they stand in the file.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        self.dictionary.labels.iter().map(String::as_str)
     }
 
     /// Returns the likeliest `k` labels with their probabilities, the likeliest first. The text is one line: a line feed in it is a

@@ -106,7 +106,7 @@ impl KeepLanguages {
 }
 
 /// The model in a folder.
-fn model_in(folder: &Path) -> Result<PathBuf, OpError> {
+pub(super) fn model_in(folder: &Path) -> Result<PathBuf, OpError> {
     let mut models = Vec::new();
     for entry in fs_err::read_dir(folder)? {
         let path = entry?.path();

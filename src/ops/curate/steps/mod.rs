@@ -2,6 +2,7 @@
 
 mod check_answers;
 mod check_messages;
+mod classify;
 mod columns;
 mod decontaminate;
 mod dedup;
@@ -59,6 +60,7 @@ pub(super) fn begin<'a>(
         CurateStep::Pii(pii) => Box::new(pii::HidePii::new(pii)),
         CurateStep::Toxicity(toxicity) => Box::new(toxicity::FindWords::new(toxicity)?),
         CurateStep::Language(language) => Box::new(language::KeepLanguages::new(language, at, cx)?),
+        CurateStep::Classify(classify) => Box::new(classify::Labelled::new(classify, at, cx)?),
         CurateStep::Matches(matches) => Box::new(pattern::KeepMatches::new(matches)?),
         CurateStep::Dedup(_) => Box::new(dedup::DropRepeats::default()),
         CurateStep::DedupExact(exact) => {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod chat;
+mod classify;
 mod clean;
 mod decontaminate;
 mod duplicates;
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 
 pub use answers::{CheckAnswers, RuleMode};
 pub use chat::CheckMessages;
+pub use classify::{Classify, LineEnd};
 pub use clean::{FixEntities, FixForm, FixProfile, FixSpaces, FixText, Pii, PiiAction, PiiType};
 pub use decontaminate::{ContaminationMethod, Decontaminate, EvalSet};
 pub use duplicates::{
@@ -146,6 +148,8 @@ steps! {
     Toxicity(Toxicity) = "toxicity",
     /// Keeps rows in the given languages.
     Language(Language) = "language",
+    /// Keeps or drops rows by the labels of a model of fastText.
+    Classify(Classify) = "classify",
     /// Keeps or drops rows in which a regular expression finds something.
     Matches(Matches) = "matches",
     /// Drops rows that repeat an earlier one.

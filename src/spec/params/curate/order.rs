@@ -54,7 +54,7 @@ fn against(first: &Step, then: &Step) -> Option<(Rule, String)> {
             format!("`{a}` does not see what damaged text says, and `{b}` mends it only then"),
         ));
     }
-    if matches!(first, Step::Language(_)) && repairs {
+    if matches!(first, Step::Language(_) | Step::Classify(_)) && repairs {
         return Some((Rule::Repair, format!("`{a}` judges damaged text, which `{b}` mends only then")));
     }
     let drops = compares(then) || matches!(then, Step::Decontaminate(_));
@@ -113,6 +113,7 @@ fn drops_rows(step: &Step) -> bool {
         Step::Where(_)
             | Step::Length(_)
             | Step::Language(_)
+            | Step::Classify(_)
             | Step::Matches(_)
             | Step::Quality(_)
             | Step::Toxicity(_)
@@ -158,6 +159,14 @@ mod tests {
             (
                 json!([{"language": {"keep": ["fr"]}}, {"normalize": {}}]),
                 "steps[1]: put `normalize` before step 1 (`language`)",
+            ),
+            (
+                json!([{"classify": {"model": "m", "keep": {"hq": 0.5}}}, {"fix_text": {}}]),
+                "steps[1]: put `fix_text` before step 1 (`classify`)",
+            ),
+            (
+                json!([{"perplexity": {"model": "m"}}, {"classify": {"model": "m", "remove": {"spam": 0.8}}}]),
+                "steps[0]: put `perplexity` after step 2 (`classify`)",
             ),
             (
                 json!([{"decontaminate": {"evals": [{"node": "a", "name": "a"}]}}, {"fix_text": {}}]),
