@@ -155,7 +155,7 @@ fn try_rows(manifest: &SourceManifest, files: &[InputArtifact]) -> Result<(), Op
 fn bring_model(files: &[InputArtifact], cx: &OpCx<'_>) -> Result<u64, OpError> {
     for file in files {
         // The steps of `curate` that read such a model want nothing beside it.
-        if fasttext::is_model(&file.path).map_err(OpError::new)? {
+        if fasttext::is_model(&file.name, &file.path).map_err(OpError::new)? {
             return copy_all(files, cx, |name| cx.out.join(name));
         }
     }

@@ -28,9 +28,9 @@ use loss::Loss;
 use matrix::Matrix;
 use source::Source;
 
-/// Whether a file is named and begins as fastText's models are; no more of it is read.
-pub fn is_model(path: &Path) -> Result<bool, String> {
-    if !path.extension().is_some_and(|end| end == "ftz" || end == "bin") {
+/// Whether the file at `path` that is called `name` is named and begins as fastText's models are; no more of it is read.
+pub fn is_model(name: &str, path: &Path) -> Result<bool, String> {
+    if !Path::new(name).extension().is_some_and(|end| end == "ftz" || end == "bin") {
         return Ok(false);
     }
     let mut begins = Vec::new();

@@ -163,6 +163,24 @@ fn a_model_and_an_adapter_come_from_the_hub() {
 }
 
 #[test]
+fn a_model_of_fast_text_comes_from_the_hub() {
+    let (world, hub) = world("model: hf://acme/lid@main");
+    let model = std::fs::read(crate::op::repository().join("tests/fixtures/glotlid/model.bin")).unwrap();
+    hub.commit("models/acme/lid", "main", ONE, &[("README.md", ROW), ("model.bin", &model)]);
+    let texts =
+        ["Elle demanda : « Peux-tu venir dîner demain ? »", "The first fortnight of her visit soon passed away."];
+    world.write("rows.jsonl", &texts.map(|text| format!("{{\"text\":\"{text}\"}}\n")).concat());
+    let steps = "[language: {keep: [fr], detector: fasttext, model: data}]";
+    let curated =
+        format!("  raw: {{kind: source, dataset: rows.jsonl}}\n  set: {{kind: curate, from: [raw], steps: {steps}}}\n");
+    world.edit("nodes:\n", &format!("nodes:\n{curated}"));
+    run_ok(&world, &hub, &["run"]);
+    let path = world.json(&["show", "set", "--json"])["path"].as_str().unwrap().to_owned();
+    let rows = std::fs::read_to_string(format!("{path}/rows/data.jsonl")).unwrap();
+    assert_eq!(rows, format!("{{\"text\":\"{}\"}}\n", texts[0]));
+}
+
+#[test]
 fn the_token_goes_to_the_hub_alone_and_is_nowhere_to_be_read() {
     let (world, hub) = world("dataset: hf://datasets/acme/chats");
     hub.demand_token("datasets/acme/chats", TOKEN);
