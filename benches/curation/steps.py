@@ -10,7 +10,7 @@ import time
 
 program, rows = sys.argv[1], sys.argv[2]
 
-# The step, and what Python does with each row `r`; nothing drops it.
+# The step, and what Python makes of each row `r`; only repetitions go.
 STEPS = {
     "nothing": ("", "r"),
     "where": ("where: \"id != 'r5'\"", "r if r['id'] != 'r5' else None"),
